@@ -1,0 +1,56 @@
+"""Every refusal stemzoo makes, by name. The instrument layer, the package and the command line raise nothing else on purpose.
+
+A message names the object, the value it had, the value wanted and the next step; the command line prints it alone and exits with 1.
+"""
+
+
+class StemzooError(Exception):
+    """Base of every refusal; `str(error)` is the one message that a user sees."""
+
+
+class ReadError(StemzooError):
+    """A file cannot be read as image frames."""
+
+
+class ShapeError(StemzooError):
+    """An array has the wrong number of axes, or is too small for what was asked."""
+
+
+class FrameError(StemzooError):
+    """A frame carries no usable signal: all NaN, constant, or without columns where columns are needed."""
+
+
+class PixelSizeError(StemzooError):
+    """A pixel size is missing, not positive, not square or outside what can be handled."""
+
+
+class ModelError(StemzooError):
+    """A model, bundle or zoo entry is unknown, damaged or of the wrong kind."""
+
+
+class CardError(StemzooError):
+    """A model card breaks the schema or disagrees with the files beside it."""
+
+
+class RecipeError(StemzooError):
+    """A simulation recipe or training configuration breaks its schema."""
+
+
+class StructureError(StemzooError):
+    """A crystal structure cannot be read, oriented or projected."""
+
+
+class DatasetError(StemzooError):
+    """An HDF5 dataset is damaged, of an unknown schema or inconsistent with itself."""
+
+
+class ExportError(StemzooError):
+    """An exported network does not reproduce the network it came from."""
+
+
+class OutputError(StemzooError):
+    """A result cannot be written where it was asked for."""
+
+
+class TableError(StemzooError):
+    """A table of columns lacks a field, or a field cannot be read."""

@@ -1,0 +1,259 @@
+"""The five things that travel through stemzoo: Frames, Columns, SubImages, Encoding, Analysis. NumPy only; frozen; validated when made.
+
+Conventions, stated here once:
+
+* Positions are `yx` in pixels, float64; the centre of pixel [0, 0] is (0, 0).
+* Pixel size is Å/px, scan pixels are square.
+* Angles are radians, counter-clockwise as the image is displayed (row 0 at the top), in (-π, π]. Where a motif has n-fold symmetry
+  the angle is known only modulo 2π/n, and `symmetry` says n.
+* Dose is e⁻/Å². Any other unit is in the name (`window_px`, `energy_kev`).
+* Frames are (T, H, W), sub-images (N, S, S), probabilities (C, H, W) with the background left out; float32 unless said otherwise.
+* Frames and columns count from 0; a column's number is unique within its frame.
+* A pixel size comes from `file`, `user`, `lattice` or is `unknown`.
+
+Part of the instrument layer: Python 3.8 syntax, hence no `slots=True`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from stemzoo.errors import FrameError, PixelSizeError, ShapeError
+
+PIXEL_SIZE_SOURCES = ("file", "user", "lattice", "unknown")
+MIN_FRAME_PX = 16
+
+
+def check_pixel_size(value: Optional[float], what: str) -> Optional[float]:
+    """Return `value` [Å/px] if it is None or a positive finite number, else raise PixelSizeError naming `what`."""
+    if value is None:
+        return None
+    number = float(value)
+    if not math.isfinite(number) or number <= 0:
+        raise PixelSizeError(f"{what}: pixel size {value!r} Å/px is not a positive number; pass --pixel-size Å (e.g. --pixel-size 0.12)")
+    return number
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A stack of ADF-STEM frames from one file.
+
+    Args:
+        data: (T, H, W), any real dtype; a NumPy array or anything with `shape`, `dtype` and slicing (read lazily).
+        pixel_size: Å/px, or None where unknown.
+        pixel_size_source: one of `PIXEL_SIZE_SOURCES`.
+        path: the file read, or a name for frames made in memory.
+        sha256: of the file's bytes, hex; empty for frames made in memory.
+        metadata: small, JSON-serialisable facts from the file (energy_kev, detector, signal …).
+        notices: what the reader had to decide, one sentence each; the report repeats them.
+
+    Raises: ShapeError if `data` is not 3-D or a frame is smaller than 16 px; PixelSizeError.
+    """
+
+    data: Any
+    pixel_size: Optional[float] = None
+    pixel_size_source: str = "unknown"
+    path: str = "array"
+    sha256: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    notices: Tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.data.shape)
+        if len(shape) != 3 or 0 in shape:
+            raise ShapeError(f"{self.path}: frames have shape {shape}; wanted (T, H, W), one or more images")
+        if min(shape[1:]) < MIN_FRAME_PX:
+            raise ShapeError(f"{self.path}: frame is {shape[1]}×{shape[2]} px; the smallest that can hold a column is {MIN_FRAME_PX}×{MIN_FRAME_PX} px")
+        check_pixel_size(self.pixel_size, self.path)
+        if self.pixel_size_source not in PIXEL_SIZE_SOURCES or (self.pixel_size is None) != (self.pixel_size_source == "unknown"):
+            raise PixelSizeError(f"{self.path}: pixel size {self.pixel_size} cannot have the source {self.pixel_size_source!r}")
+
+    def __len__(self) -> int:
+        return int(self.data.shape[0])
+
+    @property
+    def shape(self) -> Tuple[int, int]:
+        """(H, W) of every frame."""
+        return int(self.data.shape[1]), int(self.data.shape[2])
+
+    def frame(self, index: int) -> np.ndarray:
+        """Return frame `index` as (H, W) float32, contiguous.
+
+        Raises: FrameError if no pixel is finite, or if all pixels are equal.
+        """
+        image = np.ascontiguousarray(self.data[index], dtype=np.float32)
+        finite = np.isfinite(image)
+        if not finite.any():
+            raise FrameError(f"{self.path}: frame {index} has no finite pixel; check the export")
+        values = image[finite] if not finite.all() else image
+        if values.min() == values.max():
+            raise FrameError(f"{self.path}: frame {index} is constant ({values.flat[0]:g}); there is no signal to analyse")
+        return image
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Atomic columns found in one frame, sorted by y then x; the position in the arrays is the column's number.
+
+    Args:
+        yx: (n, 2) float64, px.
+        sigma: (n, 2) float64, px, standard error of `yx`; positive.
+        species: (n,) int, index into `classes`.
+        intensity: (n,) float64, integrated intensity above the local background (detector units × px²).
+        confidence: (n,) float32 in [0, 1], probability that a column is there.
+        fit_ok: (n,) bool, False where the fit failed and `yx` is the network's position.
+        classes: names of the species.
+        pixel_size: Å/px, or None where unknown.
+        frame: number of the frame in its stack.
+
+    Raises: ShapeError if the lengths disagree.
+    """
+
+    yx: np.ndarray
+    sigma: np.ndarray
+    species: np.ndarray
+    intensity: np.ndarray
+    confidence: np.ndarray
+    fit_ok: np.ndarray
+    classes: Tuple[str, ...] = ("column",)
+    pixel_size: Optional[float] = None
+    frame: int = 0
+
+    def __post_init__(self) -> None:
+        wanted = (("yx", np.float64), ("sigma", np.float64), ("species", np.int64), ("intensity", np.float64), ("confidence", np.float32), ("fit_ok", np.bool_))
+        n = len(self.yx)
+        for name, dtype in wanted:
+            array = np.asarray(getattr(self, name), dtype=dtype)
+            shape = (n, 2) if name in ("yx", "sigma") else (n,)
+            if n == 0:
+                array = array.reshape(shape)
+            if array.shape != shape:
+                raise ShapeError(f"Columns.{name} has shape {array.shape}; wanted {shape}")
+            object.__setattr__(self, name, array)
+        if n and (self.species.min() < 0 or self.species.max() >= len(self.classes)):
+            raise ShapeError(f"Columns.species runs from {self.species.min()} to {self.species.max()}; wanted indices into {self.classes}")
+        check_pixel_size(self.pixel_size, "Columns")
+
+    def __len__(self) -> int:
+        return len(self.yx)
+
+    @classmethod
+    def empty(cls, classes: Sequence[str] = ("column",), pixel_size: Optional[float] = None, frame: int = 0) -> Columns:
+        """Return a table without columns."""
+        none = np.zeros(0)
+        return cls(np.zeros((0, 2)), np.zeros((0, 2)), none, none, none, none, tuple(classes), pixel_size, frame)
+
+
+@dataclass(frozen=True)
+class SubImages:
+    """Square cut-outs centred on columns.
+
+    Args:
+        data: (N, S, S) float32; the column lies at ((S - 1) / 2, (S - 1) / 2).
+        frame: (N,) int, frame of each column.
+        column: (N,) int, number of the column within its frame.
+        inside: (N,) bool, False where the window reaches over the edge of the frame (filled by reflection; not used for training).
+        pixel_size: Å/px of the sub-images, or None where unknown.
+    """
+
+    data: np.ndarray
+    frame: np.ndarray
+    column: np.ndarray
+    inside: np.ndarray
+    pixel_size: Optional[float] = None
+
+    def __post_init__(self) -> None:
+        if self.data.ndim != 3 or self.data.shape[1] != self.data.shape[2]:
+            raise ShapeError(f"SubImages.data has shape {self.data.shape}; wanted (N, S, S)")
+        for name in ("frame", "column", "inside"):
+            if getattr(self, name).shape != (len(self.data),):
+                raise ShapeError(f"SubImages.{name} has shape {getattr(self, name).shape}; wanted ({len(self.data)},)")
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    @property
+    def window_px(self) -> int:
+        """Side S of a sub-image."""
+        return int(self.data.shape[1])
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What an encoder says of each column, in the order of the sub-images it was given.
+
+    Args:
+        angle: (N,) float64, radians in (-π, π]: by how much the gauge's reference pattern must be turned, counter-clockwise as
+            displayed, to lie on the sub-image.
+        angle_sigma: (N,) float64, radians, standard error of `angle`; NaN where the encoder gives none.
+        symmetry: (N,) int, order n of the pattern's rotational symmetry; `angle` is known modulo 2π/n.
+        latents: (N, Z) float32.
+        frame, column: (N,) int, which column each row belongs to.
+        inside: (N,) bool, as in SubImages.
+    """
+
+    angle: np.ndarray
+    angle_sigma: np.ndarray
+    symmetry: np.ndarray
+    latents: np.ndarray
+    frame: np.ndarray
+    column: np.ndarray
+    inside: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.latents.ndim != 2:
+            raise ShapeError(f"Encoding.latents has shape {self.latents.shape}; wanted (N, Z)")
+        for name in ("angle", "angle_sigma", "symmetry", "frame", "column", "inside"):
+            if getattr(self, name).shape != (len(self.latents),):
+                raise ShapeError(f"Encoding.{name} has shape {getattr(self, name).shape}; wanted ({len(self.latents)},)")
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+
+@dataclass(frozen=True)
+class ModelId:
+    """Which model produced a result: `name@version` and the sha256 of its `model.onnx`."""
+
+    id: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything one input file gave: what `columns.csv`, `analysis.h5` and the report are written from.
+
+    Args:
+        frames: the input.
+        columns: one Columns per frame, in order.
+        segmenter: the model that found the columns.
+        encoding: one row per column over all frames, in the order frame, column; None after `locate`.
+        encoder: the model behind `encoding`.
+        sampling_factor: network pixels per frame pixel (1 where the frame was not resampled).
+        window_px: side of the sub-images in pixels of the frame; None after `locate`.
+        notices: what the reader and the pipeline decided or warn of, one sentence each.
+        seconds: wall time by stage.
+        version: of stemzoo.
+    """
+
+    frames: Frames
+    columns: Tuple[Columns, ...]
+    segmenter: ModelId
+    encoding: Optional[Encoding] = None
+    encoder: Optional[ModelId] = None
+    sampling_factor: float = 1.0
+    window_px: Optional[float] = None
+    notices: Tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    version: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.columns) != len(self.frames):
+            raise ShapeError(f"Analysis has columns for {len(self.columns)} frames; the input has {len(self.frames)}")
+        n = sum(len(c) for c in self.columns)
+        if self.encoding is not None and len(self.encoding) != n:
+            raise ShapeError(f"Analysis.encoding has {len(self.encoding)} rows; there are {n} columns")

@@ -1,0 +1,19 @@
+"""Fixtures that every room's tests share: where the experimental frames lie. Owns nothing else; a room's own fixtures live in its folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_dir() -> Path:
+    """Folder of experimental frames: STEMZOO_REAL, else ../shared/real beside the checkout; the test is skipped without it."""
+    folder = Path(os.environ.get("STEMZOO_REAL") or REPOSITORY.parent / "shared" / "real")
+    if not folder.is_dir():
+        pytest.skip(f"no experimental frames in {folder}; set STEMZOO_REAL")
+    return folder

@@ -1,0 +1,76 @@
+"""Pairs of points closer than a radius, from a cell grid. Owns neighbour search; NumPy only, memory and time linear in points and pairs.
+
+Called by peaks (suppression), matching (candidates) and refine (overlapping columns).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Pairs(NamedTuple):
+    """Index `first` into one set of points, `second` into the other, and the distance between the two; (p,) each."""
+
+    first: np.ndarray
+    second: np.ndarray
+    distance: np.ndarray
+
+
+def pairs_within(first_yx: np.ndarray, second_yx: np.ndarray, radius: float) -> Pairs:
+    """Return every pair (i, j) with |first_yx[i] − second_yx[j]| ≤ radius, ordered by i.
+
+    Args: first_yx (n, 2) and second_yx (m, 2), finite; radius > 0 in the same unit.
+    """
+    a = np.asarray(first_yx, dtype=np.float64).reshape(-1, 2)
+    b = np.asarray(second_yx, dtype=np.float64).reshape(-1, 2)
+    none = np.zeros(0, np.int64)
+    if len(a) == 0 or len(b) == 0:
+        return Pairs(none, none, np.zeros(0))
+    origin = np.minimum(a.min(axis=0), b.min(axis=0))
+    extent = np.maximum(a.max(axis=0), b.max(axis=0)) - origin
+    cell = max(float(radius), float(extent.max()) / 30000.0, 1e-9)  # at most 30,000 cells a side: keys stay small integers
+    cell_a = np.floor((a - origin) / cell).astype(np.int64)
+    cell_b = np.floor((b - origin) / cell).astype(np.int64)
+    stride = int(max(cell_a[:, 1].max(), cell_b[:, 1].max())) + 3
+    key_b = (cell_b[:, 0] + 1) * stride + cell_b[:, 1] + 1
+    order = np.argsort(key_b, kind="stable")
+    sorted_keys = key_b[order]
+    # cells of one row are neighbours in the key, so three ranges of keys cover the 3×3 neighbourhood
+    rows = (cell_a[:, :1] + 1 + np.arange(-1, 2)) * stride + cell_a[:, 1:] + 1
+    start = np.searchsorted(sorted_keys, rows - 1, side="left").ravel()
+    stop = np.searchsorted(sorted_keys, rows + 1, side="right").ravel()
+    count = stop - start
+    first = np.repeat(np.repeat(np.arange(len(a)), 3), count)
+    ends = np.cumsum(count)
+    position = np.arange(len(first)) - np.repeat(ends - count, count) + np.repeat(start, count)
+    second = order[position]
+    step = a[first] - b[second]
+    distance = np.sqrt((step * step).sum(axis=1))
+    near = distance <= radius
+    return Pairs(first[near], second[near], distance[near])
+
+
+def pairs_among(yx: np.ndarray, radius: float) -> Pairs:
+    """Return every ordered pair (i, j), i ≠ j, of points of one set within `radius`; each couple appears twice."""
+    pairs = pairs_within(yx, yx, radius)
+    other = pairs.first != pairs.second
+    return Pairs(pairs.first[other], pairs.second[other], pairs.distance[other])
+
+
+def nearest_distance(yx: np.ndarray, guess: float) -> np.ndarray:
+    """Return the distance of each of (n, 2) points to its nearest neighbour, (n,); infinite where there is no other within 64 × `guess`."""
+    points = np.asarray(yx, dtype=np.float64).reshape(-1, 2)
+    nearest = np.full(len(points), np.inf)
+    todo = np.arange(len(points))
+    radius = float(guess)
+    for _ in range(7):
+        if len(todo) == 0 or len(points) < 2:
+            break
+        pairs = pairs_within(points[todo], points, radius)
+        other = todo[pairs.first] != pairs.second
+        np.minimum.at(nearest, todo[pairs.first[other]], pairs.distance[other])
+        todo = todo[~np.isfinite(nearest[todo])]
+        radius *= 2
+    return nearest

@@ -1,0 +1,83 @@
+"""From expected counts to a recorded frame: the scan's row jitter, shot noise and the detector. Called by `simulation.generate` and by the
+augmentation of training patches, so that both know one physics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Recording:
+    """How one frame is recorded.
+
+    Args:
+        row_jitter_px: rms shift of a scan row.
+        gain: detector units per electron.
+        offset: detector units at zero electrons.
+        readout: rms readout noise [electrons].
+        hot_fraction: share of pixels that record something unrelated.
+    """
+
+    row_jitter_px: float = 0.0
+    gain: float = 1.0
+    offset: float = 0.0
+    readout: float = 0.0
+    hot_fraction: float = 0.0
+
+
+def record(expected: np.ndarray, recording: Recording, rng: np.random.Generator) -> np.ndarray:
+    """Return one noisy frame.
+
+    Args:
+        expected: (H, W), electrons expected at each pixel; not negative.
+    Returns: (H, W) float32, detector units.
+    """
+    if recording.row_jitter_px > 0:
+        expected = shift_rows(expected, rng.normal(0.0, recording.row_jitter_px, len(expected)))
+    counts = rng.poisson(np.maximum(expected, 0)).astype(np.float32)
+    if recording.readout > 0:
+        counts += rng.normal(0.0, recording.readout, counts.shape).astype(np.float32)
+    image = np.float32(recording.gain) * counts + np.float32(recording.offset)
+    if recording.hot_fraction > 0:
+        hot = rng.random(image.shape) < recording.hot_fraction
+        image[hot] = rng.uniform(image.min(), 5 * image.max() + 1, int(hot.sum()))
+    return np.asarray(image, dtype=np.float32)
+
+
+def shift_rows(image: np.ndarray, shift_px: np.ndarray) -> np.ndarray:
+    """Return `image` with row i moved to the right by `shift_px[i]`, interpolated by a cubic (Catmull–Rom) kernel."""
+    height, width = image.shape
+    position = np.arange(width)[None] - shift_px[:, None]
+    base = np.floor(position).astype(np.int64)
+    t = (position - base).astype(image.dtype)
+    rows = np.arange(height)[:, None]
+    taps = (
+        (-t + 2 * t**2 - t**3) / 2,
+        (2 - 5 * t**2 + 3 * t**3) / 2,
+        (t + 4 * t**2 - 3 * t**3) / 2,
+        (t**3 - t**2) / 2,
+    )
+    shifted = sum(tap * image[rows, np.clip(base + k - 1, 0, width - 1)] for k, tap in enumerate(taps))
+    return np.asarray(shifted)
+
+
+def smooth_field(shape: tuple[int, int], period_px: float, rng: np.random.Generator) -> np.ndarray:
+    """Return a random field of zero mean and unit rms, made of eight long waves of at least about `period_px`; float64."""
+    y, x = np.arange(shape[0])[:, None], np.arange(shape[1])[None]
+    field = np.zeros(shape)
+    for _ in range(8):
+        frequency = rng.uniform(0.2, 1.0) / period_px
+        direction, phase = rng.uniform(0, 2 * np.pi, 2)
+        field += np.cos(2 * np.pi * frequency * (np.cos(direction) * y + np.sin(direction) * x) + phase)
+    return field / 2.0
+
+
+def amorphous(shape: tuple[int, int], correlation_px: float, rng: np.random.Generator) -> np.ndarray:
+    """Return the speckle of amorphous material: Gaussian-correlated noise of zero mean and unit rms; float64."""
+    fy = np.fft.fftfreq(shape[0])[:, None]
+    fx = np.fft.rfftfreq(shape[1])[None]
+    spectrum = np.fft.rfft2(rng.standard_normal(shape)) * np.exp(-2 * (np.pi * correlation_px) ** 2 * (fy**2 + fx**2))
+    speckle = np.fft.irfft2(spectrum, s=shape)
+    return np.asarray((speckle - speckle.mean()) / speckle.std())

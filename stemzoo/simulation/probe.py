@@ -1,0 +1,79 @@
+"""The probe: from optics to the transfer function of incoherent imaging. Owns wavelengths and aberrations; called by `simulation.render`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import map_coordinates
+
+_GRID = 192
+
+
+@dataclass(frozen=True)
+class Optics:
+    """A probe-forming lens and its source.
+
+    Args:
+        energy_kev: beam energy.
+        convergence_mrad: semi-angle of the aperture.
+        defocus_nm: C1, positive is underfocus.
+        astigmatism_nm, astigmatism_deg: two-fold astigmatism A1 and its direction.
+        coma_nm, coma_deg: axial coma B2 and its direction.
+        spherical_um: C3.
+        source_fwhm: effective source size, with vibration and chromatic blur [Å].
+    """
+
+    energy_kev: float = 200.0
+    convergence_mrad: float = 25.0
+    defocus_nm: float = 0.0
+    astigmatism_nm: float = 0.0
+    astigmatism_deg: float = 0.0
+    coma_nm: float = 0.0
+    coma_deg: float = 0.0
+    spherical_um: float = 0.0
+    source_fwhm: float = 0.8
+
+
+def wavelength(energy_kev: float) -> float:
+    """Return the relativistic electron wavelength [Å].
+
+    >>> round(wavelength(200), 4)
+    0.0251
+
+    Source: λ = h / √(2 m e V (1 + eV / 2mc²)), CODATA constants.
+    """
+    volts = energy_kev * 1e3
+    return 12.2642596 / math.sqrt(volts * (1 + 0.97847538e-6 * volts))
+
+
+def transfer(optics: Optics, fy: np.ndarray, fx: np.ndarray) -> np.ndarray:
+    """Return the optical transfer function of incoherent ADF imaging: the Fourier transform of the probe's intensity.
+
+    Args:
+        fy, fx: spatial frequencies [1/Å], broadcast against each other.
+    Returns: complex array of the broadcast shape, 1 at zero frequency.
+    Source: Kirkland, Advanced Computing in Electron Microscopy, ch. 3; aberration function χ = (2π/λ)(½C1θ² + ½A1θ²cos2φ + ⅓B2θ³cosφ + ¼C3θ⁴).
+    """
+    lam = wavelength(optics.energy_kev)
+    alpha = optics.convergence_mrad * 1e-3
+    # The intensity holds frequencies up to 2α/λ: sample it a little finer than that.
+    spacing = lam / (4.4 * alpha)
+    axis = np.fft.fftfreq(_GRID, spacing)
+    theta = lam * np.hypot(axis[:, None], axis[None])
+    phi = np.arctan2(axis[:, None], axis[None])
+    chi = 0.5 * theta**2 * (optics.defocus_nm * 10 + optics.astigmatism_nm * 10 * np.cos(2 * (phi - math.radians(optics.astigmatism_deg))))
+    chi += theta**3 * optics.coma_nm * 10 / 3 * np.cos(phi - math.radians(optics.coma_deg)) + theta**4 * optics.spherical_um * 1e4 / 4
+    edge = lam * axis[1]
+    aperture = np.clip((alpha - theta) / edge + 0.5, 0, 1)
+    amplitude = np.fft.ifft2(aperture * np.exp(-2j * np.pi / lam * chi))
+    otf = np.fft.fft2(np.abs(amplitude) ** 2)
+    otf /= otf[0, 0].real
+    shifted = np.fft.fftshift(otf)
+    step = axis[1]
+    rows, cols = np.broadcast_arrays(fy / step + _GRID // 2, fx / step + _GRID // 2)
+    where = np.stack([rows, cols])
+    interpolated = map_coordinates(shifted.real, where, order=1) + 1j * map_coordinates(shifted.imag, where, order=1)
+    source_sigma = optics.source_fwhm / 2.3548
+    return np.asarray(interpolated * np.exp(-2 * (np.pi * source_sigma) ** 2 * (fy**2 + fx**2)))

@@ -1,0 +1,337 @@
+"""Plates of the field: the frame with its columns, the segmentation, and maps of angle and latents. Each returns a matplotlib Figure.
+
+A map fills each column's neighbourhood with the column's colour (nearest column, cut off at about one spacing), so that layers,
+domains and single columns read at any magnification. Called by `report.html`; saving is there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import Colormap, to_rgba
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from stemzoo.report import style
+from stemzoo.report.summary import nearest_distances, pixel_size_of, thousands
+from stemzoo.types import Analysis, Columns, Encoding
+
+MAP_PX = 800
+ZOOM_SPACINGS = 8.0
+UNCERTAIN = 1 / 8
+CONTOURS = ((0.25, "#7b3f9d"), (0.5, "#e8537a"), (0.75, "#fed395"))
+FAINT = 0.02
+UNSURE_GREY = "#6b7580"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One frame, ready to draw: what all its plates share, worked out once.
+
+    Args:
+        image: (H, W). `yx`: (n, 2) px. `cells`: (rows, cols) int, number of the column whose colour fills a map pixel, −1 for none.
+        spacing_px: median nearest-neighbour distance. `zoom`: (y0, x0, side) of the magnified part, px.
+    """
+
+    image: np.ndarray
+    columns: Columns
+    cells: np.ndarray
+    spacing_px: float
+    zoom: tuple[float, float, float]
+    pixel_size: float | None
+    name: str
+
+
+def field_of(analysis: Analysis, index: int = 0) -> Field:
+    """Return frame `index` with its columns, map cells and zoom window."""
+    image = analysis.frames.frame(index)
+    columns = analysis.columns[index]
+    distances = nearest_distances(columns.yx)
+    side = float(min(image.shape))
+    spacing = float(np.median(distances)) if len(distances) else side / 8
+    spacing = min(spacing, side / 6)
+    height, width = analysis.frames.shape
+    name = f"frame {index} of {len(analysis.frames)}" if len(analysis.frames) > 1 else f"{width} × {height} px"
+    cells, zoom = _cells(columns.yx, (height, width), spacing), _zoom(columns.yx, (height, width), spacing)
+    return Field(image, columns, cells, spacing, zoom, pixel_size_of(analysis), name)
+
+
+def frame_figure(field: Field) -> Figure:
+    """Return the frame with a mark at every column, coloured by class; failed fits are crossed."""
+    n = len(field.columns)
+    failed = int((~field.columns.fit_ok).sum())
+    plate = style.plate(field.image.shape, "Atomic columns", f"{thousands(n)} columns, {field.name}")
+    _background(plate, field)
+    colours = _class_colours(field.columns)
+    points = field.spacing_px * plate.points_per_px
+    ring = points > 7
+    _marks(plate.field, field.columns, colours, size=0.42 * points if ring else max(0.34 * points, 1.1), ring=ring)
+    zoom_points = field.spacing_px * _zoom_points(plate, field)
+    _marks(plate.zoom, field.columns, colours, size=0.46 * zoom_points, ring=True, centre=True)
+    rows = [(name, colour, int(count)) for name, colour, count in _class_rows(field.columns)]
+    if failed:
+        rows.append(("fit failed", style.ALARM, failed))
+    _class_legend(plate.legend, rows)
+    return plate.figure
+
+
+def segmentation_figure(field: Field, probability: np.ndarray) -> Figure:
+    """Return the probability of a column, on its own and as contours over the magnified frame.
+
+    Args: probability: (h, w) in [0, 1], over the whole frame at any sampling, as the network saw it.
+    """
+    plate = style.plate(field.image.shape, "Segmentation", f"Probability that a column is there, {field.name}")
+    style.show_image(plate.field, probability, limits=(0.0, 1.0), cmap=style.PROBABILITY_MAP, shape=field.image.shape)
+    style.show_image(plate.zoom, field.image)
+    y0, x0, side = field.zoom
+    y = (np.arange(probability.shape[0]) + 0.5) * field.image.shape[0] / probability.shape[0] - 0.5
+    x = (np.arange(probability.shape[1]) + 0.5) * field.image.shape[1] / probability.shape[1] - 0.5
+    rows, cols = (y >= y0 - 1) & (y <= y0 + side + 1), (x >= x0 - 1) & (x <= x0 + side + 1)
+    part = probability[np.ix_(rows, cols)]
+    crossed = [(level, colour) for level, colour in CONTOURS if part.size and part.min() < level < part.max()]
+    if min(part.shape) >= 2 and crossed:
+        plate.zoom.contour(x[cols], y[rows], part, levels=[c[0] for c in crossed], colors=[c[1] for c in crossed], linewidths=1.1)
+    _finish(plate, field)
+    shown = probability[probability > FAINT]
+    _histogram_legend(
+        plate.legend, shown, style.PROBABILITY_MAP, (0.0, 1.0), f"probability (pixels above {FAINT}, logarithmic)", log=len(shown) > 0
+    )
+    return plate.figure
+
+
+def angle_figure(field: Field, encoding: Encoding) -> Figure:
+    """Return the map of angles in cyclic colours, with a wheel that shows which direction a colour means and how often it occurs."""
+    colours, order, unsure = angle_colours(encoding)
+    modulo = "" if order == 1 else f", known modulo {360 / order:g}°"
+    plate = style.plate(field.image.shape, "Angle", f"Turn of each local pattern from the reference, counter-clockwise{modulo}")
+    _map(plate, field, colours)
+    _arms(plate, field, encoding, colours, order)
+    _wheel(plate.legend, np.asarray(encoding.angle)[~unsure], order, int(unsure.sum()))
+    return plate.figure
+
+
+def angle_colours(encoding: Encoding) -> tuple[np.ndarray, int, np.ndarray]:
+    """Return RGBA (N, 4) by angle modulo 2π/n, the n that most columns have, and which are grey: unknown, unsure, of another n."""
+    known = np.isfinite(encoding.angle)
+    symmetry = np.asarray(encoding.symmetry, dtype=np.int64)
+    order = int(np.bincount(symmetry[known]).argmax()) if known.any() else 1
+    period = 2 * np.pi / order
+    unsure = ~known | (symmetry != order) | (np.asarray(encoding.angle_sigma) > UNCERTAIN * period)
+    colours = np.asarray(style.cyclic_map()((np.nan_to_num(encoding.angle) / period) % 1.0))
+    colours[unsure] = to_rgba(UNSURE_GREY)
+    return colours, order, unsure
+
+
+def latent_figure(field: Field, values: np.ndarray, number: int, cmap: str = style.LATENT_MAP) -> Figure:
+    """Return the map of latent `number` (from 1); `values` (n,) in the order of the columns. Colours end at the 1st and 99th percentile."""
+    limits = style.robust_limits(values)
+    caption = "Local structure with the rotation taken out; colours from the 1st to the 99th percentile"
+    plate = style.plate(field.image.shape, f"Latent {number}", caption)
+    colours = _coloured(values, limits, cmap)
+    _map(plate, field, colours)
+    _dots(plate, field, colours)
+    _histogram_legend(plate.legend, values, cmap, limits, f"z{number}")
+    return plate.figure
+
+
+def _cells(yx: np.ndarray, shape: tuple[int, int], spacing: float) -> np.ndarray:
+    """Return which column fills each pixel of a coarse map of the frame; −1 far from any column."""
+    height, width = shape
+    step = max(max(height, width) / MAP_PX, 0.25)
+    rows, cols = max(round(height / step), 1), max(round(width / step), 1)
+    if len(yx) == 0:
+        return np.full((rows, cols), -1)
+    from scipy.spatial import cKDTree
+
+    y = (np.arange(rows) + 0.5) * height / rows - 0.5
+    x = (np.arange(cols) + 0.5) * width / cols - 0.5
+    grid = np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float32)
+    _, nearest = cKDTree(yx).query(grid, distance_upper_bound=min(1.05 * spacing, 0.04 * min(shape)))
+    return np.where(nearest == len(yx), -1, nearest).reshape(rows, cols)
+
+
+def _zoom(yx: np.ndarray, shape: tuple[int, int], spacing: float) -> tuple[float, float, float]:
+    """Return the square (y0, x0, side) with the most columns; near the centre among equals."""
+    height, width = shape
+    side = float(min(max(ZOOM_SPACINGS * spacing, 24.0), height, width))
+    y0, x0 = np.linspace(0, height - side, 9), np.linspace(0, width - side, 9)
+    inside_y = (yx[:, 0] >= y0[:, None]) & (yx[:, 0] <= y0[:, None] + side)
+    inside_x = (yx[:, 1] >= x0[:, None]) & (yx[:, 1] <= x0[:, None] + side)
+    counts = inside_y.astype(float) @ inside_x.astype(float).T
+    far = np.hypot(*np.meshgrid(np.linspace(-1, 1, 9), np.linspace(-1, 1, 9), indexing="ij"))
+    best = int(np.argmax(counts * (1 - 0.12 * far) - 1e-6 * far))
+    return float(y0[best // 9]) - 0.5, float(x0[best % 9]) - 0.5, side
+
+
+def _background(plate: style.Plate, field: Field, dim: float = 1.0) -> None:
+    style.show_image(plate.field, field.image, dim=dim)
+    style.show_image(plate.zoom, field.image)
+    _finish(plate, field)
+
+
+def _finish(plate: style.Plate, field: Field) -> None:
+    """Set both views, draw the scale bars and the outline of the magnified part."""
+    height, width = field.image.shape
+    y0, x0, side = field.zoom
+    plate.field.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    plate.zoom.set(xlim=(x0, x0 + side), ylim=(y0 + side, y0))
+    plate.field.set_anchor("C")
+    style.scale_bar(plate.field, width, field.pixel_size)
+    style.scale_bar(plate.zoom, side, field.pixel_size)
+    plate.field.add_patch(Rectangle((x0, y0), side, side, fill=False, edgecolor="white", linewidth=1.2, alpha=0.9, zorder=7))
+    style.bare(plate.zoom, edge="#c3cad2")
+
+
+def _zoom_points(plate: style.Plate, field: Field) -> float:
+    """Typographic points per frame pixel in the magnified view."""
+    inches = plate.zoom.get_position().width * plate.figure.get_figwidth()
+    return float(inches * 72 / field.zoom[2])
+
+
+def _class_colours(columns: Columns) -> np.ndarray:
+    palette = np.array([to_rgba(c) for c in style.CLASS_COLOURS])
+    return np.asarray(palette[columns.species % len(palette)])
+
+
+def _class_rows(columns: Columns) -> list[tuple[str, str, int]]:
+    counts = np.bincount(columns.species, minlength=len(columns.classes))
+    return [(name, style.CLASS_COLOURS[k % len(style.CLASS_COLOURS)], int(counts[k])) for k, name in enumerate(columns.classes)]
+
+
+def _marks(axes: Axes, columns: Columns, colours: np.ndarray, *, size: float, ring: bool, centre: bool = False) -> None:
+    """Draw a ring or dot of `size` points at every column, one scatter a class, and a cross where the fit failed."""
+    ok = columns.fit_ok
+    for kind in np.unique(columns.species):
+        chosen = ok & (columns.species == kind)
+        if not chosen.any():
+            continue
+        y, x = columns.yx[chosen].T
+        colour = tuple(colours[chosen][0])
+        if ring:
+            axes.scatter(x, y, s=size**2, facecolors="none", edgecolors=[colour], linewidths=0.8 if not centre else 1.4, zorder=4)
+        if centre or not ring:
+            axes.scatter(x, y, s=(3.0 if centre else size) ** 2, facecolors=[colour], edgecolors="none", zorder=5)
+    if (~ok).any():
+        y, x = columns.yx[~ok].T
+        axes.scatter(x, y, s=max(0.7 * size, 3.5) ** 2, marker="x", c=style.ALARM, linewidths=1.3, zorder=6)
+
+
+def _map(plate: style.Plate, field: Field, colours: np.ndarray) -> None:
+    """Fill the field with the columns' RGBA colours over the dimmed frame."""
+    _background(plate, field, dim=0.45)
+    height, width = field.image.shape
+    table = np.vstack([colours, np.zeros((1, 4))])
+    picture = (table[field.cells] * 255).astype(np.uint8)
+    plate.field.imshow(picture, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest", zorder=2)
+
+
+def _dots(plate: style.Plate, field: Field, colours: np.ndarray) -> None:
+    """Put coloured dots with a dark rim on the magnified frame."""
+    size = 0.34 * field.spacing_px * _zoom_points(plate, field)
+    y, x = field.columns.yx.T
+    seen = _seen(field)
+    plate.zoom.scatter(x[seen], y[seen], s=size**2, c=colours[seen], edgecolors="#000000", linewidths=0.7, zorder=4)
+
+
+def _arms(plate: style.Plate, field: Field, encoding: Encoding, colours: np.ndarray, order: int) -> None:
+    """Draw each column's direction in the magnified frame: one arm for n = 1, n arms for n-fold symmetry."""
+    seen = _seen(field) & np.isfinite(encoding.angle)
+    y, x = field.columns.yx[seen].T
+    turns = np.asarray(encoding.angle)[seen][:, None] + 2 * np.pi * np.arange(order) / order
+    reach = 0.36 * field.spacing_px
+    start = np.repeat(np.stack([x, y], axis=1)[:, None], order, axis=1)
+    arms = np.stack([start, start + reach * np.stack([np.cos(turns), -np.sin(turns)], axis=-1)], axis=2).reshape(-1, 2, 2)
+    rgba = np.repeat(colours[seen], order, axis=0)
+    plate.zoom.add_collection(LineCollection(list(arms), colors="#000000", linewidths=4.2, capstyle="round", zorder=3))
+    plate.zoom.add_collection(LineCollection(list(arms), colors=[tuple(c) for c in rgba], linewidths=2.4, capstyle="round", zorder=4))
+    plate.zoom.scatter(x, y, s=16, c=colours[seen], edgecolors="#000000", linewidths=0.6, zorder=5)
+
+
+def _seen(field: Field) -> np.ndarray:
+    y0, x0, side = field.zoom
+    yx = field.columns.yx
+    margin = 0.5 * field.spacing_px
+    return np.asarray(np.all((yx >= np.array([y0, x0]) - margin) & (yx <= np.array([y0, x0]) + side + margin), axis=1))
+
+
+def _coloured(values: np.ndarray, limits: tuple[float, float], cmap: str) -> np.ndarray:
+    from matplotlib import colormaps
+
+    chosen: Colormap = colormaps[cmap]
+    rgba = np.asarray(chosen(np.clip((np.nan_to_num(values, nan=limits[0]) - limits[0]) / (limits[1] - limits[0]), 0, 1)))
+    rgba[~np.isfinite(values)] = to_rgba(UNSURE_GREY)
+    return rgba
+
+
+def _class_legend(axes: Axes, rows: list[tuple[str, str, int]]) -> None:
+    """List the classes with colour and count from the top."""
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    box = axes.get_window_extent()
+    step = 0.27 * style.DPI / box.height
+    for k, (name, colour, count) in enumerate(rows[: max(int(1 / step), 1)]):
+        y = 1 - (k + 0.6) * step
+        marker = "x" if colour == style.ALARM else "o"
+        if marker == "x":
+            axes.scatter([0.03], [y], s=52, marker=marker, c=colour, linewidths=1.8)
+        else:
+            axes.scatter([0.03], [y], s=52, facecolors="none", edgecolors=colour, linewidths=1.8)
+        axes.text(0.10, y, name, color=style.INK, va="center", fontsize=11.5)
+        axes.text(1.0, y, thousands(count), color=style.MUTED, va="center", ha="right", fontsize=11.5)
+
+
+def _histogram_legend(axes: Axes, values: np.ndarray, cmap: str, limits: tuple[float, float], label: str, log: bool = False) -> None:
+    """Draw a histogram whose bars carry the map's colours: legend and distribution in one."""
+    from matplotlib import colormaps
+
+    bottom, top = limits
+    pad = 0.06 * (top - bottom)
+    counts, edges = np.histogram(values[np.isfinite(values)], bins=56, range=(bottom - pad, top + pad))
+    inner = axes.inset_axes((0.0, 0.19, 1.0, 0.79))
+    colours = colormaps[cmap](np.clip((0.5 * (edges[:-1] + edges[1:]) - bottom) / (top - bottom), 0, 1))
+    inner.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=colours, linewidth=0)
+    inner.stairs(counts, edges, color=style.MUTED, linewidth=0.8)
+    inner.set_xlim(edges[0], edges[-1])
+    if log:
+        inner.set_yscale("log")
+        inner.minorticks_off()
+    inner.set_facecolor("none")
+    inner.set_yticks([])
+    for name, spine in inner.spines.items():
+        spine.set_visible(name == "bottom")
+        spine.set_color(style.MUTED)
+    inner.tick_params(colors=style.MUTED, labelsize=10, length=3)
+    inner.set_xlabel(label, color=style.INK, fontsize=11)
+
+
+def _wheel(axes: Axes, angles: np.ndarray, order: int, unsure: int) -> None:
+    """Draw the colour wheel (n repeats for n-fold symmetry) with the distribution of angles inside it."""
+    box = axes.get_window_extent()
+    side = min(box.height, box.width) * 0.94
+    wheel = axes.inset_axes((0.5 - side / 2 / box.width, 0.5 - side / 2 / box.height, side / box.width, side / box.height))
+    wheel.set(xlim=(-1.32, 1.32), ylim=(-1.32, 1.32), aspect="equal")
+    wheel.set_axis_off()
+    y, x = np.mgrid[1.1:-1.1:320j, -1.1:1.1:320j]
+    radius, turn = np.hypot(y, x), np.arctan2(y, x)
+    rgba = style.cyclic_map()((turn * order / (2 * np.pi)) % 1.0)
+    rgba[..., 3] = np.clip((1.0 - radius) * 80, 0, 1) * np.clip((radius - 0.84) * 80, 0, 1)
+    wheel.imshow(rgba, extent=(-1.1, 1.1, -1.1, 1.1), interpolation="bilinear", zorder=2)
+    bins = 72
+    edges = np.linspace(0, 2 * np.pi, bins + 1)
+    period = 2 * np.pi / order
+    folded = (np.asarray(angles) % period)[:, None] + period * np.arange(order)
+    counts, _ = np.histogram(folded % (2 * np.pi), bins=edges)
+    reach = 0.80 * np.sqrt(counts / max(counts.max(), 1))
+    rim = np.stack([np.cos(edges), np.sin(edges)], axis=1)
+    corners = np.stack([rim[:-1], rim[1:]], axis=1)
+    wedges = np.concatenate([np.zeros((bins, 1, 2)), corners * reach[:, None, None]], axis=1)
+    shades = style.cyclic_map()((0.5 * (edges[:-1] + edges[1:]) / period) % 1.0)
+    wheel.add_collection(PolyCollection(list(wedges), facecolors=[tuple(c) for c in shades], edgecolors="none", zorder=3))
+    for degrees in (0, 90, 180, 270):
+        at = np.deg2rad(degrees)
+        wheel.text(1.17 * np.cos(at), 1.17 * np.sin(at), f"{degrees}°", color=style.MUTED, fontsize=10, ha="center", va="center")
+    if unsure:
+        note = f"grey: {thousands(unsure)} unsure, unknown or of another symmetry"
+        axes.text(0.0, 0.0, note, transform=axes.transAxes, color=style.MUTED, fontsize=9.5)

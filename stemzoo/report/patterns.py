@@ -1,0 +1,198 @@
+"""What the latents mean, in pictures: their scatter, the decoder's manifold, and class averages beside reconstructions.
+
+Patterns are drawn turned to the gauge (angle 0), so that neighbouring panels differ only in structure. Called by `report.html`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from stemzoo.report import style
+from stemzoo.report.summary import thousands
+from stemzoo.types import Encoding, SubImages
+
+Decode = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(M, Z) latents, (M,) angles → (M, S, S) patterns."""
+GRID = 9
+GROUPS = 6
+PER_GROUP = 200
+PATTERN_MAP = "inferno"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Columns with like latents: how many, and (S, S) averages before and after turning to the gauge."""
+
+    label: str
+    count: int
+    turned: np.ndarray
+    reconstruction: np.ndarray | None
+
+
+def scatter_figure(encoding: Encoding) -> Figure:
+    """Return the first two latents, a dot a column: by density on the left, by angle on the right. One latent stands against the angle.
+
+    Every row's angle and latents are finite.
+    """
+    latents = encoding.latents
+    figure = Figure(figsize=(11.2, 5.6), dpi=style.DPI, facecolor=style.PAPER)
+    FigureCanvasAgg(figure)
+    two = latents.shape[1] >= 2
+    x, y = (latents[:, 0], latents[:, 1]) if two else (latents[:, 0], np.rad2deg(encoding.angle))
+    names = ("z1", "z2") if two else ("z1", "angle [°]")
+    order = int(np.bincount(np.asarray(encoding.symmetry, dtype=np.int64)).argmax()) if len(encoding) else 1
+    hue = style.cyclic_map()((np.asarray(encoding.angle) * order / (2 * np.pi)) % 1.0)
+    size = float(np.clip(9000 / max(len(x), 1), 2.0, 26.0))
+    figure.text(0.025, 0.945, "Latent space", color=style.INK, fontsize=15, fontweight="bold", va="center")
+    caption = f"{thousands(len(x))} columns; left: density, right: coloured by angle"
+    figure.text(0.025, 0.888, caption, color=style.MUTED, fontsize=10.5, va="center")
+    for k, colours in enumerate((_density_colours(x, y), hue)):
+        axes = figure.add_axes((0.075 + 0.485 * k, 0.12, 0.42, 0.71))
+        _dark_axes(axes, names)
+        axes.set(xlim=_limits(x), ylim=_limits(y))
+        axes.scatter(x, y, s=size, c=colours, linewidths=0, alpha=0.9, rasterized=True)
+    return figure
+
+
+def manifold_figure(encoding: Encoding, decode: Decode) -> Figure:
+    """Return what the decoder draws over the plane of the first two latents (one latent: over a line), turned to the gauge."""
+    latents = np.asarray(encoding.latents, dtype=np.float64)
+    middle = np.median(latents, axis=0)
+    spans = [np.linspace(*style.robust_limits(latents[:, k], 2, 98), GRID) for k in range(min(2, latents.shape[1]))]
+    rows = GRID if len(spans) == 2 else 1
+    points = np.tile(middle, (rows * GRID, 1))
+    points[:, 0] = np.tile(spans[0], rows)
+    if rows > 1:
+        points[:, 1] = np.repeat(spans[1][::-1], GRID)
+    patterns = decode(points.astype(np.float32), np.zeros(len(points), dtype=np.float32))
+    size = patterns.shape[1]
+    gap = max(size // 16, 1)
+    tile = np.full((rows * (size + gap) - gap, GRID * (size + gap) - gap), np.nan)
+    for k, pattern in enumerate(patterns):
+        top, left = (k // GRID) * (size + gap), (k % GRID) * (size + gap)
+        tile[top : top + size, left : left + size] = pattern
+    side, head, pad = 7.0, 0.85, 0.7
+    tall = side * tile.shape[0] / tile.shape[1]
+    width, height = side + 1.5 * pad, tall + head + pad
+    figure = Figure(figsize=(width, height), dpi=style.DPI, facecolor=style.PAPER)
+    FigureCanvasAgg(figure)
+    figure.text(0.35 / width, 1 - 0.30 / height, "Latent manifold", color=style.INK, fontsize=15, fontweight="bold", va="center")
+    note = "Patterns the decoder draws over the latents, all turned to the reference"
+    figure.text(0.35 / width, 1 - 0.57 / height, note, color=style.MUTED, fontsize=10.5, va="center")
+    axes = figure.add_axes((pad / width, pad / height, side / width, tall / height))
+    finite = tile[np.isfinite(tile)]
+    top_value = float(np.percentile(finite, 99.8))
+    axes.imshow(tile, cmap=PATTERN_MAP, vmin=float(finite.min()), vmax=top_value, interpolation="nearest", aspect="auto")
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.set_facecolor(style.PAPER)
+    centres = (np.arange(GRID) + 0.5) * (size + gap) - gap / 2 - 0.5
+    axes.set_xticks(centres[::2], [f"{v:.2g}" for v in spans[0][::2]])
+    axes.set_xlabel("z1", color=style.INK)
+    axes.set_yticks(centres[:rows:2] if rows > 1 else [], [f"{v:.2g}" for v in spans[1][::-1][::2]] if rows > 1 else [])
+    if rows > 1:
+        axes.set_ylabel("z2", color=style.INK)
+    axes.tick_params(colors=style.MUTED, length=0, labelsize=10)
+    return figure
+
+
+def groups_of(encoding: Encoding, subimages: SubImages, decode: Decode | None) -> tuple[Group, ...]:
+    """Return the columns in up to six groups of equal count along the first latent, averaged after turning each to the gauge.
+
+    Only windows wholly inside the frame take part; at most 200 a group, spread evenly.
+    """
+    chosen = np.flatnonzero(np.asarray(subimages.inside) & np.isfinite(encoding.angle) & np.isfinite(encoding.latents).all(axis=1))
+    if len(chosen) == 0:
+        return ()
+    ranked = chosen[np.argsort(encoding.latents[chosen, 0], kind="stable")]
+    groups = []
+    for members in np.array_split(ranked, min(GROUPS, len(ranked))):
+        part = members[:: max(len(members) // PER_GROUP, 1)]
+        turned = turn(subimages.data[part], -np.asarray(encoding.angle)[part]).mean(axis=0)
+        centre = np.median(encoding.latents[members], axis=0, keepdims=True).astype(np.float32)
+        drawn = decode(centre, np.zeros(1, dtype=np.float32))[0] if decode is not None else None
+        groups.append(Group(f"z1 = {centre[0, 0]:.2f}", len(members), turned, drawn))
+    return tuple(groups)
+
+
+def groups_figure(groups: tuple[Group, ...]) -> Figure:
+    """Return averages of measured sub-images over reconstructions, a column a group."""
+    rows = 1 if groups[0].reconstruction is None else 2
+    side, gap, left, head = 1.55, 0.12, 1.35, 0.95
+    width, height = left + len(groups) * (side + gap) + 0.2, head + rows * (side + gap) + 0.5
+    figure = Figure(figsize=(width, height), dpi=style.DPI, facecolor=style.PAPER)
+    FigureCanvasAgg(figure)
+    title = "Measured and drawn" if rows == 2 else "Class averages"
+    figure.text(0.28 / width, 1 - 0.30 / height, title, color=style.INK, fontsize=15, fontweight="bold", va="center")
+    note = "Columns in order of the first latent; each sub-image turned to the reference before averaging"
+    figure.text(0.28 / width, 1 - 0.57 / height, note, color=style.MUTED, fontsize=10.5, va="center")
+    for row, name in enumerate(("measured\naverage", "decoder")[:rows]):
+        bottom = height - head - (row + 1) * (side + gap) + gap
+        figure.text(0.28 / width, (bottom + side / 2) / height, name, color=style.INK, fontsize=11, va="center")
+        for k, group in enumerate(groups):
+            picture = group.turned if row == 0 else group.reconstruction
+            assert picture is not None
+            axes = figure.add_axes(((left + k * (side + gap)) / width, bottom / height, side / width, side / height))
+            low, high = style.robust_limits(picture, 0.5, 99.8)
+            axes.imshow(picture, cmap=PATTERN_MAP, vmin=low, vmax=high, interpolation="nearest")
+            style.bare(axes)
+            if row == rows - 1:
+                axes.set_xlabel(f"{group.label}\n{thousands(group.count)} columns", color=style.MUTED, fontsize=9.5)
+    return figure
+
+
+def turn(images: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    """Return (N, S, S) images turned about their centre by (N,) radians, counter-clockwise as displayed; bilinear, edges repeated.
+
+    >>> quarter = turn(np.arange(9.0).reshape(1, 3, 3), np.array([np.pi / 2]))
+    >>> quarter[0].round().astype(int).tolist()
+    [[2, 5, 8], [1, 4, 7], [0, 3, 6]]
+    """
+    size = images.shape[1]
+    centre = (size - 1) / 2
+    y, x = np.mgrid[:size, :size] - centre
+    cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
+    from_x = np.clip(x * cos - y * sin + centre, 0, size - 1)
+    from_y = np.clip(x * sin + y * cos + centre, 0, size - 1)
+    x0 = np.minimum(from_x.astype(np.int64), max(size - 2, 0))
+    y0 = np.minimum(from_y.astype(np.int64), max(size - 2, 0))
+    dx, dy = from_x - x0, from_y - y0
+    which = np.arange(len(images))[:, None, None]
+    upper = images[which, y0, x0] * (1 - dx) + images[which, y0, x0 + 1] * dx
+    lower = images[which, y0 + 1, x0] * (1 - dx) + images[which, y0 + 1, x0 + 1] * dx
+    return np.asarray(upper * (1 - dy) + lower * dy)
+
+
+def _density_colours(x: np.ndarray, y: np.ndarray, bins: int = 90) -> np.ndarray:
+    """Return RGBA by the smoothed count around each point, on the map used for latents."""
+    from matplotlib import colormaps
+    from scipy.ndimage import gaussian_filter
+
+    ranges = (_limits(x), _limits(y))
+    counts, edges_x, edges_y = np.histogram2d(x, y, bins=bins, range=ranges)
+    smooth = np.sqrt(gaussian_filter(counts, 1.5))
+    i = np.clip(np.searchsorted(edges_x, x) - 1, 0, bins - 1)
+    j = np.clip(np.searchsorted(edges_y, y) - 1, 0, bins - 1)
+    return np.asarray(colormaps["magma"](0.25 + 0.72 * smooth[i, j] / max(smooth.max(), 1e-9)))
+
+
+def _limits(values: np.ndarray) -> tuple[float, float]:
+    low, high = style.robust_limits(values, 0.3, 99.7)
+    return low - 0.08 * (high - low), high + 0.08 * (high - low)
+
+
+def _dark_axes(axes: Axes, names: tuple[str, str]) -> None:
+    axes.set_facecolor(style.PANEL)
+    for spine in axes.spines.values():
+        spine.set_color(style.EDGE)
+    axes.tick_params(colors=style.MUTED, labelsize=10, length=3)
+    axes.grid(True, color="#1b2229", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(names[0], color=style.INK)
+    axes.set_ylabel(names[1], color=style.INK)

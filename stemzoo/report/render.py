@@ -1,0 +1,57 @@
+"""Figures to bytes: PNG files for slides, and what the page carries inside it. Called by `report.html`.
+
+A dark plate enters the page as JPEG with full colour resolution, so that thin coloured rings survive at a third of the PNG's size;
+a plot on white enters as a drawing whose ink follows the page's light or dark colours.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from stemzoo.report import style
+
+THEME = {
+    style.PLOT_INK: "var(--ink)",
+    style.PLOT_MUTED: "var(--muted)",
+    style.PLOT_GRID: "var(--line)",
+    style.PLOT_FILL: "var(--blue)",
+    style.PLOT_MARK: "var(--red)",
+}
+
+
+def save_png(figure: Figure, path: Path) -> Image.Image:
+    """Write the figure as PNG at its own resolution and return the picture."""
+    canvas = figure.canvas
+    canvas.draw()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])  # type: ignore[attr-defined]
+    picture.save(path, compress_level=3, dpi=(style.DPI, style.DPI))
+    return picture
+
+
+def as_jpeg(picture: Image.Image) -> str:
+    """Return the picture as a data URI."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=88, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def as_drawing(figure: Figure) -> str:
+    """Return the figure as an <svg> element with the page's colour variables and font, without a prologue or fixed size."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", facecolor="none", metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r"font: ([^;\"]*?px) [^;\"]*", r"font: \1 inherit-face", svg).replace("inherit-face", "var(--face)")
+    for colour, name in THEME.items():
+        svg = svg.replace(colour, name)
+    return svg

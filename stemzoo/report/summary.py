@@ -1,0 +1,143 @@
+"""An analysis in a dozen numbers. Owns what the report's head, the printed line and `--json` say; NumPy only.
+
+Called by `report.html`, `report.plots` and the commands of `stemzoo.cli`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from stemzoo.types import Analysis, Columns
+
+PM_PER_ANGSTROM = 100.0
+MISTRUST_FAILED = 0.2
+MISTRUST_CONFIDENCE = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Counts and medians over all frames of an analysis; a number that is unknown is None.
+
+    Args:
+        frames: number of frames; `height_px`, `width_px`: of each.
+        columns: number of columns; `by_class`: how many of each class.
+        failed: number of columns whose fit failed; they keep the network's position.
+        sigma_px, sigma_pm: median standard error per axis over the columns whose fit held.
+        confidence: median probability that a column is there.
+        spacing_px, spacing_angstrom: median distance to the nearest neighbour in the same frame.
+        angle_symmetry: most common order n of the sub-images' symmetry.
+        doubts: reasons not to trust the result, one sentence each; empty where there are none.
+    """
+
+    frames: int
+    height_px: int
+    width_px: int
+    columns: int
+    by_class: dict[str, int]
+    failed: int
+    pixel_size: float | None
+    pixel_size_source: str
+    sigma_px: float | None
+    sigma_pm: float | None
+    confidence: float | None
+    spacing_px: float | None
+    spacing_angstrom: float | None
+    latents: int
+    angle_symmetry: int | None
+    doubts: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the numbers as JSON-serialisable values."""
+        return asdict(self)
+
+
+def pixel_size_of(analysis: Analysis) -> float | None:
+    """Return the Å/px that the columns are reported with, or None where unknown."""
+    for columns in analysis.columns:
+        if columns.pixel_size is not None:
+            return columns.pixel_size
+    return analysis.frames.pixel_size
+
+
+def nearest_distances(yx: np.ndarray) -> np.ndarray:
+    """Return the distance of each of (n, 2) positions to its nearest neighbour, (n,) in the unit given; empty below two positions."""
+    if len(yx) < 2:
+        return np.zeros(0)
+    from scipy.spatial import cKDTree
+
+    distances, _ = cKDTree(yx).query(yx, k=2)
+    return np.asarray(distances[:, 1])
+
+
+def summarise(analysis: Analysis) -> Summary:
+    """Return the numbers at the head of the report."""
+    columns = analysis.columns
+    total = sum(len(c) for c in columns)
+    size = pixel_size_of(analysis)
+    confidence = _joined(columns, "confidence")
+    held = _joined(columns, "fit_ok").astype(bool)
+    sigma = _joined(columns, "sigma").reshape(-1, 2)[held]
+    sigma_px = float(np.median(sigma)) if len(sigma) else None
+    spacing = np.concatenate([nearest_distances(c.yx) for c in columns])
+    spacing_px = float(np.median(spacing)) if len(spacing) else None
+    encoding = analysis.encoding
+    known = np.isfinite(encoding.angle) if encoding is not None else np.zeros(0, dtype=bool)
+    symmetry = None
+    if encoding is not None and known.any():
+        symmetry = int(np.bincount(np.asarray(encoding.symmetry, dtype=np.int64)[known]).argmax())
+    failed = int((~held).sum())
+    median_confidence = float(np.median(confidence)) if total else None
+    return Summary(
+        frames=len(analysis.frames),
+        height_px=analysis.frames.shape[0],
+        width_px=analysis.frames.shape[1],
+        columns=total,
+        by_class=_by_class(columns),
+        failed=failed,
+        pixel_size=size,
+        pixel_size_source=analysis.frames.pixel_size_source,
+        sigma_px=sigma_px,
+        sigma_pm=sigma_px * size * PM_PER_ANGSTROM if sigma_px is not None and size is not None else None,
+        confidence=median_confidence,
+        spacing_px=spacing_px,
+        spacing_angstrom=spacing_px * size if spacing_px is not None and size is not None else None,
+        latents=0 if encoding is None else int(encoding.latents.shape[1]),
+        angle_symmetry=symmetry,
+        doubts=_doubts(total, failed, median_confidence),
+    )
+
+
+def thousands(number: int) -> str:
+    """Return `number` with thin spaces between thousands.
+
+    >>> thousands(12345)
+    '12\\u2009345'
+    """
+    return f"{number:,}".replace(",", "\u2009")
+
+
+def _joined(columns: tuple[Columns, ...], name: str) -> np.ndarray:
+    return np.concatenate([getattr(c, name) for c in columns])
+
+
+def _by_class(columns: tuple[Columns, ...]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for table in columns:
+        for name, count in zip(table.classes, np.bincount(table.species, minlength=len(table.classes)), strict=True):
+            counts[name] = counts.get(name, 0) + int(count)
+    return counts
+
+
+def _doubts(total: int, failed: int, confidence: float | None) -> tuple[str, ...]:
+    """Say plainly when the numbers below should not be trusted."""
+    if total == 0:
+        return ("No column was found: the frame may show no atomic contrast, or lie outside what the model was trained on.",)
+    doubts = []
+    if failed > MISTRUST_FAILED * total:
+        doubts.append(f"{failed / total:.0%} of the fits failed; those positions are the network's own and their errors are wide.")
+    if confidence is not None and confidence < MISTRUST_CONFIDENCE:
+        doubts.append(f"Half of the columns have a confidence below {confidence:.2f}; look at the overlay before using the positions.")
+    return tuple(doubts)

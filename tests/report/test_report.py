@@ -1,0 +1,195 @@
+"""The report says what the analysis holds: numbers, colours, scale bars, patterns, and a page that needs nothing beside itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stemzoo.errors import OutputError
+from stemzoo.report import figures, patterns, style
+from stemzoo.report.html import ReportInputs, write_report
+from stemzoo.report.summary import nearest_distances, summarise
+from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId, SubImages
+
+from .conftest import PIXEL_SIZE, decode, layered
+
+
+def _encoding(angle: np.ndarray, symmetry: int, sigma: float = 0.01) -> Encoding:
+    n = len(angle)
+    latents, frame = np.zeros((n, 1), np.float32), np.zeros(n, int)
+    return Encoding(angle, np.full(n, sigma), np.full(n, symmetry), latents, frame, np.arange(n), np.ones(n, bool))
+
+
+def test_summary_converts_the_median_error_to_picometres(analysis: Analysis) -> None:
+    summary = summarise(analysis)
+    sigma = analysis.columns[0].sigma[analysis.columns[0].fit_ok]
+    assert summary.sigma_pm == pytest.approx(np.median(sigma) * PIXEL_SIZE * 100)
+    assert summary.failed == int((~analysis.columns[0].fit_ok).sum())
+    assert sum(summary.by_class.values()) == summary.columns == len(analysis.columns[0])
+    assert summary.doubts == ()
+
+
+def test_summary_invents_no_length_without_a_pixel_size() -> None:
+    summary = summarise(layered(128, pixel_size=None))
+    assert summary.sigma_pm is None and summary.spacing_angstrom is None
+    assert summary.spacing_px == pytest.approx(2.5 / PIXEL_SIZE, rel=0.1)
+
+
+def test_summary_doubts_failed_fits_and_low_confidence(analysis: Analysis) -> None:
+    columns = analysis.columns[0]
+    poor = dataclasses.replace(columns, fit_ok=np.zeros(len(columns), bool), confidence=np.full(len(columns), 0.4))
+    doubts = summarise(dataclasses.replace(analysis, columns=(poor,))).doubts
+    assert len(doubts) == 2 and "100% of the fits failed" in doubts[0]
+
+
+def test_nearest_distances_of_a_square_lattice() -> None:
+    yx = np.stack(np.meshgrid(np.arange(5.0), np.arange(4.0) * 2), axis=-1).reshape(-1, 2)
+    assert np.allclose(nearest_distances(yx), 1.0)
+    assert nearest_distances(yx[:1]).size == 0
+
+
+def test_cyclic_map_closes_and_has_even_steps() -> None:
+    colours = style.cyclic_map()(np.linspace(0, 1, 64, endpoint=False))[:, :3]
+    steps = np.linalg.norm(np.diff(np.vstack([colours, colours[:1]]), axis=0), axis=1)
+    assert steps.max() < 2 * np.median(steps)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4, 6])
+def test_angles_equal_modulo_the_symmetry_get_one_colour(order: int) -> None:
+    angle = np.array([0.3, 0.3 + 2 * np.pi / order, 0.3 - 2 * np.pi / order, 0.3 + np.pi / order])
+    colours, found, unsure = figures.angle_colours(_encoding(angle, order))
+    assert found == order and not unsure.any()
+    assert np.allclose(colours[0], colours[1], atol=0.03) and np.allclose(colours[0], colours[2], atol=0.03)
+    assert np.abs(colours[0] - colours[3]).max() > 0.2
+
+
+def test_unknown_and_unsure_angles_are_grey() -> None:
+    encoding = _encoding(np.array([0.1, np.nan, 2.0]), 1)
+    encoding.angle_sigma[2] = 2.0
+    colours, _, unsure = figures.angle_colours(encoding)
+    assert unsure.tolist() == [False, True, True]
+    assert np.ptp(colours[1, :3]) < 0.1 < np.ptp(colours[0, :3])
+
+
+@pytest.mark.parametrize(("pixel_size", "unit"), [(0.2, "nm"), (0.02, "Å"), (None, "px")])
+def test_scale_bar_is_as_long_as_it_says(pixel_size: float | None, unit: str) -> None:
+    plate = style.plate((200, 300), "", "")
+    style.scale_bar(plate.field, 300, pixel_size)
+    bar = plate.field.patches[-1]
+    length, said = plate.field.texts[-1].get_text().split()
+    assert said == unit
+    px = bar.get_width() * 300  # type: ignore[attr-defined]
+    to_unit = {"nm": 0.1, "Å": 1.0, "px": 1.0}[unit] * (pixel_size or 1.0)
+    assert float(length) == pytest.approx(px * to_unit)
+    assert 0.08 < bar.get_width() <= 0.241  # type: ignore[attr-defined]
+
+
+def test_map_cells_belong_to_the_nearest_column(analysis: Analysis) -> None:
+    field = figures.field_of(analysis)
+    rows, cols = field.cells.shape
+    rng = np.random.default_rng(1)
+    for r, c in zip(rng.integers(0, rows, 200), rng.integers(0, cols, 200), strict=True):
+        at = (np.array([r, c]) + 0.5) * np.array(field.image.shape) / [rows, cols] - 0.5
+        distance = np.hypot(*(field.columns.yx - at).T)
+        assert field.cells[r, c] == -1 or distance[field.cells[r, c]] == pytest.approx(distance.min(), abs=1e-3)
+
+
+def test_lonely_columns_stay_dots() -> None:
+    image = np.random.default_rng(0).random((1, 200, 200)).astype(np.float32)
+    yx = np.array([[50.0, 50.0], [150.0, 140.0]])
+    columns = Columns(yx, np.full((2, 2), 0.1), np.zeros(2), np.ones(2), np.ones(2), np.ones(2))
+    field = figures.field_of(Analysis(Frames(image), (columns,), ModelId("m@1", "0" * 64)))
+    assert 0 < (field.cells >= 0).mean() < 0.02
+
+
+def test_turn_is_counter_clockwise_as_displayed_and_undone_by_its_negative() -> None:
+    image = decode(np.array([[1.0, 0.0]]), np.array([0.0]))
+    turned = patterns.turn(image, np.array([0.7]))
+    wanted = decode(np.array([[1.0, 0.0]]), np.array([0.7]))
+    y, x = np.mgrid[:24, :24] - 11.5
+    disk = np.hypot(y, x) < 11
+    assert np.abs(turned - wanted)[0, disk].max() < 0.06
+    assert np.abs(patterns.turn(turned, np.array([-0.7])) - image)[0, disk].max() < 0.1
+
+
+def test_groups_average_after_turning_to_the_gauge(analysis: Analysis) -> None:
+    encoding = analysis.encoding
+    assert encoding is not None
+    data = decode(encoding.latents, encoding.angle)
+    data += np.random.default_rng(0).normal(0, 0.3, data.shape).astype(np.float32)
+    groups = patterns.groups_of(encoding, SubImages(data, encoding.frame, encoding.column, encoding.inside), decode)
+    assert sum(g.count for g in groups) == int(encoding.inside.sum())
+    for group in groups:
+        assert group.reconstruction is not None
+        assert np.corrcoef(group.turned.ravel(), group.reconstruction.ravel())[0, 1] > 0.97
+
+
+def _inputs(analysis: Analysis) -> ReportInputs:
+    encoding = analysis.encoding
+    assert encoding is not None
+    data = decode(encoding.latents, encoding.angle)
+    probability = np.random.default_rng(0).random((200, 200)).astype(np.float32)
+    subimages = SubImages(data, encoding.frame, encoding.column, encoding.inside)
+    return ReportInputs(probability, subimages, decode, options={"model": "adf-unet"})
+
+
+def test_page_is_self_contained_and_quotes_the_analysis(analysis: Analysis, tmp_path: Path) -> None:
+    page = write_report(analysis, tmp_path, _inputs(analysis)).read_text(encoding="utf-8")
+    outside = {url for url in re.findall(r"(?:https?:)?//[^\s\"'<>]+", re.sub(r"base64,[A-Za-z0-9+/=]+", "", page)) if "w3.org" not in url}
+    assert not outside
+    assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page) and "<script" not in page and "url(http" not in page
+    for said in (analysis.frames.sha256, "adf-unet@1", "rvae-sr3fe2o7@1", "ef" * 32, analysis.notices[0]):
+        assert said in page
+    assert f"{PIXEL_SIZE} Å/px, from the file" in page
+    names = {p.name for p in tmp_path.glob("*.png")}
+    maps = {"frame.png", "segmentation.png", "angle.png", "latent_1.png", "latent_2.png"}
+    assert names == maps | {"latents.png", "manifold.png", "patterns.png", "sigma.png", "confidence.png", "spacing.png"}
+    for name in names:
+        picture = np.asarray(Image.open(tmp_path / name).convert("RGB"))
+        assert min(picture.shape[:2]) > 300 and picture.std() > 5
+
+
+def test_page_escapes_what_a_file_name_smuggles_in(tmp_path: Path) -> None:
+    analysis = layered(64)
+    frames = dataclasses.replace(analysis.frames, path="<script>alert(1)</script>.tif")
+    evil = dataclasses.replace(analysis, frames=frames, encoding=None, encoder=None)
+    assert "<script>" not in write_report(evil, tmp_path).read_text(encoding="utf-8")
+
+
+def test_page_of_a_frame_without_columns_says_so(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).random((1, 64, 96)).astype(np.float32)
+    analysis = Analysis(Frames(image), (Columns.empty(),), ModelId("adf-unet@1", "0" * 64))
+    page = write_report(analysis, tmp_path, ReportInputs(np.zeros((64, 96), np.float32))).read_text(encoding="utf-8")
+    assert "No column was found" in page and "lengths are in pixels" in page
+    assert {p.name for p in tmp_path.glob("*.png")} == {"frame.png", "segmentation.png"}
+
+
+def test_page_survives_edge_columns_and_one_latent(tmp_path: Path) -> None:
+    analysis = layered(96)
+    encoding = analysis.encoding
+    assert encoding is not None
+    angle = np.where(encoding.inside, encoding.angle, np.nan)
+    latents = np.where(encoding.inside[:, None], encoding.latents[:, :1], np.nan).astype(np.float32)
+    analysis = dataclasses.replace(analysis, encoding=dataclasses.replace(encoding, angle=angle, latents=latents))
+
+    def decode_one(latents: np.ndarray, angle: np.ndarray) -> np.ndarray:
+        return decode(np.hstack([latents, latents]), angle)
+
+    write_report(analysis, tmp_path, ReportInputs(decode=decode_one))
+    assert (tmp_path / "latent_1.png").exists() and not (tmp_path / "latent_2.png").exists()
+
+
+def test_stack_gets_its_course(tmp_path: Path) -> None:
+    page = write_report(layered(64, frames=3), tmp_path).read_text(encoding="utf-8")
+    assert (tmp_path / "series.png").exists() and "3 frames" in page
+
+
+def test_folder_that_cannot_be_written_is_named(analysis: Analysis, tmp_path: Path) -> None:
+    missing = tmp_path / "nowhere"
+    with pytest.raises(OutputError, match=re.escape(str(missing))):
+        write_report(dataclasses.replace(analysis, encoding=None, encoder=None), missing)

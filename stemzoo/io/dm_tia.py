@@ -33,6 +33,9 @@ def _read(plugin: str, path: str, wanted: str | None) -> Raw:
             f"{path}: {os.path.splitext(path)[1]} files are read through RosettaSciIO, which is not installed; pip install 'stemzoo[io]'"
         ) from error
     signals = reader(path, lazy=os.path.getsize(path) > EAGER_BYTES)
+    if not signals:
+        beside = "; an .emi needs its .ser files beside it" if path.lower().endswith(".emi") else ""
+        raise ReadError(f"{path}: holds no image{beside}")
     names = [_name(signal, i, len(signals)) for i, signal in enumerate(signals)]
     index, notices = choose(
         path,

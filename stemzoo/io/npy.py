@@ -12,6 +12,9 @@ def read_npy(path: str, wanted: str | None) -> Raw:
     """Return the array of a .npy file; it holds no pixel size."""
     if wanted is not None:
         raise ReadError(f"{path}: a .npy file holds one array; leave out ::{wanted}")
+    with open(path, "rb") as file:
+        if file.read(6) != b"\x93NUMPY":
+            raise ReadError(f"{path}: is not a .npy file; save the image with numpy.save")
     try:
         data = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:

@@ -77,7 +77,7 @@ def read_tiff(path: str, wanted: str | None) -> Raw:
 def _series(tif: tifffile.TiffFile, path: str) -> tuple[Any, tuple[str, ...]]:
     """Return the one series of images, or the largest beside thumbnails, and a notice."""
     if not tif.series:
-        raise ReadError(f"{path}: holds no image")
+        raise ReadError(f"{path}: holds no image; it is cut short or damaged: export it again")
     ordered = sorted(tif.series, key=lambda series: int(np.prod(series.shape)), reverse=True)
     sizes = [int(np.prod(series.shape)) for series in ordered]
     if len(ordered) > 1 and sizes[1] > sizes[0] / 4:

@@ -555,7 +555,7 @@ def test_ser(tmp_path: Path, stack: np.ndarray, n: int) -> None:
 # --- files that cannot be read -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", [s for s in FORMATS if s != ".npy"])
+@pytest.mark.parametrize("suffix", list(FORMATS))
 def test_text_under_another_name_is_one_sentence(tmp_path: Path, suffix: str, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / f"a{suffix}"
     path.write_text("no microscope wrote this\n" * 100)

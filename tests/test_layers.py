@@ -1,0 +1,295 @@
+"""The arrows of the house: which room may import which, where torch may be, and what the instrument layer's Python 3.8 forbids.
+
+Read from the source by AST, so nothing has to be importable; that no torch is loaded is proved by importing in a fresh process.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGE = REPOSITORY / "stemzoo"
+
+SHARED = {"types", "errors", "schema"}
+ROOMS: dict[str, set[str]] = {
+    "__init__": set(),
+    "errors": set(),
+    "types": {"errors"},
+    "schema": {"errors"},
+    "geometry": {"types", "errors"},
+    "runtime": {"types", "errors", "geometry"},
+    "io": {"types", "errors"},
+    "simulation": SHARED | {"io"},
+    "zoo": SHARED,
+    "nets": {"types", "errors"},
+    "training": SHARED | {"geometry", "io", "simulation", "nets"},
+    "export": SHARED | {"geometry", "runtime", "zoo", "nets", "training"},
+    "report": SHARED | {"geometry", "runtime"},
+    "live": SHARED | {"geometry", "runtime", "io", "zoo", "report"},
+    "cli": SHARED | {"geometry", "runtime", "io", "simulation", "zoo", "nets", "training", "export", "report", "live"},
+}
+"""Room → the rooms it may import. A new room is a line here, and a reason in the commit."""
+
+INSTRUMENT = ("types", "errors", "geometry", "runtime")
+TORCH_ROOMS = ("nets", "training", "export")
+TORCH = {"torch", "torchvision", "torchmetrics", "lightning", "pytorch_lightning", "onnx", "onnxscript"}
+DISTRIBUTION = {"PIL": "pillow", "rsciio": "rosettasciio", "skimage": "scikit-image", "yaml": "pyyaml"}
+
+
+def _files(*rooms: str) -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py") if not rooms or _room(path) in rooms)
+
+
+def _room(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(REPOSITORY))
+
+
+def _imports(tree: ast.AST, *, inside_functions: bool = True) -> Iterator[tuple[str, int]]:
+    """Yield each imported module with its line: `stemzoo.geometry.peaks` for `from stemzoo.geometry import peaks` too."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: a relative import hides which room it reaches"
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+        elif inside_functions or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from _imports(node, inside_functions=inside_functions)
+
+
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+# --- arrows ------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", _files(), ids=_name)
+def test_a_room_imports_only_what_its_arrows_allow(path: Path) -> None:
+    room = _room(path)
+    assert room in ROOMS, f"{_name(path)} is in no room of the house; give it one in ROOMS"
+    for module, line in _imports(_tree(path)):
+        parts = module.split(".")
+        if parts[0] != "stemzoo" or len(parts) < 2 or parts[1] in ("__version__", room):
+            continue
+        assert parts[1] in ROOMS[room], f"{_name(path)}:{line} imports stemzoo.{parts[1]}; {room} may import {sorted(ROOMS[room])}"
+
+
+def test_the_arrows_have_no_cycle() -> None:
+    seen: set[str] = set()
+    for room, allowed in ROOMS.items():
+        assert allowed <= seen | {"errors", "types"}, f"{room} is named before the rooms it imports: {sorted(allowed - seen)}"
+        seen.add(room)
+
+
+@pytest.mark.parametrize("path", [p for p in _files() if _room(p) not in TORCH_ROOMS], ids=_name)
+def test_torch_stays_in_its_rooms(path: Path) -> None:
+    everywhere = _room(path) != "cli"  # a command imports torch inside its function
+    for module, line in _imports(_tree(path), inside_functions=everywhere):
+        assert module.split(".")[0] not in TORCH and not module.startswith("safetensors.torch"), f"{_name(path)}:{line} imports {module}"
+        if _room(path) == "cli":
+            assert not re.match(r"stemzoo\.(nets|training|export)\b", module), f"{_name(path)}:{line} imports {module} at module level"
+
+
+@pytest.mark.parametrize("path", _files("nets"), ids=_name)
+def test_networks_know_no_lightning(path: Path) -> None:
+    for module, line in _imports(_tree(path)):
+        assert not re.match(r"(lightning|pytorch_lightning|torchmetrics)\b", module), f"{_name(path)}:{line} imports {module}"
+
+
+@pytest.mark.parametrize("path", _files(), ids=_name)
+def test_one_file_imports_onnxruntime(path: Path) -> None:
+    found = [module for module, _ in _imports(_tree(path)) if module.split(".")[0] == "onnxruntime"]
+    assert not found or path == PACKAGE / "runtime" / "session.py"
+
+
+@pytest.mark.parametrize("path", _files(*INSTRUMENT), ids=_name)
+def test_instrument_layer_needs_numpy_alone(path: Path) -> None:
+    allowed = {"numpy", "stemzoo"} | ({"onnxruntime"} if path.name == "session.py" else set())
+    for module, line in _imports(_tree(path)):
+        first = module.split(".")[0]
+        assert first in allowed or first in sys.stdlib_module_names, f"{_name(path)}:{line} imports {module}"
+
+
+# --- dependencies ------------------------------------------------------------------------------------------------------------------------
+
+
+def _declared(extra: str | None) -> set[str]:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = project["dependencies"] if extra is None else project["optional-dependencies"][extra]
+    return {re.split(r"[<>=!~\[; ]", line)[0].lower() for line in lines}
+
+
+@pytest.mark.parametrize("path", _files(), ids=_name)
+def test_imports_are_declared(path: Path) -> None:
+    """What a base room imports on loading is a base dependency; what it imports when used, or what torch's rooms need, is in an extra."""
+    base = _declared(None)
+    extras = base | _declared("io") | _declared("train")
+    tree = _tree(path)
+    lazy = set(_imports(tree)) - set(_imports(tree, inside_functions=False))
+    for module, line in _imports(tree):
+        first = module.split(".")[0]
+        if first == "stemzoo" or first in sys.stdlib_module_names:
+            continue
+        allowed = extras if (module, line) in lazy or _room(path) in TORCH_ROOMS else base
+        assert DISTRIBUTION.get(first, first).lower() in allowed, (
+            f"{_name(path)}:{line} imports {module}, which pyproject.toml does not give it"
+        )
+
+
+def test_base_has_no_torch() -> None:
+    assert not _declared(None) & {"torch", "torchvision", "lightning", "torchmetrics", "onnx"}
+
+
+@pytest.mark.parametrize("module", ["stemzoo", "stemzoo.runtime", "stemzoo.zoo", "stemzoo.cli", "stemzoo.io.read", "stemzoo.report"])
+def test_importing_loads_no_torch(module: str) -> None:
+    code = f"import sys, {module}; print(*sorted({TORCH!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY)})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
+
+
+# --- Python 3.8 and NumPy 1.19 -----------------------------------------------------------------------------------------------------------
+
+TOO_NEW_ATTRIBUTES = {
+    **dict.fromkeys(("removeprefix", "removesuffix", "is_relative_to", "with_stem", "readlink", "randbytes"), "Python 3.9"),
+    **dict.fromkeys(("bit_count", "hardlink_to"), "Python 3.10"),
+    **dict.fromkeys(
+        ("functools.cache", "math.lcm", "math.nextafter", "math.ulp", "ast.unparse", "importlib.resources.files"), "Python 3.9"
+    ),
+    **dict.fromkeys(("itertools.pairwise", "bisect.key", "contextlib.aclosing", "sys.stdlib_module_names"), "Python 3.10"),
+    **dict.fromkeys(("itertools.batched", "hashlib.file_digest", "math.cbrt", "math.exp2"), "Python 3.11"),
+    **dict.fromkeys(("np.lib.stride_tricks.sliding_window_view", "np.broadcast_shapes"), "NumPy 1.20"),
+    **dict.fromkeys(
+        ("np.exceptions", "np.trapezoid", "np.bool", "np.long", "np.concat", "np.permute_dims", "np.astype", "np.pow"), "NumPy 2"
+    ),
+    **dict.fromkeys(("np.acos", "np.asin", "np.atan", "np.atan2", "np.isdtype", "np.unstack", "np.cumulative_sum", "np.vecdot"), "NumPy 2"),
+}
+GONE = {
+    f"np.{name}": "NumPy 2 lacks it" for name in ("float_", "product", "cumproduct", "alltrue", "sometrue", "in1d", "trapz", "row_stack")
+}
+TOO_NEW_MODULES = {"tomllib", "graphlib", "zoneinfo", "importlib.resources.files", "functools.cache", "itertools.pairwise", "typing.Self"}
+TOO_NEW_KEYWORDS = {"slots": "3.10", "kw_only": "3.10", "strict": "3.10", "weakref_slot": "3.11"}
+BUILTIN_TYPES = {"int", "float", "str", "bytes", "bool", "list", "tuple", "dict", "set", "frozenset", "type", "object", "complex"}
+
+
+def _annotations(tree: ast.AST) -> set[int]:
+    """Return the ids of all nodes inside annotations, which `from __future__ import annotations` never evaluates."""
+    inside: set[int] = set()
+    for node in ast.walk(tree):
+        for field in ("annotation", "returns"):
+            part = getattr(node, field, None)
+            if isinstance(part, ast.AST):
+                inside |= {id(child) for child in ast.walk(part)}
+    return inside
+
+
+def too_new(source: str) -> list[str]:
+    """Return what Python 3.8 or NumPy 1.19 would stumble over in `source`, as far as its syntax tree shows."""
+    try:
+        tree = ast.parse(source, feature_version=(3, 8))
+    except SyntaxError as error:
+        return [f"line {error.lineno}: {error.msg}"]
+    found = []
+    future = any(isinstance(n, ast.ImportFrom) and n.module == "__future__" and n.names[0].name == "annotations" for n in tree.body)
+    has_code = any(not isinstance(n, ast.ClassDef | ast.Expr) for n in tree.body)
+    if has_code and not future:
+        found.append("line 1: no `from __future__ import annotations`")
+    found += [f"line {line}: {module} is too new" for module, line in _imports(tree) if module in TOO_NEW_MODULES]
+    annotations = _annotations(tree)
+    for node in ast.walk(tree):
+        if id(node) in annotations:
+            continue
+        if isinstance(node, ast.Match | ast.TryStar):
+            found.append(f"line {node.lineno}: {type(node).__name__} is newer than Python 3.8")
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr) and any(map(_is_type, (node.left, node.right))):
+            found.append(f"line {node.lineno}: `X | Y` of types outside an annotation needs Python 3.10")
+        elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in BUILTIN_TYPES:
+            found.append(f"line {node.lineno}: {node.value.id}[…] outside an annotation needs Python 3.9")
+        elif (
+            isinstance(node, ast.Subscript)
+            and isinstance(node.slice, ast.Tuple)
+            and any(isinstance(e, ast.Starred) for e in node.slice.elts)
+        ):
+            found.append(f"line {node.lineno}: a starred index needs Python 3.11")
+        elif isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            asks = {word.arg for word in node.keywords} & set(TOO_NEW_KEYWORDS)
+            if asks and name.rsplit(".", 1)[-1] in ("dataclass", "zip", "field"):
+                found.append(
+                    f"line {node.lineno}: {name}({', '.join(sorted(map(str, asks)))}=) needs Python {TOO_NEW_KEYWORDS[str(min(map(str, asks)))]}"
+                )
+        elif isinstance(node, ast.Attribute):
+            full = ast.unparse(node)
+            why = TOO_NEW_ATTRIBUTES.get(full) or TOO_NEW_ATTRIBUTES.get(node.attr) or GONE.get(full)
+            if why:
+                found.append(f"line {node.lineno}: {full} ({why})")
+    return found
+
+
+def _is_type(node: ast.AST) -> bool:
+    if isinstance(node, ast.Constant):
+        return node.value is None
+    if isinstance(node, ast.Name):
+        return node.id in BUILTIN_TYPES or node.id[:1].isupper() and not node.id.isupper()
+    return isinstance(node, ast.Attribute) and node.attr == "ndarray"
+
+
+@pytest.mark.parametrize("path", _files(*INSTRUMENT), ids=_name)
+def test_instrument_layer_is_python_3_8(path: Path) -> None:
+    assert too_new(path.read_text(encoding="utf-8")) == []
+
+
+FUTURE = "from __future__ import annotations\n"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import numpy as np\n",
+        FUTURE + "match x:\n    case 1:\n        pass\n",
+        FUTURE + "y = isinstance(x, int | None)\n",
+        FUTURE + "Pair = tuple[int, int]\n",
+        FUTURE + "from dataclasses import dataclass\n@dataclass(frozen=True, slots=True)\nclass A:\n    x: int\n",
+        FUTURE + "z = list(zip(a, b, strict=True))\n",
+        FUTURE + "with (open(a) as f, open(b) as g):\n    pass\n",
+        FUTURE + "import functools\n@functools.cache\ndef f():\n    pass\n",
+        FUTURE + "from functools import cache\n",
+        FUTURE + "s = name.removesuffix('.npy')\n",
+        FUTURE + "import numpy as np\nw = np.lib.stride_tricks.sliding_window_view(a, 3)\n",
+        FUTURE + "import numpy as np\nw = np.trapz(a)\n",
+        FUTURE + "v = a[*index]\n",
+        FUTURE + "def f[T](x: T) -> T:\n    return x\n",
+    ],
+)
+def test_the_check_for_python_3_8_catches(source: str) -> None:
+    assert too_new(source) != []
+
+
+def test_the_check_for_python_3_8_lets_pass() -> None:
+    source = FUTURE + "import numpy as np\ndef f(x: int | None, y: list[int]) -> tuple[int, ...]:\n    return (a > 1) | (b < 2) | MASK\n"
+    assert too_new(source) == []
+
+
+def test_instrument_layer_compiles_in_a_real_python_3_8() -> None:
+    """The tree is a proxy; where a Python 3.8 is installed, it has the last word."""
+    installed = [*Path.home().glob(".pyenv/versions/3.8.*/bin/python"), Path("/usr/bin/python3.8"), Path("/usr/local/bin/python3.8")]
+    old = next((python for python in installed if python.exists()), None)
+    if old is None:
+        pytest.skip("no Python 3.8 on this machine")
+    code = "import sys\nfor f in sys.argv[1:]: compile(open(f, encoding='utf-8').read(), f, 'exec')"
+    done = subprocess.run([str(old), "-c", code, *map(str, _files(*INSTRUMENT))], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

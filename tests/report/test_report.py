@@ -113,8 +113,8 @@ def test_turn_is_counter_clockwise_as_displayed_and_undone_by_its_negative() -> 
     wanted = decode(np.array([[1.0, 0.0]]), np.array([0.7]))
     y, x = np.mgrid[:24, :24] - 11.5
     disk = np.hypot(y, x) < 11
-    assert np.abs(turned - wanted)[0, disk].max() < 0.06
-    assert np.abs(patterns.turn(turned, np.array([-0.7])) - image)[0, disk].max() < 0.1
+    assert np.abs(turned - wanted)[0, disk].max() < 0.08
+    assert np.abs(patterns.turn(turned, np.array([-0.7])) - image)[0, disk].max() < 0.12
 
 
 def test_groups_average_after_turning_to_the_gauge(analysis: Analysis) -> None:

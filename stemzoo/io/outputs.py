@@ -1,0 +1,136 @@
+"""Folders of results that are whole or not there. Owns what may be replaced and how a new folder takes an old one's place.
+
+Everything is written into a hidden folder beside the one asked for, which is renamed at the end; on any failure, ^C included, it goes away
+and what was there before still is. Called by `stemzoo.analyze` and the commands that write folders.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stemzoo.errors import OutputError
+
+OURS = re.compile(
+    r"columns\.csv|analysis\.h5|report\.html|encoder"
+    r"|(frame|segmentation|angle|latent_\d+|latents|manifold|patterns|sigma|confidence|spacing|series)\.png"
+)
+
+
+def check_folder(folder: Path, force: bool = False) -> None:
+    """Refuse, before anything is computed, a folder that cannot be written or must not be replaced.
+
+    A missing or empty folder is fine, and so is one that holds nothing but an earlier analysis. `force` replaces any folder.
+    Raises: OutputError naming what stands in the way.
+    """
+    folder = Path(folder)
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"--out {folder} is a file; name a folder that does not exist yet, or an earlier result")
+        if folder.is_dir() and not force:
+            foreign = sorted(entry.name for entry in folder.iterdir() if not OURS.fullmatch(entry.name))
+            if foreign:
+                shown = ", ".join(foreign[:3]) + (" …" if len(foreign) > 3 else "")
+                raise OutputError(
+                    f"--out {folder} holds files that are not stemzoo's ({shown}); name another folder, or pass --force to replace it"
+                )
+        if folder.is_dir() and folder.resolve() in (Path.cwd().resolve(), *Path.cwd().resolve().parents):
+            raise OutputError(f"--out {folder} is the folder you work in, which cannot be replaced; name a folder inside it")
+        _try_writing(_existing_parent(folder))
+    except OSError as error:
+        raise OutputError(f"--out {folder} cannot be written: {error.strerror or error}; name a folder you may write to") from error
+
+
+@contextmanager
+def new_folder(folder: Path, force: bool = False) -> Iterator[Path]:
+    """Give an empty folder to write into; on leaving, it becomes `folder`, and an earlier one is removed once the new is in place.
+
+    Raises: OutputError as `check_folder`, or if the disk refuses; the hidden folder is then gone.
+    """
+    folder = Path(folder)
+    check_folder(folder, force)
+    made = _make_parents(folder.parent)
+    temporary: Path | None = None
+    finished = False
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+        temporary.chmod(0o777 & ~_umask())
+        yield temporary
+        _swap(temporary, folder)
+        finished = True
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}; free some space or choose another --out") from error
+    finally:
+        if not finished:
+            if temporary is not None:
+                shutil.rmtree(temporary, ignore_errors=True)
+            for parent in reversed(made):
+                if parent.is_dir() and not any(parent.iterdir()):
+                    parent.rmdir()
+
+
+def folders_for(inputs: list[Path], out: Path) -> list[Path]:
+    """Return the folder of each input below `out`, by stem; equal stems get their suffix, then a number.
+
+    >>> [p.name for p in folders_for([Path("a/x.tif"), Path("b/x.dm4"), Path("c/x.dm4"), Path("y.npy")], Path("o"))]
+    ['x_tif', 'x_dm4', 'x_dm4_2', 'y']
+    """
+    stems = [path.stem for path in inputs]
+    names: list[str] = []
+    for path in inputs:
+        base = path.stem if stems.count(path.stem) == 1 else f"{path.stem}_{path.suffix[1:]}"
+        name, number = base, 2
+        while name in names:
+            name, number = f"{base}_{number}", number + 1
+        names.append(name)
+    return [out / name for name in names]
+
+
+def _swap(temporary: Path, folder: Path) -> None:
+    """Put `temporary` in the place of `folder`; should that fail, the earlier folder comes back."""
+    if not folder.exists():
+        os.rename(temporary, folder)
+        return
+    earlier = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".old", dir=folder.parent))
+    kept = earlier / "folder"
+    os.rename(folder, kept)
+    try:
+        os.rename(temporary, folder)
+    except BaseException:
+        os.rename(kept, folder)
+        earlier.rmdir()
+        raise
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _existing_parent(folder: Path) -> Path:
+    for parent in folder.absolute().parents:
+        if parent.exists():
+            return parent
+    return Path(folder.anchor or ".")
+
+
+def _try_writing(parent: Path) -> None:
+    with tempfile.TemporaryFile(dir=parent):
+        pass
+
+
+def _make_parents(parent: Path) -> list[Path]:
+    """Make `parent` and return the folders that were made, outermost first."""
+    missing = [p for p in (parent, *parent.parents) if not p.exists()][::-1]
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{parent} cannot be made: {error.strerror or error}; choose another --out") from error
+    return missing
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -178,14 +178,19 @@ def load(path: str | Path) -> Recipe:
 
 
 def parts(path: str | Path) -> list[tuple[Recipe, float]]:
-    """Return the recipes that frames are drawn from, with their weights; the recipe itself unless it is a mixture."""
+    """Return the recipes that frames are drawn from, with their weights; the recipe itself unless it is a mixture.
+
+    What a mixture's own `[frame]` says holds for all of its parts.
+    """
     recipe = load(path)
     if not recipe.mixture:
         return [(recipe, 1.0)]
+    common = {key: getattr(recipe.frame, key) for key in recipe.frame.model_fields_set}
     found = []
     for part in recipe.mixture:
         for inner, weight in parts(beside(path, part.recipe)):
-            found.append((inner, weight * part.weight))
+            framed = inner.model_copy(update={"frame": inner.frame.model_copy(update=common)})
+            found.append((framed, weight * part.weight))
     return found
 
 

@@ -1,0 +1,79 @@
+"""What a training run is told: typed, read from TOML, unknown keys refused, saved beside the checkpoint. Called by the CLI and `scripts/`."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import Field
+
+from stemzoo.errors import RecipeError
+from stemzoo.schema import Strict, validate
+
+C = TypeVar("C", bound=Strict)
+
+
+class Sampling(Strict):
+    """The range of pixel sizes a network is trained on [Å/px], and the one that frames outside are resampled to."""
+
+    min: float = Field(0.14, gt=0)
+    nominal: float = Field(0.2, gt=0)
+    max: float = Field(0.28, gt=0)
+
+
+class Augmentation(Strict):
+    """How patches of simulated frames are recorded anew each time. Pairs are ranges; dose is drawn uniformly in the logarithm."""
+
+    dose_factor: tuple[float, float] = (0.4, 2.5)
+    row_jitter: tuple[float, float] = Field((0.0, 0.08), description="rms shift of a row [Å]")
+    readout: tuple[float, float] = Field((0.0, 1.0), description="rms readout noise, in units of the shot noise at the mean intensity")
+    blur: tuple[float, float] = Field((0.0, 0.5), description="sigma of a blur after the noise, as filtered and resampled frames show [Å]")
+    blur_probability: float = 0.35
+    hot_fraction: tuple[float, float] = (0.0, 3e-4)
+    gamma: tuple[float, float] = Field((0.8, 1.25), description="exponent on the recorded intensity, as non-linear exports show")
+
+
+class SegmenterConfig(Strict):
+    """A training run of the segmenter.
+
+    `classes` None takes the datasets' species as they are; `["column"]` merges all of them into one.
+    """
+
+    datasets: tuple[str, ...]
+    classes: tuple[str, ...] | None = None
+    widths: tuple[int, ...] = (24, 48, 72, 96)
+    sampling: Sampling = Sampling()
+    heat_sigma: float = Field(0.35, gt=0, description="width of the Gaussian target around a column [Å]")
+    patch_px: int = Field(128, ge=32, multiple_of=16)
+    batch: int = Field(16, ge=1)
+    steps: int = Field(4000, ge=1)
+    steps_per_epoch: int = Field(250, ge=1)
+    learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    ema_decay: float = Field(0.998, ge=0, lt=1)
+    validation_fraction: float = Field(0.1, gt=0, lt=1)
+    validation_patches: int = Field(128, ge=1)
+    workers: int = Field(1, ge=0)
+    seed: int = 0
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    devices: int | str = "auto"
+    num_nodes: int = Field(1, ge=1)
+    strategy: str = "auto"
+    augmentation: Augmentation = Augmentation()
+
+
+
+def load_config(path: str | Path, kind: type[C], **overrides: object) -> C:
+    """Return the configuration in a TOML file, with `overrides` that are not None laid over it.
+
+    Raises: RecipeError for a missing file, bad TOML or an unknown key.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise RecipeError(f"{path}: no such configuration file")
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
+        raise RecipeError(f"{path}: not TOML: {failure}") from None
+    return validate(kind, {**tables, **{key: value for key, value in overrides.items() if value is not None}}, str(path), RecipeError)

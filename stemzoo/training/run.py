@@ -1,0 +1,192 @@
+"""One training run: a folder with configuration, log, checkpoints and provenance. Called by the CLI and `scripts/`; the loop is Lightning's.
+
+    RUN/config.json  versions.json  metrics.csv  checkpoints/last.ckpt  checkpoints/best.ckpt
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import platform
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, OnExceptionCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger
+
+import stemzoo
+from stemzoo.errors import ModelError, OutputError
+from stemzoo.schema import Strict
+from stemzoo.training.config import SegmenterConfig
+from stemzoo.training.patches import PatchData
+from stemzoo.training.segmentation import SegmenterTask
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training run left behind.
+
+    Args:
+        folder: the run's folder.
+        best: checkpoint with the best validation score.
+        last: newest checkpoint; `--resume` takes it.
+        scores: last validation metrics.
+        seconds: wall time.
+        interrupted: True after ^C; the run can be resumed from `last`.
+    """
+
+    folder: Path
+    best: Path
+    last: Path
+    scores: dict[str, float]
+    seconds: float
+    interrupted: bool = False
+
+
+class _Progress(TQDMProgressBar):
+    """Progress on stderr; stdout belongs to results."""
+
+    def init_train_tqdm(self) -> Any:
+        bar = super().init_train_tqdm()
+        bar.fp = sys.stderr
+        return bar
+
+    def init_validation_tqdm(self) -> Any:
+        bar = super().init_validation_tqdm()
+        bar.fp = sys.stderr
+        return bar
+
+
+def train_segmenter(config: SegmenterConfig, out: str | Path, *, resume: str | Path | None = None, start: str | Path | None = None, progress: bool = True) -> Run:
+    """Train a segmenter and return the run.
+
+    Args:
+        config: datasets and settings.
+        out: the run's folder; made if missing.
+        resume: a checkpoint of an interrupted run, continued with its data order, optimiser and schedule.
+        start: weights to fine-tune from: a bundle's `weights.safetensors` or a checkpoint; the head starts anew where the classes differ.
+    Raises: DatasetError, ModelError, OutputError.
+    """
+    L.seed_everything(config.seed, workers=True, verbose=False)
+    data = PatchData(config)
+    task = SegmenterTask(config, data.classes)
+    if start is not None:
+        load_weights(task.net, start)
+    steps = config.steps
+    callbacks: list[Callback] = [EMAWeightAveraging(decay=config.ema_decay)] if config.ema_decay else []
+    return fit(task, data, config, out, epochs=-(-steps // config.steps_per_epoch), steps=steps, monitor="val_f1", mode="max", resume=resume, callbacks=callbacks, progress=progress)
+
+
+def fit(
+    task: L.LightningModule,
+    data: L.LightningDataModule,
+    config: Strict,
+    out: str | Path,
+    *,
+    epochs: int,
+    steps: int = -1,
+    monitor: str,
+    mode: str = "min",
+    resume: str | Path | None = None,
+    callbacks: list[Callback] | None = None,
+    progress: bool = True,
+) -> Run:
+    """Run Lightning's Trainer over `task` and `data`, with checkpoints, a CSV log and provenance in the folder `out`.
+
+    ^C ends the run with its last checkpoint kept. Raises: OutputError if `out` cannot be written, ModelError for an unreadable `resume`.
+    """
+    out = Path(out)
+    if resume is not None and not Path(resume).is_file():
+        raise ModelError(f"{resume}: no such checkpoint; a run keeps its newest as <run>/checkpoints/last.ckpt")
+    try:
+        (out / "checkpoints").mkdir(parents=True, exist_ok=True)
+        (out / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
+        (out / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n")
+    except OSError as failure:
+        raise OutputError(f"{out}: cannot be written ({failure.strerror}); choose another --out") from None
+    checkpoints = out / "checkpoints"
+    best = ModelCheckpoint(checkpoints, filename="best", monitor=monitor, mode=mode, save_last=True, enable_version_counter=False)
+    interrupt = OnExceptionCheckpoint(checkpoints, filename="last")
+    options = config.model_dump()
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
+        warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+        warnings.filterwarnings("ignore", message=".*Starting from v1.9.0.*")
+        trainer = L.Trainer(
+            accelerator="auto",
+            devices=options.get("devices", "auto"),
+            num_nodes=options.get("num_nodes", 1),
+            strategy=options.get("strategy", "auto"),
+            precision=options.get("precision", "32-true"),
+            max_epochs=epochs,
+            max_steps=steps,
+            logger=CSVLogger(out, name="", version=""),
+            callbacks=[best, interrupt, *(callbacks or []), *([_Progress()] if progress else [])],
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+            log_every_n_steps=10,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            default_root_dir=out,
+        )
+        began = time.perf_counter()
+        interrupted = False
+        try:
+            trainer.fit(task, datamodule=data, ckpt_path=str(resume) if resume is not None else None, weights_only=False)
+        except (KeyboardInterrupt, SystemExit):
+            interrupted = True
+    scores = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val")}
+    last = checkpoints / "last.ckpt"
+    chosen = Path(best.best_model_path) if best.best_model_path else last
+    return Run(out, chosen, last, scores, time.perf_counter() - began, interrupted or trainer.interrupted)
+
+
+def load_weights(net: torch.nn.Module, source: str | Path) -> list[str]:
+    """Load into `net` what fits of the weights at `source`, and return the names that did not fit and stay as they were.
+
+    Raises: ModelError if the file is missing or unreadable, or if less than half of the network's tensors fit.
+    """
+    path = Path(source)
+    if path.is_dir():
+        path = path / "weights.safetensors"
+    if not path.is_file():
+        raise ModelError(f"{path}: no such weights; wanted a bundle's weights.safetensors or a checkpoint")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(str(path))
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            state = {key.removeprefix("net."): value for key, value in loaded["state_dict"].items() if key.startswith("net.")}
+    except Exception as failure:
+        raise ModelError(f"{path}: cannot be read as weights ({type(failure).__name__}); wanted safetensors or a stemzoo checkpoint") from None
+    own = net.state_dict()
+    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    if len(fitting) < len(own) / 2:
+        raise ModelError(f"{path}: {len(fitting)} of the network's {len(own)} tensors fit; the weights are of another architecture")
+    net.load_state_dict({**own, **fitting})
+    return sorted(set(own) - set(fitting))
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a run rests on."""
+    names = ("torch", "torchvision", "lightning", "numpy", "h5py", "onnx", "onnxruntime")
+    found = {"stemzoo": stemzoo.__version__, "python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

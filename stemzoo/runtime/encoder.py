@@ -1,0 +1,87 @@
+"""Sub-images to angle and latents, and back to patterns. Owns batching and what is said of windows that reach over the edge of a frame.
+
+Called by runtime.pipeline, and through it by the CLI and the report.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, List
+
+import numpy as np
+
+from stemzoo.errors import ModelError, ShapeError
+from stemzoo.geometry.angles import wrap
+from stemzoo.runtime.bundle import Bundle
+from stemzoo.types import Encoding, ModelId, SubImages
+
+BATCH = 512
+_OUTPUTS = ("angle", "angle_sigma", "symmetry", "latents")
+
+
+class Encoder:
+    """An encoding bundle, ready to run.
+
+    Raises: ModelError if the bundle is for another task or its graph lacks one of the agreed outputs.
+    """
+
+    def __init__(self, bundle: Bundle, batch: int = BATCH) -> None:
+        bundle.require("encoding")
+        missing = [name for name in _OUTPUTS if name not in bundle.session.outputs]
+        if bundle.session.inputs != ("subimages",) or missing:
+            found = f"{bundle.session.inputs} -> {bundle.session.outputs}"
+            raise ModelError(f"{bundle.folder}: its graph is {found}; wanted subimages -> {', '.join(_OUTPUTS)}; export the model again")
+        self.bundle = bundle
+        self.spec = bundle.spec
+        self.batch = batch
+
+    @property
+    def id(self) -> ModelId:
+        """Name, version and hash of the model."""
+        return self.bundle.id
+
+    def encode(self, subimages: SubImages) -> Encoding:
+        """Return one row per sub-image, in their order.
+
+        A sub-image whose window reaches over the edge of the frame keeps its row, flagged `inside=False`, with angle and latents NaN
+        and symmetry 1: half of what it shows is invented by reflection.
+
+        Raises: ShapeError if the sub-images are not `spec.window_px` wide; ModelError if the network cannot run.
+        """
+        if subimages.window_px != self.spec.window_px:
+            raise ShapeError(
+                f"sub-images are {subimages.window_px} px wide; {self.spec.id} wants {self.spec.window_px} px; cut them with "
+                f"size={self.spec.window_px}"
+            )
+        n, rows = len(subimages), np.flatnonzero(subimages.inside)
+        values: Dict[str, np.ndarray] = {
+            "angle": np.full(n, np.nan),
+            "angle_sigma": np.full(n, np.nan),
+            "symmetry": np.ones(n, dtype=np.int64),
+            "latents": np.full((n, self.spec.latents), np.nan, dtype=np.float32),
+        }
+        for first in range(0, len(rows), self.batch):
+            chosen = rows[first : first + self.batch]
+            output = self.bundle.session.run({"subimages": np.asarray(subimages.data[chosen], dtype=np.float32)})
+            if output["latents"].shape != (len(chosen), self.spec.latents):
+                shape = output["latents"].shape
+                raise ModelError(
+                    f"{self.spec.id}: its graph gives latents of shape {shape}, its card names {self.spec.latents}; export the model again"
+                )
+            for name in _OUTPUTS:
+                values[name][chosen] = output[name]
+        values["angle"] = wrap(values["angle"])
+        return Encoding(frame=subimages.frame, column=subimages.column, inside=subimages.inside, **values)
+
+    def decode(self, latents: np.ndarray, angle: np.ndarray) -> np.ndarray:
+        """Return the patterns (M, S, S) float32 that belong to `latents` (M, Z) turned by `angle` (M,) [rad].
+
+        Raises: ShapeError if the shapes disagree; ModelError if the bundle has no decoder.
+        """
+        latents, angle = np.asarray(latents, dtype=np.float32), np.asarray(angle, dtype=np.float32)
+        if latents.ndim != 2 or latents.shape[1] != self.spec.latents or angle.shape != latents.shape[:1]:
+            raise ShapeError(f"latents {latents.shape} and angle {angle.shape}; {self.spec.id} decodes (M, {self.spec.latents}) and (M,)")
+        patterns: List[np.ndarray] = []
+        for first in range(0, len(latents), self.batch):
+            part = slice(first, first + self.batch)
+            patterns.append(self.bundle.decoder.run({"latents": latents[part], "angle": angle[part]})["pattern"])
+        return np.concatenate(patterns) if patterns else np.zeros((0, self.spec.window_px, self.spec.window_px), dtype=np.float32)

@@ -1,0 +1,290 @@
+"""Frames to an Analysis: the only order in which scaling, network, peaks, refinement, cutting and encoding are put together.
+
+`locate` finds and refines columns, `encode` adds angle and latents, `analyze` does both; frames are taken one at a time, so that a stack
+needs the memory of one frame. `window_for` and `subimages` serve whoever fits an encoder to the columns of one file. Called by the CLI,
+the `.pyz`, watch and serve.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+
+import numpy as np
+
+import stemzoo
+from stemzoo.errors import FrameError, ModelError
+from stemzoo.geometry.neighbours import nearest_distance
+from stemzoo.geometry.peaks import Peaks, find_peaks
+from stemzoo.geometry.refine import refine
+from stemzoo.geometry.resample import clean, rescale, to_original
+from stemzoo.geometry.subimages import cut
+from stemzoo.runtime.encoder import Encoder
+from stemzoo.runtime.scale import Scale, find_scale
+from stemzoo.runtime.segmenter import Segmenter
+from stemzoo.types import Analysis, Columns, Encoding, Frames, SubImages
+
+Progress = Callable[[str, int, int], None]
+WINDOW_SPACINGS = 2.75  # side of a default window in nearest-neighbour spacings: the first and second shell around a column, whole
+
+
+@dataclass(frozen=True)
+class LocateOptions:
+    """How columns are found.
+
+    Args:
+        threshold: lowest accepted probability; None takes the model's own.
+        min_separation: closest accepted pair [Å]; None takes the model's own.
+        refine: fit the columns against raw intensities; False keeps the network's positions (`fit_ok` False, σ half a network pixel).
+    """
+
+    threshold: Optional[float] = None
+    min_separation: Optional[float] = None
+    refine: bool = True
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0 < self.threshold < 1:
+            raise ModelError(f"threshold is {self.threshold}; wanted a probability between 0 and 1 (e.g. --threshold 0.5)")
+        if self.min_separation is not None and not 0 < self.min_separation < 100:
+            raise ModelError(f"min_separation is {self.min_separation} Å; wanted a positive length in Å (e.g. --min-separation 0.8)")
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """How columns are encoded.
+
+    Args:
+        window_px: side of the sub-images in pixels of the frame; None takes the extent that the encoder was trained on.
+    """
+
+    window_px: Optional[float] = None
+
+
+@dataclass
+class Stages:
+    """Wall time by stage [s]."""
+
+    seconds: Dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Add the time spent inside to `stage`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+def locate(frames: Frames, segmenter: Segmenter, options: Optional[LocateOptions] = None, progress: Optional[Progress] = None) -> Analysis:
+    """Return the columns of every frame, positions and errors in pixels of the input.
+
+    Args:
+        frames: one file's frames.
+        segmenter: the network that finds columns.
+        options: thresholds and refinement.
+        progress: called as progress("locate", done, total) after each frame.
+    Returns: an Analysis without encoding; its notices say how the scale was chosen and which frames hold no column.
+    Raises: FrameError for a frame without signal; ModelError if the network cannot run.
+    """
+    options = options or LocateOptions()
+    stages, notices, tables = Stages(), list(frames.notices) + list(segmenter.bundle.session.notices), []
+    spec = segmenter.spec
+    threshold = spec.threshold if options.threshold is None else options.threshold
+    separation = spec.min_separation if options.min_separation is None else options.min_separation
+    factor, network_sampling = 1.0, spec.nominal
+    for index in range(len(frames)):
+        with stages.time("read"):
+            raw = frames.frame(index)
+        with stages.time("clean"):
+            image, touched = clean(raw)
+        if index == 0:
+            with stages.time("scale"):
+                scale = find_scale(frames, image)
+                factor = scale.factor(spec)
+                network_sampling = spec.nominal if scale.sampling is None else scale.sampling / factor
+            notices += [*scale.notices, *_resampling_notice(scale, factor, segmenter)]
+        with stages.time("resample"):
+            scaled, factors = rescale(image, factor) if factor != 1 else (image, (1.0, 1.0))
+        del image
+        with stages.time("network"):
+            probability = segmenter.probabilities(scaled)
+        with stages.time("peaks"):
+            peaks = find_peaks(probability, threshold, separation / network_sampling)
+            peaks = peaks._replace(yx=to_original(peaks.yx, factors))
+        with stages.time("refine"):
+            empty = Columns.empty(spec.classes, frames.pixel_size, index)
+            tables.append(_with_peaks(empty, peaks, 0.5 / factor, (raw, touched) if options.refine else None))
+        if progress is not None:
+            progress("locate", index + 1, len(frames))
+    without = [index for index, columns in enumerate(tables) if not len(columns)]
+    if without:
+        notices.append(f"No column was found in {_frames_text(without, len(frames))} (probability stays below {threshold:g})")
+    return Analysis(
+        frames=frames,
+        columns=tuple(tables),
+        segmenter=segmenter.id,
+        sampling_factor=factor,
+        notices=tuple(notices),
+        seconds=stages.seconds,
+        version=stemzoo.__version__,
+    )
+
+
+def _with_peaks(table: Columns, peaks: Peaks, sigma_px: float, fit_to: Optional[Tuple[np.ndarray, np.ndarray]]) -> Columns:
+    """Return `table` with the peaks [px of the frame] as columns, sorted by y then x.
+
+    Args:
+        sigma_px: standard error of positions that are not fitted.
+        fit_to: the raw frame (H, W) and the mask of pixels not to be trusted; None leaves the peaks where they are.
+    """
+    n = len(peaks.yx)
+    yx, sigma, intensity, ok = peaks.yx, np.full((n, 2), sigma_px), np.zeros(n), np.zeros(n, dtype=bool)
+    if fit_to is not None and n:
+        fit = refine(fit_to[0], yx, mask=fit_to[1])
+        yx, sigma, intensity, ok = fit.yx, fit.sigma, fit.intensity, fit.ok
+    order = np.lexsort((yx[:, 1], yx[:, 0]))
+    return replace(
+        table,
+        yx=yx[order],
+        sigma=sigma[order],
+        species=peaks.species[order],
+        intensity=intensity[order],
+        confidence=peaks.confidence[order],
+        fit_ok=ok[order],
+    )
+
+
+def encode(analysis: Analysis, encoder: Encoder, options: Optional[EncodeOptions] = None, progress: Optional[Progress] = None) -> Analysis:
+    """Return the analysis with angle and latents of every column.
+
+    A column whose window reaches over the edge of its frame keeps its row with `inside=False` and NaN.
+    Args: progress: called as progress("encode", done, total) after each frame.
+    Raises: ShapeError if the window does not fit the frame; ModelError if the network cannot run.
+    """
+    options = options or EncodeOptions()
+    stages, notices = Stages(dict(analysis.seconds)), list(analysis.notices) + list(encoder.bundle.session.notices)
+    window = options.window_px
+    if window is None:
+        with stages.time("scale"):
+            window, said = encoder_window(analysis.frames, encoder)
+        notices += [text for text in said if text not in notices]
+    cleaned, parts = _cleaned(analysis.frames), []
+    for index, columns in enumerate(analysis.columns):
+        with stages.time("cut"):
+            pieces = cut(cleaned, replace(columns, frame=index), window, encoder.spec.window_px)
+        with stages.time("encode"):
+            parts.append(encoder.encode(pieces))
+        if progress is not None:
+            progress("encode", index + 1, len(analysis.columns))
+    encoding = _joined(parts)
+    outside = int((~encoding.inside).sum())
+    if outside:
+        notices.append(
+            f"{outside} of {len(encoding)} columns lie so near an edge that their window of {window:.3g} px reaches over it; they have no "
+            "angle and no latents"
+        )
+    return replace(
+        analysis,
+        encoding=encoding,
+        encoder=encoder.id,
+        window_px=window,
+        notices=tuple(notices),
+        seconds=stages.seconds,
+        version=stemzoo.__version__,
+    )
+
+
+def analyze(
+    frames: Frames,
+    segmenter: Segmenter,
+    encoder: Optional[Encoder] = None,
+    *,
+    locate_options: Optional[LocateOptions] = None,
+    encode_options: Optional[EncodeOptions] = None,
+    progress: Optional[Progress] = None,
+) -> Analysis:
+    """Return columns and, with an encoder, their angles and latents. Arguments and errors as in `locate` and `encode`."""
+    analysis = locate(frames, segmenter, locate_options, progress)
+    return analysis if encoder is None else encode(analysis, encoder, encode_options, progress)
+
+
+def encoder_window(frames: Frames, encoder: Encoder) -> Tuple[float, Tuple[str, ...]]:
+    """Return the side, in pixels of the frame, of the window that the encoder was trained on, and what had to be decided."""
+    spec = encoder.spec
+    scale = find_scale(frames, clean(frames.frame(0))[0])
+    if scale.sampling is not None:
+        return spec.window_angstrom / scale.sampling, scale.notices
+    return float(spec.window_px), (*scale.notices, f"The encoder's window of {spec.window_angstrom:g} Å was taken as {spec.window_px} px")
+
+
+def window_for(analysis: Analysis, spacings: float = WINDOW_SPACINGS) -> float:
+    """Return a window for an encoder that is still to be fitted [px of the frame]: `spacings` times the median distance to the nearest
+    column.
+
+    Raises: FrameError if no frame holds two columns.
+    """
+    nearest = []
+    for columns in analysis.columns:
+        if len(columns) > 1:
+            height, width = analysis.frames.shape
+            distance = nearest_distance(columns.yx, (height * width / len(columns)) ** 0.5)
+            nearest.append(distance[np.isfinite(distance)])
+    spacing = float(np.median(np.concatenate(nearest))) if nearest else float("nan")
+    if not spacing > 0:
+        raise FrameError(f"{analysis.frames.path}: no frame holds two columns, so no window follows from their spacing; pass one in px")
+    return min(spacings * spacing, float(min(analysis.frames.shape)))
+
+
+def subimages(analysis: Analysis, window_px: float, size: Optional[int] = None) -> SubImages:
+    """Return the sub-images of every column of every frame, cut from cleaned frames: (N, size, size). Raises: ShapeError as
+    geometry.subimages.cut."""
+    return cut(
+        _cleaned(analysis.frames), [replace(columns, frame=index) for index, columns in enumerate(analysis.columns)], window_px, size
+    )
+
+
+class _CleanedData:
+    """The data of Frames, each frame freed of hot, dead and non-finite pixels as it is read."""
+
+    def __init__(self, frames: Frames) -> None:
+        self._frames = frames
+        self.shape = (len(frames), *frames.shape)
+        self.dtype = np.dtype(np.float32)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return clean(self._frames.frame(index))[0]
+
+
+def _cleaned(frames: Frames) -> Frames:
+    data: Any = _CleanedData(frames)
+    return replace(frames, data=data)
+
+
+def _joined(parts: List[Encoding]) -> Encoding:
+    """Return the encodings of several frames as one."""
+    names = ("angle", "angle_sigma", "symmetry", "latents", "frame", "column", "inside")
+    return Encoding(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+
+def _resampling_notice(scale: Scale, factor: float, segmenter: Segmenter) -> List[str]:
+    """Return the sentence that says a frame was resampled because of its pixel size; a stand-in has said so itself."""
+    if factor == 1 or scale.sampling is None or scale.estimated:
+        return []
+    low, high, nominal = segmenter.spec.sampling
+    return [
+        f"The frame has {scale.sampling:.4g} Å/px; {segmenter.spec.id} was trained on {low:g}–{high:g} Å/px, so the network saw it "
+        "resampled to "
+        f"{nominal:g} Å/px; positions are in the original pixels"
+    ]
+
+
+def _frames_text(indices: List[int], total: int) -> str:
+    """Return `the frame`, `every frame` or `frames 3, 4, 5 …`."""
+    if total == 1:
+        return "the frame"
+    if len(indices) == total:
+        return "every frame"
+    return f"frame{'s' if len(indices) > 1 else ''} {', '.join(map(str, indices[:8]))}{' …' if len(indices) > 8 else ''}"

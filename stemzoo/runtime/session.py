@@ -1,0 +1,146 @@
+"""An ONNX file to a callable. Owns the only import of onnxruntime: threads, execution providers, and its errors turned into ModelError.
+
+`open_session` returns a Session that says which provider really runs; a provider that was asked for and cannot be had is replaced by the
+CPU and named in `Session.notices`, never silently. Called by runtime.bundle and by export.parity.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+
+from stemzoo.errors import ModelError
+
+CPU = "CPUExecutionProvider"
+PROVIDERS = {
+    "cpu": CPU,
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "directml": "DmlExecutionProvider",
+}
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """How a network is run.
+
+    Args:
+        threads: intra-op threads; 0 takes every core that this process may use.
+        providers: execution providers in order of preference, short (`cuda`) or onnxruntime's own names; the CPU is always the last resort.
+        spin: let idle threads spin between layers; False leaves their core to the acquisition, at a few percent more time a frame.
+        arena: let onnxruntime keep freed buffers; False gives memory back after each run.
+    """
+
+    threads: int = 0
+    providers: Tuple[str, ...] = ("cpu",)
+    spin: bool = True
+    arena: bool = True
+
+    def __post_init__(self) -> None:
+        if self.threads < 0:
+            raise ModelError(f"threads is {self.threads}; wanted 0 (every core) or a positive number")
+        for name in self.providers:
+            if name.lower() not in PROVIDERS and name not in PROVIDERS.values():
+                raise ModelError(f"execution provider {name!r} is unknown; wanted one of {', '.join(PROVIDERS)}")
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Session:
+    """A network that is ready to run.
+
+    Attributes:
+        path: the ONNX file.
+        provider: the execution provider that runs it.
+        notices: what could not be had as asked, one sentence each.
+        metadata: the graph's `metadata_props`.
+        inputs, outputs: names in the graph's order.
+        input_shapes: the declared shape of each input; a name or None stands for a dynamic axis.
+    """
+
+    def __init__(self, inner: Any, path: Path, notices: Tuple[str, ...]) -> None:
+        self._inner = inner
+        self.path = path
+        self.notices = notices
+        self.provider: str = inner.get_providers()[0]
+        self.metadata: Dict[str, str] = dict(inner.get_modelmeta().custom_metadata_map)
+        self.inputs: Tuple[str, ...] = tuple(node.name for node in inner.get_inputs())
+        self.outputs: Tuple[str, ...] = tuple(node.name for node in inner.get_outputs())
+        self.input_shapes: Dict[str, List[Any]] = {node.name: list(node.shape) for node in inner.get_inputs()}
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        """Return every output by name.
+
+        Raises: ModelError if an input is missing, of the wrong shape, or if the run fails (out of memory included).
+        """
+        if set(inputs) != set(self.inputs):
+            raise ModelError(f"{self.path}: got the inputs {sorted(inputs)}; the graph wants {sorted(self.inputs)}")
+        feed = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+        try:
+            return dict(zip(self.outputs, self._inner.run(None, feed)))
+        except Exception as error:
+            shapes = {name: array.shape for name, array in feed.items()}
+            raise ModelError(f"{self.path}: the network cannot run on {shapes} with {self.provider}: {_first_line(error)}") from error
+
+
+def open_session(path: Path, options: Optional[SessionOptions] = None) -> Session:
+    """Return the network in the ONNX file at `path`, ready to run.
+
+    Raises: ModelError if the file is missing or damaged, or if onnxruntime is not installed.
+    """
+    options = options or SessionOptions()
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ModelError(
+            f"{path}: running a model needs onnxruntime, which cannot be imported ({_first_line(error)}); pip install onnxruntime"
+        ) from error
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model file; name a bundle folder that holds model.onnx")
+    providers, notices = _choose_providers(options.providers, onnxruntime.get_available_providers())
+    settings = onnxruntime.SessionOptions()
+    # An explicit count also keeps onnxruntime from pinning threads to cores, which fails noisily in containers.
+    settings.intra_op_num_threads = options.threads or usable_cores()
+    settings.inter_op_num_threads = 1
+    settings.log_severity_level = 4
+    settings.enable_cpu_mem_arena = options.arena
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "1" if options.spin else "0")
+    try:
+        inner = onnxruntime.InferenceSession(str(path), sess_options=settings, providers=providers)
+    except Exception as error:
+        raise ModelError(
+            f"{path}: not a model that onnxruntime {onnxruntime.__version__} can load ({_first_line(error)}); pull or copy it again"
+        ) from error
+    running = inner.get_providers()[0]
+    if running != providers[0]:
+        notices = (*notices, f"{providers[0]} could not start for {path.name}; it runs on {running}")
+    return Session(inner, path, notices)
+
+
+def _choose_providers(wanted: Tuple[str, ...], available: List[str]) -> Tuple[List[str], Tuple[str, ...]]:
+    """Return the providers to ask onnxruntime for, the CPU last, and a notice for each that this installation lacks."""
+    chosen: List[str] = []
+    missing: List[str] = []
+    for name in wanted:
+        full = PROVIDERS.get(name.lower(), name)
+        (chosen if full in available else missing).append(full)
+    chosen = [name for name in chosen if name != CPU] + [CPU]
+    return chosen, tuple(
+        f"{name} is not part of this onnxruntime (it has {', '.join(available)}); the network runs on {chosen[0]}" for name in missing
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, shortened."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:300]

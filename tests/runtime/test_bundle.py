@@ -1,0 +1,153 @@
+"""Bundles: what opens, what is refused and by which words, and the golden replay."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stemzoo.errors import ModelError
+from stemzoo.runtime.bundle import Bundle, ModelSpec, verify
+from stemzoo.runtime.encoder import Encoder
+from stemzoo.runtime.segmenter import Segmenter
+from stemzoo.runtime.session import SessionOptions
+
+
+def test_spec_and_hash(segmenter: Segmenter, segmenter_folder: Path) -> None:
+    spec = segmenter.spec
+    assert (spec.id, spec.task, spec.sampling, spec.classes) == ("blob@1", "segmentation", (0.15, 0.25, 0.2), ("column",))
+    assert (spec.receptive_px, spec.stride_px, spec.min_separation, spec.nominal) == (27, 4, 1.2, 0.2)
+    assert segmenter.id.sha256 == hashlib.sha256((segmenter_folder / "model.onnx").read_bytes()).hexdigest()
+    assert segmenter.bundle.session.provider == "CPUExecutionProvider"
+
+
+@pytest.mark.parametrize("name", ["id", "sampling", "classes", "receptive_px", "stride_px"])
+def test_missing_field_is_named(standins: type, name: str) -> None:
+    card = {key: value for key, value in standins.segmenter_card.items() if key != name}
+    with pytest.raises(ModelError, match=f"model.onnx: its card lacks {name}, which a model for segmentation needs"):
+        ModelSpec.from_card(card, "model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"task": "painting"}, "task 'painting'; wanted one of segmentation, encoding"),
+        ({"sampling": {"min": 0.1, "max": 0.2}}, "a field of its card cannot be read .KeyError: 'nominal'"),
+        ({"sampling": {"min": 0.3, "max": 0.2, "nominal": 0.25}}, "wanted 0 < min ≤ nominal ≤ max"),
+        ({"threshold": "high"}, "cannot be read .ValueError"),
+    ],
+)
+def test_wrong_field_is_named(standins: type, change: dict, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        ModelSpec.from_card({**standins.segmenter_card, **change}, "model.onnx")
+
+
+def test_wrong_task(segmenter: Segmenter, encoder: Encoder) -> None:
+    with pytest.raises(ModelError, match="blob@1 is a model for segmentation; wanted one for encoding; pass another to --encoder"):
+        Encoder(segmenter.bundle)
+    with pytest.raises(ModelError, match="dipole@1 is a model for encoding; wanted one for segmentation; pass another to --model"):
+        Segmenter(encoder.bundle)
+
+
+def test_folder_refusals(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no such bundle folder"):
+        Bundle.load(tmp_path / "none")
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(ModelError, match=r"not a bundle: it holds notes.txt; wanted model.onnx"):
+        Bundle.load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", "half"])
+def test_damaged_model_is_one_message(tmp_path: Path, segmenter_folder: Path, content: bytes | str) -> None:
+    whole = (segmenter_folder / "model.onnx").read_bytes()
+    (tmp_path / "model.onnx").write_bytes(whole[: len(whole) // 2] if isinstance(content, str) else content)
+    with pytest.raises(ModelError, match=r"not a model that onnxruntime .* can load") as caught:
+        Bundle.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_graph_without_card(tmp_path: Path, encoder_folder: Path) -> None:
+    shutil.copy(encoder_folder / "decoder.onnx", tmp_path / "model.onnx")
+    with pytest.raises(ModelError, match="carries no stemzoo_card metadata; wanted a model written by stemzoo export"):
+        Bundle.load(tmp_path)
+
+
+def test_model_other_than_the_card_lists(tmp_path: Path, segmenter_folder: Path) -> None:
+    folder = tmp_path / "v1"
+    shutil.copytree(segmenter_folder, folder)
+    digest = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    front_matter = "---\nid: blob@1\nfiles:\n- name: model.onnx\n  sha256: {}\n---\n# Prose\n"
+    (folder / "README.md").write_text(front_matter.format(digest))
+    assert Bundle.load(folder).sha256 == digest
+    (folder / "README.md").write_text(front_matter.format("0" * 64) + digest)
+    with pytest.raises(ModelError, match=f"its sha256 is {digest}, which README.md does not list"):
+        Bundle.load(folder)
+
+
+def test_golden_replay_agrees(segmenter: Segmenter, encoder: Encoder) -> None:
+    for bundle in (segmenter.bundle, encoder.bundle):
+        result = verify(bundle)
+        assert result.ok and result.provider == "CPUExecutionProvider"
+        assert sum(check.n for check in result.checks) > 10
+        assert "golden elements agree on CPUExecutionProvider" in result.summary()
+
+
+def test_golden_replay_counts_and_finds_the_worst(tmp_path: Path, segmenter_folder: Path, standins: type) -> None:
+    folder = tmp_path / "v1"
+    shutil.copytree(segmenter_folder, folder)
+    with np.load(folder / "golden.npz") as archive:
+        golden = dict(archive)
+    golden["output_probability_1"][0, 0, 5, 7] += 0.25
+    golden["output_probability_1"][0, 0, 6, 7] -= 0.01
+    np.savez(folder / "golden.npz", **golden)
+    result = verify(Bundle.load(folder, standins.options))
+    assert not result.ok
+    assert [check.n_differ for check in result.checks] == [0, 2]
+    assert result.checks[1].worst == pytest.approx(0.25, abs=1e-5) and result.checks[1].worst_index == (0, 0, 5, 7)
+    assert (
+        "2 of 4096 golden elements differ on CPUExecutionProvider; the worst by 0.25, in probability_1 at (0, 0, 5, 7)" in result.summary()
+    )
+
+
+def test_angle_is_compared_on_the_circle(tmp_path: Path, encoder_folder: Path, standins: type) -> None:
+    folder = tmp_path / "v1"
+    shutil.copytree(encoder_folder, folder)
+    with np.load(folder / "golden.npz") as archive:
+        golden = dict(archive)
+    golden["output_angle_0"] = golden["output_angle_0"] - np.float32(2 * np.pi)
+    np.savez(folder / "golden.npz", **golden)
+    assert verify(Bundle.load(folder, standins.options)).ok
+
+
+def test_missing_or_damaged_golden(tmp_path: Path, segmenter_folder: Path) -> None:
+    shutil.copy(segmenter_folder / "model.onnx", tmp_path / "model.onnx")
+    bundle = Bundle.load(tmp_path)
+    with pytest.raises(ModelError, match=r"golden.npz: missing, so the model cannot prove itself"):
+        verify(bundle)
+    (tmp_path / "golden.npz").write_bytes(b"PK\x03\x04 broken")
+    with pytest.raises(ModelError, match=r"golden.npz: cannot be read"):
+        verify(bundle)
+
+
+def test_missing_provider_is_reported(segmenter_folder: Path) -> None:
+    bundle = Bundle.load(segmenter_folder, SessionOptions(providers=("cuda",)))
+    if bundle.session.provider == "CPUExecutionProvider":
+        assert any("CUDAExecutionProvider" in notice for notice in bundle.session.notices)
+    with pytest.raises(ModelError, match="execution provider 'abacus' is unknown; wanted one of cpu, cuda"):
+        SessionOptions(providers=("abacus",))
+
+
+def test_wrong_input_is_one_message(segmenter: Segmenter) -> None:
+    with pytest.raises(ModelError, match=r"got the inputs \['picture'\]; the graph wants \['image'\]"):
+        segmenter.bundle.session.run({"picture": np.zeros((1, 1, 8, 8), np.float32)})
+    with pytest.raises(ModelError, match="the network cannot run on"):
+        segmenter.bundle.session.run({"image": np.zeros((8, 8), np.float32)})
+
+
+def test_bundle_travels_to_another_process(segmenter: Segmenter) -> None:
+    twin = pickle.loads(pickle.dumps(segmenter.bundle))
+    assert twin.id == segmenter.bundle.id and twin.options == segmenter.bundle.options

@@ -1,0 +1,60 @@
+"""The encoder's call: angles as displayed, edge columns, decoding, refusals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stemzoo.errors import ModelError, ShapeError
+from stemzoo.geometry.angles import difference
+from stemzoo.runtime.encoder import Encoder
+from stemzoo.runtime.segmenter import Segmenter
+from stemzoo.types import SubImages
+
+
+def dipoles(angles: np.ndarray, size: int) -> np.ndarray:
+    """Return (N, S, S) patterns whose bright side points along `angles`, counter-clockwise as displayed."""
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    a = angles[:, None, None]
+    return np.exp(-((x - 3 * np.cos(a)) ** 2 + (y + 3 * np.sin(a)) ** 2) / 8).astype(np.float32)
+
+
+def as_subimages(data: np.ndarray, inside: np.ndarray | None = None) -> SubImages:
+    n = len(data)
+    return SubImages(data, np.zeros(n, int), np.arange(n), np.ones(n, bool) if inside is None else inside)
+
+
+def test_angles_in_batches(encoder: Encoder) -> None:
+    angles = np.linspace(-3.1, 3.1, 23)
+    encoding = Encoder(encoder.bundle, batch=5).encode(as_subimages(dipoles(angles, 17)))
+    assert np.abs(difference(encoding.angle, angles)).max() < 0.02
+    assert encoding.angle.max() <= np.pi and encoding.angle.min() > -np.pi
+    assert encoding.latents.shape == (23, 2) and encoding.latents.dtype == np.float32
+    assert (encoding.symmetry == 1).all() and (encoding.angle_sigma > 0).all()
+    np.testing.assert_array_equal(encoding.column, np.arange(23))
+
+
+def test_windows_over_the_edge_keep_their_rows(encoder: Encoder) -> None:
+    angles = np.array([0.3, 1.0, -2.0])
+    encoding = encoder.encode(as_subimages(dipoles(angles, 17), np.array([True, False, True])))
+    assert np.isnan(encoding.angle[1]) and np.isnan(encoding.latents[1]).all() and np.isnan(encoding.angle_sigma[1])
+    assert np.abs(encoding.angle[[0, 2]] - angles[[0, 2]]).max() < 0.02
+
+
+def test_no_subimages(encoder: Encoder) -> None:
+    assert len(encoder.encode(as_subimages(np.zeros((0, 17, 17), np.float32)))) == 0
+    assert encoder.decode(np.zeros((0, 2)), np.zeros(0)).shape == (0, 17, 17)
+
+
+def test_decode(encoder: Encoder) -> None:
+    patterns = Encoder(encoder.bundle, batch=2).decode(np.array([[1, 0], [2, 0], [3, 0]]), np.array([0.5, 0.0, -0.5]))
+    np.testing.assert_allclose(patterns[:, 8, 8], [1.5, 2.0, 2.5])
+
+
+def test_refusals(encoder: Encoder, segmenter: Segmenter) -> None:
+    with pytest.raises(ShapeError, match="sub-images are 9 px wide; dipole@1 wants 17 px"):
+        encoder.encode(as_subimages(np.zeros((2, 9, 9), np.float32)))
+    with pytest.raises(ShapeError, match=r"dipole@1 decodes \(M, 2\) and \(M,\)"):
+        encoder.decode(np.zeros((2, 3)), np.zeros(2))
+    with pytest.raises(ModelError, match=r"blob@1 has no decoder.onnx"):
+        _ = segmenter.bundle.decoder

@@ -1,0 +1,166 @@
+"""The pipeline: columns where the simulation put them, whatever the sampling; angles on them; notices that say what was decided."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stemzoo.errors import FrameError, ModelError
+from stemzoo.geometry.matching import scores
+from stemzoo.runtime.bundle import Bundle
+from stemzoo.runtime.encoder import Encoder
+from stemzoo.runtime.pipeline import EncodeOptions, LocateOptions, analyze, encode, locate, subimages, window_for
+from stemzoo.runtime.segmenter import Segmenter
+from stemzoo.types import Columns, Frames
+
+LatticeFrames = tuple[Frames, np.ndarray]
+
+
+def test_columns_lie_where_they_were_put(segmenter: Segmenter, lattice_frames: LatticeFrames) -> None:
+    frames, truth = lattice_frames
+    seen: list[tuple[str, int, int]] = []
+    analysis = locate(frames, segmenter, progress=lambda *step: seen.append(step))
+    (columns,) = analysis.columns
+    result = scores(columns.yx, truth, 2.0)
+    assert result.f1 == 1
+    assert result.rmse_px < 0.12  # the bound is 2 px / √(2π·4·400 counts) = 0.02 px without background
+    assert columns.fit_ok.mean() > 0.95 and (columns.sigma < 0.2).all()
+    assert (np.lexsort((columns.yx[:, 1], columns.yx[:, 0])) == np.arange(len(columns))).all()
+    assert analysis.segmenter == segmenter.id and analysis.sampling_factor == 1 and analysis.encoding is None and analysis.notices == ()
+    assert {"read", "clean", "scale", "network", "peaks", "refine"} <= set(analysis.seconds) and min(analysis.seconds.values()) >= 0
+    assert seen == [("locate", 1, 1)]
+
+
+@pytest.mark.parametrize("sampling", [0.1, 0.42])
+def test_frames_outside_the_trained_range_come_back_in_their_own_pixels(segmenter: Segmenter, standins: type, sampling: float) -> None:
+    shape = (round(26 / sampling), round(31 / sampling))
+    truth = standins.square_lattice(shape, 3.0 / sampling)
+    frames = Frames(standins.draw(shape, truth, 0.4 / sampling, seed=2)[None], sampling, "file")
+    analysis = locate(frames, segmenter)
+    result = scores(analysis.columns[0].yx, truth, 0.4 / sampling)
+    assert result.f1 > 0.97 and result.rmse_px * sampling < 0.03
+    assert np.abs(result.bias_px * sampling).max() < 0.01
+    assert analysis.sampling_factor == pytest.approx(sampling / 0.2)
+    (notice,) = analysis.notices
+    assert "blob@1 was trained on 0.15–0.25 Å/px, so the network saw it resampled to 0.2 Å/px" in notice
+    unrefined = locate(frames, segmenter, LocateOptions(refine=False))
+    assert scores(unrefined.columns[0].yx, truth, 0.4 / sampling).f1 > 0.97
+    assert not unrefined.columns[0].fit_ok.any() and np.allclose(unrefined.columns[0].sigma, 0.1 / sampling)
+
+
+@pytest.mark.parametrize("sampling", [0.07, 0.2, 0.4])
+def test_unknown_pixel_size_is_replaced_by_the_lattice(segmenter: Segmenter, standins: type, sampling: float) -> None:
+    shape = (round(30 / sampling), round(36 / sampling))
+    truth = standins.square_lattice(shape, 3.2 / sampling)
+    analysis = locate(Frames(standins.draw(shape, truth, 0.4 / sampling, seed=2)[None]), segmenter)
+    result = scores(analysis.columns[0].yx, truth, 0.4 / sampling)
+    assert result.f1 > 0.95
+    assert analysis.columns[0].pixel_size is None
+    assert any(
+        "pixel size is unknown; the frame was brought to the network's scale by its lattice period" in notice for notice in analysis.notices
+    )
+
+
+def test_impossible_pixel_size_is_contradicted(segmenter: Segmenter, standins: type) -> None:
+    shape = (128, 128)
+    truth = standins.square_lattice(shape, 16.0)
+    frames = Frames(standins.draw(shape, truth, 2.0, seed=2)[None], 2.0, "file")  # nm taken for Å, or a scale off by ten
+    analysis = locate(frames, segmenter)
+    assert scores(analysis.columns[0].yx, truth, 2.0).f1 > 0.95
+    assert any(
+        "pixel size of 2 Å makes the lattice period of 16" in notice and "atomic columns have" in notice for notice in analysis.notices
+    )
+    assert analysis.columns[0].pixel_size == 2.0
+
+
+def test_hot_pixels_and_holes_are_not_columns(segmenter: Segmenter, lattice_frames: LatticeFrames) -> None:
+    frames, truth = lattice_frames
+    image = frames.data[0].copy()
+    rng = np.random.default_rng(4)
+    image[tuple(rng.integers(3, 120, (2, 12)))] = image.max() * 50
+    image[60:62, 80:82] = np.nan
+    analysis = locate(replace(frames, data=image[None]), segmenter)
+    result = scores(analysis.columns[0].yx, truth, 2.0)
+    assert result.f1 > 0.99 and result.rmse_px < 0.15
+
+
+def test_stack_with_a_frame_without_columns(segmenter: Segmenter, encoder: Encoder, lattice_frames: LatticeFrames) -> None:
+    frames, truth = lattice_frames
+    carbon = np.random.default_rng(6).normal(40, 1, (128, 160))
+    stack = replace(frames, data=np.stack([frames.data[0], carbon, frames.data[0][::-1]]))
+    analysis = analyze(stack, segmenter, encoder)
+    assert [len(columns) for columns in analysis.columns] == [len(truth), 0, len(truth)]
+    assert [columns.frame for columns in analysis.columns] == [0, 1, 2]
+    assert "No column was found in frame 1 (probability stays below 0.5)" in analysis.notices
+    assert analysis.encoding is not None and len(analysis.encoding) == 2 * len(truth)
+    np.testing.assert_array_equal(np.unique(analysis.encoding.frame), [0, 2])
+
+
+def test_angles_and_edges(segmenter: Segmenter, encoder: Encoder, standins: type) -> None:
+    """Each column has a faint companion in a known direction; the encoder must see it there, at a sampling other than its own."""
+    sampling, shape = 0.16, (170, 190)
+    truth = standins.square_lattice(shape, 30.0)
+    angles = np.random.default_rng(8).uniform(-np.pi, np.pi, len(truth))
+    companion = truth + 7.0 * np.stack([-np.sin(angles), np.cos(angles)], axis=1)
+    image = standins.draw(shape, truth, 2.5) + standins.draw(shape, companion, 2.0, peak=60.0, background=0)
+    analysis = analyze(
+        Frames(image[None], sampling, "user"), segmenter, encoder, locate_options=LocateOptions(threshold=0.6, min_separation=3.0)
+    )
+    (columns,), encoding = analysis.columns, analysis.encoding
+    assert encoding is not None and len(columns) == len(truth) and analysis.encoder == encoder.id
+    assert analysis.window_px == pytest.approx(17 * 0.2 / sampling)
+    nearest = np.linalg.norm(columns.yx[:, None] - truth[None], axis=-1).argmin(axis=1)
+    error = np.angle(np.exp(1j * (encoding.angle - angles[nearest])))
+    assert np.nanmedian(np.abs(error)) < 0.1
+    reach = analysis.window_px / 2
+    far = ((columns.yx > reach + 1) & (columns.yx < np.array(shape) - reach - 2)).all(axis=1)
+    assert encoding.inside[far].all() and np.isfinite(encoding.angle[far]).all()
+    near = ~encoding.inside
+    assert np.isnan(encoding.angle[near]).all() and np.isnan(encoding.latents[near]).all()
+    if near.any():
+        assert any(f"{near.sum()} of {len(columns)} columns lie so near an edge" in notice for notice in analysis.notices)
+
+
+def test_window_follows_the_scale_where_the_pixel_size_is_unknown(
+    segmenter: Segmenter, encoder: Encoder, lattice_frames: LatticeFrames
+) -> None:
+    frames, _ = lattice_frames
+    known = locate(frames, segmenter)
+    unknown = replace(known, frames=Frames(frames.data))
+    window = encode(unknown, encoder).window_px
+    assert window is not None and 0.6 < window / 17 < 1.6
+    assert encode(known, encoder, EncodeOptions(window_px=21.0)).window_px == 21.0
+
+
+def test_window_and_subimages_for_an_encoder_to_be_fitted(segmenter: Segmenter, lattice_frames: LatticeFrames) -> None:
+    frames, _ = lattice_frames
+    analysis = locate(frames, segmenter)
+    window = window_for(analysis)
+    assert window == pytest.approx(2.75 * 14.4, abs=1.5)  # the nearest of four displaced neighbours lies a little below the period of 15 px
+    pieces = subimages(analysis, window, 31)
+    assert pieces.data.shape == (len(analysis.columns[0]), 31, 31)
+    centre = pieces.data[:, 14:17, 14:17].mean(axis=(1, 2))
+    assert (centre > 2 * np.median(pieces.data)).all()
+    with pytest.raises(FrameError, match="no frame holds two columns"):
+        window_for(replace(analysis, columns=(Columns.empty(),)))
+
+
+def test_options_are_checked() -> None:
+    with pytest.raises(ModelError, match=r"threshold is 1.5; wanted a probability between 0 and 1"):
+        LocateOptions(threshold=1.5)
+    with pytest.raises(ModelError, match="min_separation is -1 Å; wanted a positive length"):
+        LocateOptions(min_separation=-1)
+
+
+def test_constant_frame_is_refused(segmenter: Segmenter) -> None:
+    with pytest.raises(FrameError, match="frame 1 is constant"):
+        locate(Frames(np.stack([np.random.default_rng(0).random((32, 32)), np.ones((32, 32))]), 0.2, "user"), segmenter)
+
+
+def test_classes_must_match_the_graph(tmp_path: Path, standins: type, lattice_frames: LatticeFrames) -> None:
+    standins.save_segmenter(tmp_path / "model.onnx", {**standins.segmenter_card, "classes": ["A", "B"]})
+    with pytest.raises(ModelError, match="blob@1: its graph gives 1 classes, its card names 2"):
+        locate(lattice_frames[0], Segmenter(Bundle.load(tmp_path, standins.options)))

@@ -229,9 +229,7 @@ def too_new(source: str) -> list[str]:
             name = ast.unparse(node.func)
             asks = {word.arg for word in node.keywords} & set(TOO_NEW_KEYWORDS)
             if asks and name.rsplit(".", 1)[-1] in ("dataclass", "zip", "field"):
-                found.append(
-                    f"line {node.lineno}: {name}({', '.join(sorted(map(str, asks)))}=) needs Python {TOO_NEW_KEYWORDS[str(min(map(str, asks)))]}"
-                )
+                found += [f"line {node.lineno}: {name}({word}=) needs Python {TOO_NEW_KEYWORDS[str(word)]}" for word in asks]
         elif isinstance(node, ast.Attribute):
             full = ast.unparse(node)
             why = TOO_NEW_ATTRIBUTES.get(full) or TOO_NEW_ATTRIBUTES.get(node.attr) or GONE.get(full)
@@ -244,7 +242,7 @@ def _is_type(node: ast.AST) -> bool:
     if isinstance(node, ast.Constant):
         return node.value is None
     if isinstance(node, ast.Name):
-        return node.id in BUILTIN_TYPES or node.id[:1].isupper() and not node.id.isupper()
+        return node.id in BUILTIN_TYPES or (node.id[:1].isupper() and not node.id.isupper())
     return isinstance(node, ast.Attribute) and node.attr == "ndarray"
 
 

@@ -24,6 +24,7 @@ ZOOM_SPACINGS = 8.0
 UNCERTAIN = 1 / 8
 CONTOURS = ((0.25, "#7b3f9d"), (0.5, "#e8537a"), (0.75, "#fed395"))
 FAINT = 0.02
+FREE = np.iinfo(np.int64).max
 UNSURE_GREY = "#6b7580"
 
 
@@ -142,15 +143,21 @@ def _cells(yx: np.ndarray, shape: tuple[int, int], spacing: float) -> np.ndarray
     height, width = shape
     step = max(max(height, width) / MAP_PX, 0.25)
     rows, cols = max(round(height / step), 1), max(round(width / step), 1)
-    if len(yx) == 0:
-        return np.full((rows, cols), -1)
-    from scipy.spatial import cKDTree
-
-    y = (np.arange(rows) + 0.5) * height / rows - 0.5
-    x = (np.arange(cols) + 0.5) * width / cols - 0.5
-    grid = np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float32)
-    _, nearest = cKDTree(yx).query(grid, distance_upper_bound=min(1.05 * spacing, 0.04 * min(shape)))
-    return np.where(nearest == len(yx), -1, nearest).reshape(rows, cols)
+    cells = np.full(rows * cols, FREE, dtype=np.int64)
+    at = (yx + 0.5) * [rows / height, cols / width] - 0.5
+    reach = max(min(1.05 * spacing, 0.04 * min(shape)) / step, 1.0)
+    offsets = np.arange(-int(np.ceil(reach)), int(np.ceil(reach)) + 1)
+    chunk = max(2_000_000 // len(offsets) ** 2, 1)
+    for first in range(0, len(at), chunk):  # each column bids for the pixels around it; the lowest (distance, number) wins
+        part = at[first : first + chunk]
+        y = np.round(part[:, 0]).astype(np.int64)[:, None, None] + offsets[:, None]
+        x = np.round(part[:, 1]).astype(np.int64)[:, None, None] + offsets
+        square = (y - part[:, :1, None]) ** 2 + (x - part[:, 1:, None]) ** 2
+        near = (square <= reach**2) & (y >= 0) & (y < rows) & (x >= 0) & (x < cols)
+        number = np.broadcast_to(np.arange(first, first + len(part))[:, None, None], near.shape)
+        bids = (square[near] * 4096).astype(np.int64) << 32 | number[near]
+        np.minimum.at(cells, (y * cols + x)[near], bids)
+    return np.where(cells == FREE, -1, cells & 0xFFFFFFFF).reshape(rows, cols)
 
 
 def _zoom(yx: np.ndarray, shape: tuple[int, int], spacing: float) -> tuple[float, float, float]:

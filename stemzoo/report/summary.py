@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from stemzoo.geometry.neighbours import nearest_distance
 from stemzoo.types import Analysis, Columns
 
 PM_PER_ANGSTROM = 100.0
@@ -63,13 +64,12 @@ def pixel_size_of(analysis: Analysis) -> float | None:
 
 
 def nearest_distances(yx: np.ndarray) -> np.ndarray:
-    """Return the distance of each of (n, 2) positions to its nearest neighbour, (n,) in the unit given; empty below two positions."""
+    """Return the distance of each of (n, 2) positions to its nearest neighbour, in the unit given; empty below two positions."""
     if len(yx) < 2:
         return np.zeros(0)
-    from scipy.spatial import cKDTree
-
-    distances, _ = cKDTree(yx).query(yx, k=2)
-    return np.asarray(distances[:, 1])
+    height, width = np.ptp(yx, axis=0) + 1e-9
+    distances = nearest_distance(yx, max(height * width / len(yx), 1e-9 + (height**2 + width**2) / len(yx) ** 2) ** 0.5)
+    return np.asarray(distances[np.isfinite(distances)])
 
 
 def summarise(analysis: Analysis) -> Summary:

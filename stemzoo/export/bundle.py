@@ -27,8 +27,7 @@ from stemzoo.export.cases import cases_for, decoder_cases
 from stemzoo.export.onnx import export_graph
 from stemzoo.export.parity import Case, check_parity
 from stemzoo.runtime.bundle import DECODER_FILE, GOLDEN_FILE, METADATA_KEY, MODEL_FILE, WEIGHTS_FILE, Bundle, ModelSpec, sha256_of, verify
-from stemzoo.schema import validate
-from stemzoo.zoo.card import CARD_FILE, Card, File, dump_card
+from stemzoo.zoo.card import CARD_FILE, Card, File, dump_card, make_card
 
 GOLDEN_CASES = 2
 GRAPHS = {
@@ -99,7 +98,7 @@ def complete_card(draft: Mapping[str, Any], parameters: int) -> Card:
             raise CardError(f"card draft: key '{key}' is missing; a model is called name@version")
     data.setdefault("id", f"{data['name']}@{data['version']}")
     data.setdefault("created", datetime.date.today())
-    return validate(Card, {**data, "parameters": parameters, "files": []}, f"card draft of {data['id']}", CardError)
+    return make_card({**data, "parameters": parameters, "files": []}, f"card draft of {data['id']}")
 
 
 def _graph(

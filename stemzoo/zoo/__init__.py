@@ -1,7 +1,7 @@
 """The registry: model cards, the zoos they lie in, and names resolved to bundle folders. Loads no torch and no onnxruntime.
 
-`card` owns the schema of a bundle's README.md, `catalog` the roots and names. Called by the CLI, the export and whoever loads a model by
-name.
+`card` owns the schema of a bundle's README.md, `catalog` the roots and names, `check` what a card claims of the files beside it. Called by
+the CLI, the export and whoever loads a model by name.
 """
 
 from __future__ import annotations

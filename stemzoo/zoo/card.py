@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -139,28 +140,6 @@ class Card(Strict):
     limits: tuple[Text, ...] = ()
     default: bool = False
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Card:
-        if self.id != f"{self.name}@{self.version}":
-            raise ValueError(f"id is {self.id!r}; name and version make it {self.name}@{self.version}")
-        needed = {
-            "segmentation": ("classes", "threshold", "min_separation", "receptive_px", "stride_px"),
-            "encoding": ("window", "latents", "gauge"),
-        }
-        missing = [key for key in needed[self.task] if getattr(self, key) in (None, (), "")]
-        if missing:
-            raise ValueError(f"a model for {self.task} needs {', '.join(missing)}")
-        foreign = [
-            key for key in needed["encoding" if self.task == "segmentation" else "segmentation"] if getattr(self, key) not in (None, ())
-        ]
-        if foreign:
-            raise ValueError(f"{', '.join(foreign)} does not belong on the card of a model for {self.task}")
-        names = [file.name for file in self.files]
-        for what, values in (("classes", self.classes), ("files", names)):
-            if len(set(values)) != len(values):
-                raise ValueError(f"{what} names something twice: {values}")
-        return self
-
     @property
     def size_bytes(self) -> int:
         """Bytes of all files of the bundle, the card aside."""
@@ -176,6 +155,42 @@ class Card(Strict):
     def to_metadata(self) -> str:
         """Return the card without `files` as JSON, for the graph's `stemzoo_card`."""
         return json.dumps(self.model_dump(mode="json", exclude={"files"}), ensure_ascii=False, sort_keys=True)
+
+
+NEEDED = {
+    "segmentation": ("classes", "threshold", "min_separation", "receptive_px", "stride_px"),
+    "encoding": ("window", "latents", "gauge"),
+}
+
+
+def make_card(data: Mapping[str, Any], where: str) -> Card:
+    """Return the card in `data`, once its fields agree with each other.
+
+    Raises: CardError naming the key, the value got and what was wanted; an unknown key with the nearest right one.
+    """
+    card = validate(Card, data, where, CardError)
+    problem = _disagreement(card)
+    if problem:
+        raise CardError(f"{where}: {problem}")
+    return card
+
+
+def _disagreement(card: Card) -> str | None:
+    """Return what does not fit together on a card, or None."""
+    if card.id != f"{card.name}@{card.version}":
+        return f"id is {card.id!r}; name and version make it {card.name}@{card.version}"
+    missing = [key for key in NEEDED[card.task] if getattr(card, key) in (None, (), "")]
+    if missing:
+        return f"a model for {card.task} needs {', '.join(missing)}"
+    other = "encoding" if card.task == "segmentation" else "segmentation"
+    foreign = [key for key in NEEDED[other] if getattr(card, key) not in (None, ())]
+    if foreign:
+        return f"{', '.join(foreign)} does not belong on the card of a model for {card.task}"
+    for what, values in (("classes", card.classes), ("files", tuple(file.name for file in card.files))):
+        twice = [value for value in values if values.count(value) > 1]
+        if twice:
+            return f"{what} names {twice[0]!r} twice"
+    return None
 
 
 def parse_card(text: str, where: str) -> tuple[Card, str]:
@@ -194,7 +209,7 @@ def parse_card(text: str, where: str) -> tuple[Card, str]:
         raise CardError(f"{where}{line}: the front matter is not YAML ({getattr(error, 'problem', None) or error})") from None
     if not isinstance(data, dict):
         raise CardError(f"{where}: the front matter is a {type(data).__name__}; wanted keys and values")
-    return validate(Card, data, where, CardError), match[2].lstrip("\r\n")
+    return make_card(data, where), match[2].lstrip("\r\n")
 
 
 def read_card(folder: Path) -> tuple[Card, str]:

@@ -183,24 +183,3 @@ def write_index(root: Path) -> Path:
     temporary.write_text(json.dumps(build_index(root), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     temporary.replace(path)
     return path
-
-
-def check_files(entry: Entry) -> None:
-    """Check every file of a bundle against the card's sizes and hashes.
-
-    Raises: CardError that names the file and both values.
-    """
-    import hashlib
-
-    if not entry.card.files:
-        raise CardError(f"{entry.card.id}: the card lists no files; export the model again")
-    for file in entry.card.files:
-        path = entry.folder / file.name
-        if not path.is_file():
-            raise CardError(f"{path}: missing; the card of {entry.card.id} lists it; pull or copy the bundle again")
-        with path.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        if digest != file.sha256:
-            raise CardError(
-                f"{path}: its sha256 is {digest}; the card of {entry.card.id} lists {file.sha256}; pull or copy the bundle again"
-            )

@@ -48,7 +48,7 @@ def _read(plugin: str, path: str, wanted: str | None) -> Raw:
     signal = signals[index]
     y, x = signal["axes"][-2:]
     axes = (Axis(float(y["scale"]), _unit(y)), Axis(float(x["scale"]), _unit(x)))
-    return Raw(signal["data"], axes, {**_facts(signal["metadata"]), "signal": names[index]}, notices)
+    return Raw(signal["data"], axes, {**_facts(signal), "signal": names[index]}, notices)
 
 
 def _name(signal: Mapping[str, Any], index: int, of: int) -> str:
@@ -60,10 +60,24 @@ def _unit(axis: Mapping[str, Any]) -> str:
     return str(axis.get("units") or "")
 
 
-def _facts(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    general = metadata.get("General", {})
-    facts: dict[str, Any] = {key: str(general[key]) for key in ("date", "time") if general.get(key)}
-    energy = metadata.get("Acquisition_instrument", {}).get("TEM", {}).get("beam_energy")
-    if energy:
-        facts["energy_kev"] = float(energy)
+_FACTS = {"Acquisition_instrument.TEM.beam_energy": "energy_kev", "General.date": "date", "General.time": "time"}
+
+
+def _facts(signal: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts in RosettaSciIO's metadata, and those that its mapping (source path → target, converter) finds in the tags."""
+    stated = {target: _at(signal["metadata"], target) for target in _FACTS}
+    for source, (target, convert) in signal.get("mapping", {}).items():
+        value = _at(signal.get("original_metadata", {}), source)
+        if target in stated and value is not None and stated[target] is None:
+            stated[target] = value if convert is None else convert(value)
+    facts: dict[str, Any] = {_FACTS[target]: str(value) for target, value in stated.items() if value}
+    if "energy_kev" in facts:
+        facts["energy_kev"] = float(facts["energy_kev"])
     return facts
+
+
+def _at(tags: Any, path: str) -> Any:
+    """Return the tag at a dotted path, or None; a mapping spells blanks in names as underscores."""
+    for key in path.replace(" ", "_").split("."):
+        tags = next((tag for name, tag in tags.items() if name.replace(" ", "_") == key), None) if isinstance(tags, Mapping) else None
+    return tags

@@ -546,10 +546,24 @@ def test_ser(tmp_path: Path, stack: np.ndarray, n: int) -> None:
     _ser(tmp_path / "a_1.ser", square, 1.7e-11)
     frames = read(tmp_path / "a_1.ser")
     assert frames.data.shape == square.shape
-    np.testing.assert_array_equal(np.sort(np.asarray(frames.data).ravel()), np.sort(square.ravel()))
-    rows = np.asarray(frames.data)[0]
-    assert np.array_equal(rows, square[0]) or np.array_equal(rows, square[0, ::-1])  # TIA stores the bottom row first
+    np.testing.assert_array_equal(frames.data, square[:, ::-1])  # TIA stores the bottom row first
     assert frames.pixel_size == pytest.approx(0.17)
+
+
+def test_emi_reads_the_ser_beside_it_and_its_high_tension(tmp_path: Path, stack: np.ndarray) -> None:
+    pytest.importorskip("rsciio.tia")
+    entries = (("Mode", "STEM nP SA Zoom Image", ""), ("High tension", "300", "kV"))
+    data = "".join(f"<Data><Label>{label}</Label><Value>{value}</Value><Unit>{unit}</Unit></Data>" for label, value, unit in entries)
+    description = f"<ExperimentalDescription><Root>{data}</Root></ExperimentalDescription>"
+    xml = f"<ObjectInfo><Uuid>1</Uuid><AcquireDate>Mon Nov 22 10:00:00 2021</AcquireDate>{description}</ObjectInfo>"
+    (tmp_path / "a.emi").write_bytes(b"\x4a\x49\x00" + xml.encode() + b"\x00")
+    with pytest.raises(ReadError, match=r"a\.emi: holds no image; an \.emi needs its \.ser files beside it"):
+        read(tmp_path / "a.emi")
+    _ser(tmp_path / "a_1.ser", stack[:, :, :24], 1.7e-11)
+    frames = read(tmp_path / "a.emi")
+    np.testing.assert_array_equal(frames.data, stack[:, ::-1, :24])
+    assert frames.pixel_size == pytest.approx(0.17)
+    assert frames.metadata["energy_kev"] == 300.0 and frames.metadata["date"] == "2021-11-22"
 
 
 # --- files that cannot be read -----------------------------------------------------------------------------------------------------------
@@ -743,6 +757,21 @@ def test_real_frames(real_dir: Path, name: str, capfd: pytest.CaptureFixture[str
     assert frames.frame(0).std() > 0
     json.dumps(dict(frames.metadata))
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.real
+def test_facts_from_digitalmicrograph_tags(real_dir: Path) -> None:
+    metadata = read(real_dir / "layered_oxide_survey.dm3").metadata
+    assert metadata["energy_kev"] == 200.0 and metadata["date"] == "2019-12-14"
+
+
+@pytest.mark.real
+def test_large_dm4_is_read_when_asked_for(real_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    eager = read(real_dir / "BTO_crystal_1.dm4")
+    monkeypatch.setattr("stemzoo.io.dm_tia.EAGER_BYTES", 1)
+    lazy = read(real_dir / "BTO_crystal_1.dm4")
+    assert isinstance(eager.data, np.ndarray) and not isinstance(lazy.data, np.ndarray)
+    np.testing.assert_array_equal(lazy.frame(0), eager.frame(0))
 
 
 @pytest.mark.real

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import hashlib
 import json
+import logging
 import os
 import pickle
 import struct
@@ -603,6 +604,16 @@ def test_file_cut_in_half(tmp_path: Path, image: np.ndarray, suffix: str, capfd:
         read(path)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
+
+
+def test_libraries_that_log_are_kept_quiet(tmp_path: Path, image: np.ndarray, caplog: pytest.LogCaptureFixture) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", image)
+    (tmp_path / "a.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:9])
+    with pytest.raises(ReadError, match="holds no image; it is cut short or damaged"):
+        read(tmp_path / "a.tif")
+    assert caplog.records == []
+    logging.getLogger("tifffile").warning("heard again")
+    assert [record.message for record in caplog.records] == ["heard again"]
 
 
 def test_missing_folder_and_unknown_suffix(tmp_path: Path) -> None:

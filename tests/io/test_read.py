@@ -606,9 +606,8 @@ def test_file_cut_in_half(tmp_path: Path, image: np.ndarray, suffix: str, capfd:
     assert capfd.readouterr() == ("", "")
 
 
-def test_libraries_that_log_are_kept_quiet(tmp_path: Path, image: np.ndarray, caplog: pytest.LogCaptureFixture) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", image)
-    (tmp_path / "a.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:9])
+def test_libraries_that_log_are_kept_quiet(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.tif").write_bytes(struct.pack("<2sHI", b"II", 42, 5000) + bytes(100))  # the directory would lie behind the end
     with pytest.raises(ReadError, match="holds no image; it is cut short or damaged"):
         read(tmp_path / "a.tif")
     assert caplog.records == []

@@ -89,7 +89,7 @@ class UNet(nn.Module):
     @property
     def receptive_px(self) -> int:
         """How far from a pixel, in pixels, the frame still bears on it with any weight that shows."""
-        return 8 * (self.contrast.window // 2 + 1) + 2 * sum(2 ** (level + 1) for level in range(len(self.widths)))
+        return 8 * self.contrast.window + 2 * sum(2 ** (level + 1) for level in range(len(self.widths)))
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 1, H, W) float32 detector units, H and W multiples of `stride_px` -> (B, 1 + n_classes, H, W) logits, background first."""

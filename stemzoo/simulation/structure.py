@@ -113,7 +113,6 @@ def read_cif(path: str | Path) -> Crystal:
         raise StructureError(f"{path}: no such file; wanted a CIF with a cell, a space group and atom sites")
     try:
         from ase.io.cif import parse_cif
-        from ase.spacegroup.utils import get_spacegroup  # noqa: F401  (a missing ASE must be told apart from a bad CIF)
     except ImportError:
         raise StructureError("reading a CIF needs ASE; install it with: pip install 'stemzoo[train]'") from None
     try:

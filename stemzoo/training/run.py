@@ -18,7 +18,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, OnExceptionCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
 
 import stemzoo
@@ -62,6 +62,16 @@ class _Progress(TQDMProgressBar):
         bar = super().init_validation_tqdm()
         bar.fp = sys.stderr
         return bar
+
+
+class _KeepOnException(Callback):
+    """Writes the newest checkpoint when a run is broken off, by ^C or by an error."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        trainer.save_checkpoint(self.path)
 
 
 def train_segmenter(config: SegmenterConfig, out: str | Path, *, resume: str | Path | None = None, start: str | Path | None = None, progress: bool = True) -> Run:
@@ -113,7 +123,7 @@ def fit(
         raise OutputError(f"{out}: cannot be written ({failure.strerror}); choose another --out") from None
     checkpoints = out / "checkpoints"
     best = ModelCheckpoint(checkpoints, filename="best", monitor=monitor, mode=mode, save_last=True, enable_version_counter=False)
-    interrupt = OnExceptionCheckpoint(checkpoints, filename="last")
+    interrupt = _KeepOnException(checkpoints / "last.ckpt")
     options = config.model_dump()
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -135,7 +145,7 @@ def fit(
             callbacks=[best, interrupt, *(callbacks or []), *([_Progress()] if progress else [])],
             enable_progress_bar=progress,
             enable_model_summary=False,
-            log_every_n_steps=10,
+            log_every_n_steps=max(1, min(10, options.get("steps_per_epoch", 10))),
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
             default_root_dir=out,

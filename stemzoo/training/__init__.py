@@ -1,0 +1,7 @@
+"""Training with Lightning: segmenters and encoders, from datasets to checkpoints. Needs the extra `train`."""
+
+from stemzoo.training.checkpoints import load_for_export
+from stemzoo.training.config import SegmenterConfig, load_config
+from stemzoo.training.run import Run, train_segmenter
+
+__all__ = ["Run", "SegmenterConfig", "load_config", "load_for_export", "train_segmenter"]

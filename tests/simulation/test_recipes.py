@@ -1,0 +1,172 @@
+"""Recipes: every one in the tree builds, wrong ones are refused by name, frames repeat by seed, truth lies on intensity."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stemzoo.errors import DatasetError, OutputError, RecipeError
+from stemzoo.io.datasets import Dataset, inspect
+from stemzoo.simulation import draw_frames, load, simulate, simulate_dataset
+from stemzoo.simulation.defects import apply
+from stemzoo.simulation.recipe import Defect, Recipe, parts
+from stemzoo.simulation.scene import lay_out
+
+FOLDER = Path(__file__).parents[2] / "datasets"
+RECIPES = sorted(FOLDER.glob("*.toml"))
+
+
+def _small(recipe: Recipe) -> Recipe:
+    return recipe.model_copy(update={"frame": recipe.frame.model_copy(update={"size_px": 160})})
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_gives_frames_whose_truth_lies_on_intensity(path):
+    recipe, _ = parts(path)[0]
+    quiet = recipe.model_copy(
+        update={
+            "scan": recipe.scan.model_copy(update={"row_jitter": 0.0}),
+            "specimen": recipe.specimen.model_copy(update={"carbon": 0.0, "contamination": 0.0, "background": 0.05}),
+        }
+    )
+    frame = simulate(_small(quiet), np.random.default_rng(5))
+    assert len(frame.yx) > 3
+    inner = ((frame.yx > 6) & (frame.yx < 153)).all(axis=1)
+    rows, cols = np.round(frame.yx[inner]).astype(int).T
+    on_columns = frame.expected[rows, cols].mean()
+    assert on_columns > 1.3 * frame.expected[5:-5, 5:-5].mean()
+    assert np.isfinite(frame.image).all()
+
+
+def test_sr3fe2o7_shows_three_strontium_for_two_iron():
+    scene = lay_out(load(FOLDER / "sr3fe2o7.toml"), 200.0, np.random.default_rng(0))
+    inside = (np.abs(scene.yx) < 100).all(axis=1)
+    n_a, n_b = (int((scene.species[inside] == scene.classes.index(name)).sum()) for name in "AB")
+    assert n_a / n_b == pytest.approx(1.5, rel=0.03)
+    assert n_a + n_b == pytest.approx(200.0**2 * 10 / (3.846 * 20.16), rel=0.03)
+
+
+def test_counts_in_a_column_are_what_the_recipe_says():
+    recipe = load(FOLDER / "srtio3.toml")
+    plain = {"background": 0.0, "carbon": 0.0, "contamination": 0.0, "vacuum": 0.0, "thickness_gradient": 0.0, "displacement": 0.0}
+    recipe = recipe.model_copy(
+        update={
+            "dose": recipe.dose.model_copy(update={"counts_per_column": 400.0}),
+            "specimen": recipe.specimen.model_copy(update=plain),
+            "defects": (),
+        }
+    )
+    frame = simulate(recipe, np.random.default_rng(3))
+    assert frame.counts.mean() == pytest.approx(400, rel=0.02)
+    per_cell = frame.expected.sum() / (frame.expected.size * frame.pixel_size**2 / 3.905**2)
+    # A cell holds Sr and TiO, 400 electrons each on average, and two oxygen columns that are no truth.
+    assert 800 < per_cell < 950
+
+
+def test_same_seed_same_frames_and_another_seed_others(tmp_path):
+    a, b, c = (next(draw_frames(FOLDER / "mos2.toml", 1, seed)) for seed in (4, 4, 5))
+    assert np.array_equal(a.image, b.image)
+    assert not np.array_equal(a.image, c.image)
+
+
+def test_a_mixture_serves_its_parts_by_weight_and_its_frame_holds_for_all():
+    frames = list(draw_frames(FOLDER / "universal.toml", 19, 0))
+    assert len({frame.facts["material"] for frame in frames}) > 10
+    assert all(0.14 <= frame.pixel_size <= 0.28 and frame.image.shape == (320, 320) for frame in frames)
+
+
+def _write(tmp_path, text):
+    path = tmp_path / "r.toml"
+    path.write_text('schema_version = 1\nmaterial = "x"\n' + text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[structure]\n[specimen]\nthicknes_nm = 5.0\n", "unknown key 'specimen.thicknes_nm'; did you mean 'thickness_nm'"),
+        ("", r"wanted either a \[structure\] or \[\[mixture\]\] parts, and got neither"),
+        ("[structure]\n[dose]\ncounts_per_column = [9.0, 3.0]\n", "a range runs from low to high"),
+        ("[structure\n", "not TOML"),
+        ('extends = "nowhere"\n', "no such recipe"),
+        ('extends = "r"\n', "goes round in a circle"),
+    ],
+)
+def test_wrong_recipes_are_refused_by_name(tmp_path, text, message):
+    with pytest.raises(RecipeError, match=message):
+        load(_write(tmp_path, text))
+
+
+def test_unknown_defect_and_argument_are_refused_with_the_nearest():
+    scene = lay_out(load(FOLDER / "iron.toml"), 40.0, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    with pytest.raises(RecipeError, match="did you mean 'vacancy'"):
+        apply(Defect(kind="vacancies"), scene, rng)
+    with pytest.raises(RecipeError, match="did you mean 'fraction'"):
+        apply(Defect(kind="vacancy", fractions=0.1), scene, rng)
+    with pytest.raises(RecipeError, match="wants the species 'Q'"):
+        apply(Defect(kind="vacancy", fraction=0.1, species="Q"), scene, rng)
+
+
+def test_sampling_too_coarse_for_the_spacing_is_refused():
+    recipe = load(FOLDER / "silicon.toml")
+    coarse = recipe.model_copy(update={"frame": recipe.frame.model_copy(update={"sampling": 0.6})})
+    with pytest.raises(RecipeError, match="columns lie 1.36 Å apart, but a pixel is 0.60 Å wide"):
+        simulate(coarse, np.random.default_rng(0))
+
+
+def test_vacancies_leave_holes_and_polar_shifts_one_sublattice():
+    rng = np.random.default_rng(0)
+    scene = lay_out(load(FOLDER / "srtio3.toml"), 100.0, rng)
+    fewer = apply(Defect(kind="vacancy", fraction=0.25, species="A"), scene, rng)
+    n_a = (scene.species == 0).sum()
+    assert ((fewer.species == 0).sum() / n_a) == pytest.approx(0.75, abs=0.06)
+    moved = apply(Defect(kind="polar", species="B", shift=0.2, direction_deg=90.0), scene, rng)
+    step = moved.yx - scene.yx
+    assert step[scene.species == 1] == pytest.approx(np.array([[-0.2, 0.0]]).repeat((scene.species == 1).sum(), 0), abs=1e-12)
+    assert not step[scene.species != 1].any()
+
+
+def test_dataset_holds_exact_truth_and_reads_windows(tmp_path):
+    path = simulate_dataset(FOLDER / "sr3fe2o7.toml", 2, tmp_path / "d.h5", seed=9)
+    frames = list(draw_frames(FOLDER / "sr3fe2o7.toml", 2, 9))
+    data = Dataset(path)
+    assert data.classes == ("A", "B")
+    for index, frame in enumerate(frames):
+        yx, species = data.columns(index)
+        assert np.array_equal(yx, frame.yx)
+        assert np.array_equal(species, frame.species)
+        assert np.array_equal(data.window(index, (17, 40), (50, 60)), frame.image[17:67, 40:100])
+        attributes = data.attributes(index)
+        assert attributes["pixel_size"] == frame.pixel_size
+        assert attributes["zone_axis"] == "1,0,0"
+    found = inspect(path)
+    assert found.n_columns == sum(len(frame.yx) for frame in frames)
+    assert sum(found.columns_by_class.values()) == found.n_columns
+
+
+def test_a_dataset_appears_whole_or_not_at_all(tmp_path):
+    def break_off(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate_dataset(FOLDER / "iron.toml", 3, tmp_path / "d.h5", progress=break_off)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OutputError, match="cannot be written"):
+        simulate_dataset(FOLDER / "iron.toml", 1, "/proc/none/d.h5")
+
+
+def test_damaged_and_foreign_datasets_are_refused(tmp_path):
+    import h5py
+
+    path = simulate_dataset(FOLDER / "iron.toml", 1, tmp_path / "d.h5")
+    broken = tmp_path / "broken.h5"
+    broken.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(DatasetError, match="may be truncated"):
+        Dataset(broken)
+    with h5py.File(path, "a") as file:
+        file.attrs["schema_version"] = 99
+    with pytest.raises(DatasetError, match="schema version 99; this stemzoo reads up to 1"):
+        Dataset(path)
+    with pytest.raises(DatasetError, match="no such dataset"):
+        Dataset(tmp_path / "none.h5")

@@ -25,7 +25,7 @@ from torch import nn
 from stemzoo.errors import CardError, ExportError, OutputError
 from stemzoo.export.cases import cases_for, decoder_cases
 from stemzoo.export.onnx import export_graph
-from stemzoo.export.parity import Case, check_parity
+from stemzoo.export.parity import Case, check_parity, references
 from stemzoo.runtime.bundle import DECODER_FILE, GOLDEN_FILE, METADATA_KEY, MODEL_FILE, WEIGHTS_FILE, Bundle, ModelSpec, sha256_of, verify
 from stemzoo.zoo.card import CARD_FILE, Card, File, dump_card, make_card
 
@@ -37,15 +37,16 @@ GRAPHS = {
 DECODER_GRAPH = (["pattern"], {"latents": {0: "batch"}, "angle": {0: "batch"}})
 
 
-def export_checkpoint(checkpoint: Path, folder: Path) -> Card:
+def export_checkpoint(checkpoint: Path, folder: Path, stated: Mapping[str, Any] | None = None) -> Card:
     """Return the card of the bundle made from a Lightning checkpoint of either task and written to `folder`.
 
-    Raises: ExportError, CardError, OutputError as `write_bundle`; whatever training says of a checkpoint that it cannot load.
+    Args: `stated` overrides keys of the card that training drafts (name, version, licence …).
+    Raises: ModelError if the checkpoint cannot be loaded; ExportError, CardError, OutputError as `write_bundle`.
     """
     from stemzoo.training import load_for_export
 
     _, modules, draft = load_for_export(checkpoint)
-    return write_bundle(folder, modules, draft)
+    return write_bundle(folder, modules, {**draft, **(stated or {})})
 
 
 def write_bundle(
@@ -111,13 +112,13 @@ def _graph(
     metadata: str,
     prefix: str,
 ) -> dict[str, np.ndarray]:
-    """Write one graph, prove it on all cases, and return the golden arrays of the first ones."""
-    example = max(
-        cases, key=lambda case: min(min(array.shape) for array in case.values()) if prefix else next(iter(case.values())).shape[0]
+    """Write one graph, prove it on all cases, one of which must hold 2 or more, and return the golden arrays of the first ones."""
+    truth = references(module, cases, outputs)
+    example = next(case for case in cases if all(array.shape[0] > 1 for array in case.values()))
+    export_graph(
+        module, {name: torch.from_numpy(array) for name, array in example.items()}, outputs, dynamic, path, {METADATA_KEY: metadata}
     )
-    tensors = {name: torch.from_numpy(array) for name, array in example.items()}
-    export_graph(module, tensors, outputs, dynamic, path, {METADATA_KEY: metadata})
-    truth = check_parity(module, path, cases, outputs, spec)
+    check_parity(path, cases, truth, spec)
     golden: dict[str, np.ndarray] = {}
     for number, (case, result) in enumerate(zip(cases[:GOLDEN_CASES], truth, strict=False)):
         golden |= {f"{prefix}input_{name}_{number}": array for name, array in case.items()}

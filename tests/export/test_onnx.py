@@ -1,0 +1,62 @@
+"""Graphs: the agreed opset, IR and axes, or a refusal that says what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stemzoo.errors import ExportError
+from stemzoo.export.onnx import check_graph, export_graph
+from stemzoo.runtime.session import SessionOptions, open_session
+
+AXES = {"image": {0: "batch", 2: "height", 3: "width"}}
+
+
+def test_contract(published: tuple[Path, nn.Module]) -> None:
+    path = published[0] / "model.onnx"
+    model = onnx.load(path)
+    assert (model.ir_version, [(entry.domain, entry.version) for entry in model.opset_import]) == (8, [("", 18)])
+    assert [dim.dim_param or dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim] == ["batch", 1, "height", "width"]
+    assert json.loads({prop.key: prop.value for prop in model.metadata_props}["stemzoo_card"])["id"] == "blur@1"
+    assert str(Path(__file__).parent).encode() not in path.read_bytes()
+    session = open_session(path, SessionOptions(threads=1))
+    for shape in ((1, 1, 16, 16), (3, 1, 64, 20)):
+        assert session.run({"image": np.ones(shape, np.float32)})["probability"].shape == (shape[0], 2, *shape[2:])
+
+
+def test_a_short_example_is_refused(tmp_path: Path, segmenter_modules: dict[str, nn.Module]) -> None:
+    with pytest.raises(ExportError, match=r"example image has shape \(1, 1, 32, 32\); wanted 2 or more along its dynamic axes \[0\]"):
+        export_graph(segmenter_modules["model"], {"image": torch.rand(1, 1, 32, 32)}, ["probability"], AXES, tmp_path / "model.onnx", {})
+
+
+def test_foreign_graphs_are_refused(published: tuple[Path, nn.Module]) -> None:
+    model = onnx.load(published[0] / "model.onnx")
+    check_graph(model, ["image"], ["probability"], AXES)
+    with pytest.raises(ExportError, match=r"the graph goes \['image'\] -> \['probability'\]; wanted \['frame'\] -> \['probability'\]"):
+        check_graph(model, ["frame"], ["probability"], AXES)
+    model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    with pytest.raises(ExportError, match=r"the graph imports .*com.microsoft.*; wanted ai.onnx 18 alone"):
+        check_graph(model, ["image"], ["probability"], AXES)
+
+
+def test_a_fixed_axis_is_refused(published: tuple[Path, nn.Module]) -> None:
+    model = onnx.load(published[0] / "model.onnx")
+    model.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 32
+    with pytest.raises(ExportError, match=r"axis 3 \(width\) of image is fixed at 32"):
+        check_graph(model, ["image"], ["probability"], AXES)
+
+
+def test_what_cannot_be_traced_is_one_message(tmp_path: Path) -> None:
+    class Untraceable(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return image * float(np.asarray(image.sum().item()))
+
+    with pytest.raises(ExportError, match="Untraceable cannot be exported to ONNX opset 18") as caught:
+        export_graph(Untraceable(), {"image": torch.rand(2, 1, 32, 32)}, ["probability"], AXES, tmp_path / "model.onnx", {})
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())

@@ -122,7 +122,8 @@ def fit(
     except OSError as failure:
         raise OutputError(f"{out}: cannot be written ({failure.strerror}); choose another --out") from None
     checkpoints = out / "checkpoints"
-    best = ModelCheckpoint(checkpoints, filename="best", monitor=monitor, mode=mode, save_last=True, enable_version_counter=False)
+    best = ModelCheckpoint(checkpoints, filename="best", monitor=monitor, mode=mode, enable_version_counter=False)
+    newest = ModelCheckpoint(checkpoints, filename="last", monitor=None, save_on_train_epoch_end=True, enable_version_counter=False)
     interrupt = _KeepOnException(checkpoints / "last.ckpt")
     options = config.model_dump()
     for name in ("lightning.pytorch", "lightning.fabric"):
@@ -142,7 +143,7 @@ def fit(
             max_epochs=epochs,
             max_steps=steps,
             logger=CSVLogger(out, name="", version=""),
-            callbacks=[best, interrupt, *(callbacks or []), *([_Progress()] if progress else [])],
+            callbacks=[best, newest, interrupt, *(callbacks or []), *([_Progress()] if progress else [])],
             enable_progress_bar=progress,
             enable_model_summary=False,
             log_every_n_steps=max(1, min(10, options.get("steps_per_epoch", 10))),

@@ -74,16 +74,27 @@ def new_folder(folder: Path, force: bool = False) -> Iterator[Path]:
                     parent.rmdir()
 
 
-def folders_for(inputs: list[Path], out: Path) -> list[Path]:
+def stem_of(source: str) -> str:
+    """Return the name of an input without folder and suffix; `FILE::NAME` keeps both parts.
+
+    >>> stem_of("a/scan.h5::/entry/image"), stem_of("frame.dm4")
+    ('scan_entry_image', 'frame')
+    """
+    file, _, signal = source.partition("::")
+    named = re.sub(r"[^A-Za-z0-9.-]+", "_", signal).strip("_.")
+    return Path(file).stem + (f"_{named}" if named else "")
+
+
+def folders_for(sources: list[str], out: Path) -> list[Path]:
     """Return the folder of each input below `out`, by stem; equal stems get their suffix, then a number.
 
-    >>> [p.name for p in folders_for([Path("a/x.tif"), Path("b/x.dm4"), Path("c/x.dm4"), Path("y.npy")], Path("o"))]
+    >>> [p.name for p in folders_for(["a/x.tif", "b/x.dm4", "c/x.dm4", "y.npy"], Path("o"))]
     ['x_tif', 'x_dm4', 'x_dm4_2', 'y']
     """
-    stems = [path.stem for path in inputs]
+    stems = [stem_of(source) for source in sources]
     names: list[str] = []
-    for path in inputs:
-        base = path.stem if stems.count(path.stem) == 1 else f"{path.stem}_{path.suffix[1:]}"
+    for source, stem in zip(sources, stems, strict=True):
+        base = stem if stems.count(stem) == 1 else f"{stem}_{Path(source.partition('::')[0]).suffix[1:]}"
         name, number = base, 2
         while name in names:
             name, number = f"{base}_{number}", number + 1

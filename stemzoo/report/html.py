@@ -43,7 +43,7 @@ class ReportInputs:
 
     Args:
         probability: (h, w) of frame 0, probability that a column is there, at the network's sampling.
-        subimages: in the order of the encoding; for class averages.
+        subimages: of frame 0, in the order of its columns; for class averages.
         decode: (M, Z) latents, (M,) angles → (M, S, S) patterns; for the manifold and reconstructions.
         models: from the cards. `options`: as given by the user, shown under provenance.
     """
@@ -116,7 +116,8 @@ def _pictures(analysis: Analysis, inputs: ReportInputs, folder: Path) -> tuple[l
             if inputs.decode is not None:
                 caption = "Read along an axis to see what that latent means."
                 plate("manifold.png", "Latent manifold", caption, patterns.manifold_figure(known, inputs.decode))
-            groups = patterns.groups_of(encoding, inputs.subimages, inputs.decode) if inputs.subimages is not None else ()
+            pieces = inputs.subimages
+            groups = () if pieces is None else patterns.groups_of(_rows(encoding, slice(0, len(pieces))), pieces, inputs.decode)
             if groups:
                 caption = "Averages of measured sub-images: what the latents stand for in the data."
                 plate("patterns.png", "Measured patterns", caption, patterns.groups_figure(groups))

@@ -68,5 +68,5 @@ def test_places_that_cannot_be_written_are_refused_before_computing(tmp_path: Pa
 
 
 def test_equal_stems_get_folders_of_their_own() -> None:
-    names = [p.name for p in folders_for([Path("a/x.tif"), Path("b/x.tif"), Path("x.dm4")], Path("o"))]
+    names = [p.name for p in folders_for(["a/x.tif", "b/x.tif", "x.dm4"], Path("o"))]
     assert len(set(names)) == 3 and names[2] == "x_dm4"

@@ -1,0 +1,101 @@
+"""The command line: one app, one file a group of commands, one way to fail.
+
+A command parses, calls one public function and prints. Results go to stdout, progress and refusals to stderr. `main` returns 0 for success,
+2 for usage, 1 for any error and 130 after ^C. Imports here are light, so that `stemzoo --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+import typer
+
+from stemzoo.cli import analysis, data, models, train
+from stemzoo.errors import StemzooError
+
+app = typer.Typer(
+    name="stemzoo",
+    help="Atomic columns, local symmetry and a model zoo for atomic-resolution STEM.",
+    epilog="Example: stemzoo analyze frame.dm4 --out frame_stemzoo",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+analysis.register(app)
+app.add_typer(data.data_app, name="data")
+app.add_typer(train.train_app, name="train")
+app.add_typer(models.zoo_app, name="zoo")
+app.command("export", epilog="Example: stemzoo export run/checkpoints/best.ckpt --out my-unet/v1")(models.export)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+    debug: bool = typer.Option(
+        False, "--debug", help="Show the traceback of an unexpected error (also: STEMZOO_DEBUG=1). Anywhere on the line."
+    ),
+) -> None:
+    if version:
+        from stemzoo import __version__
+
+        print(f"stemzoo {__version__}")
+        raise typer.Exit()
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code; the console script `stemzoo` and `python -m stemzoo` end with it."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words or os.environ.get("STEMZOO_DEBUG", "") not in ("", "0")
+    words = [word for word in words if word != "--debug"]
+    _die_like_interrupt()
+    try:
+        typer.main.get_command(app).main(args=words, prog_name="stemzoo", standalone_mode=True)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if code == 130:
+            print("interrupted; nothing half-written was left behind", file=sys.stderr)
+        return code
+    except KeyboardInterrupt:
+        print("interrupted; nothing half-written was left behind", file=sys.stderr)
+        return 130
+    except StemzooError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - lives until the interpreter ends, so that its last flush is quiet
+        return 1
+    except MemoryError:
+        if debug:
+            raise
+        print("error: out of memory; analyse fewer frames at once (--frames a:b)", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        where = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        print(f"error: unexpected {where}\nThis is a fault in stemzoo; run again with --debug and report the traceback", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _die_like_interrupt() -> None:
+    """Let a polite kill (SIGTERM) clean up as ^C does; only the main thread may say so."""
+
+    def stop(number: int, frame: FrameType | None) -> Any:
+        raise KeyboardInterrupt
+
+    try:
+        signal.signal(signal.SIGTERM, stop)
+    except ValueError:
+        return

@@ -1,0 +1,117 @@
+"""`stemzoo train`: segmenters and encoders, through Lightning. torch is imported inside the commands, so that help answers at once.
+
+Options left out take the configuration's own values; `--config` names a TOML with the rest.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from stemzoo.cli.progress import print_json
+from stemzoo.errors import ModelError
+
+if TYPE_CHECKING:
+    from stemzoo.training import Run
+
+train_app = typer.Typer(help="Train a segmenter or an rVAE encoder (needs stemzoo[train]).", no_args_is_help=True, rich_markup_mode=None)
+OUT = typer.Option(..., "--out", metavar="RUN", help="The run's folder: configuration, log, checkpoints.")
+CONFIG = typer.Option(None, "--config", metavar="TOML", help="Settings; what is given on the command line wins.")
+RESUME = typer.Option(None, "--resume", metavar="CKPT", help="Continue an interrupted run from its last checkpoint.")
+SEED = typer.Option(None, "--seed", metavar="N", help="Seed of the run.")
+DEVICES = typer.Option(None, "--devices", metavar="N", help="Number of devices, or auto.")
+NUM_NODES = typer.Option(None, "--num-nodes", metavar="N", help="Number of machines.")
+STRATEGY = typer.Option(None, "--strategy", metavar="NAME", help="Lightning's strategy, e.g. ddp.")
+PRECISION = typer.Option(None, "--precision", metavar="NAME", help="32-true, bf16-mixed or 16-mixed.")
+JSON = typer.Option(False, "--json", help="Print one JSON object on stdout.")
+
+
+@train_app.command("segmenter", epilog="Example: stemzoo train segmenter sr3fe2o7.h5 --out run --steps 2000")
+def segmenter(
+    datasets: list[Path] = typer.Argument(..., metavar="H5…", help="Datasets from stemzoo data."),
+    out: Path = OUT,
+    config: Path | None = CONFIG,
+    start: str | None = typer.Option(
+        None, "--from", metavar="MODEL", help="Fine-tune a model of the zoo, a bundle's folder or a checkpoint."
+    ),
+    resume: Path | None = RESUME,
+    steps: int | None = typer.Option(None, "--steps", metavar="N", help="Optimiser steps."),
+    batch: int | None = typer.Option(None, "--batch", metavar="N", help="Patches a step."),
+    seed: int | None = SEED,
+    devices: str | None = DEVICES,
+    num_nodes: int | None = NUM_NODES,
+    strategy: str | None = STRATEGY,
+    precision: str | None = PRECISION,
+    as_json: bool = JSON,
+) -> None:
+    """Train a network that finds columns; ^C keeps the last checkpoint."""
+    with _torch():
+        from stemzoo.training import SegmenterConfig, train_segmenter
+
+    chosen = {
+        "datasets": [str(path) for path in datasets],
+        "steps": steps,
+        "batch": batch,
+        "seed": seed,
+        "devices": _devices(devices),
+        "num_nodes": num_nodes,
+        "strategy": strategy,
+        "precision": precision,
+    }
+    run = train_segmenter(_config(config, SegmenterConfig, chosen), out, resume=resume, start=_weights(start), progress=sys.stderr.isatty())
+    _finish(run, as_json)
+
+
+def _config(path: Path | None, kind: Any, chosen: dict[str, Any]) -> Any:
+    """Return the configuration in `path`, if any, with what the command line chose laid over it."""
+    from stemzoo.errors import RecipeError
+    from stemzoo.schema import validate
+    from stemzoo.training import load_config
+
+    if path is not None:
+        return load_config(path, kind, **chosen)
+    return validate(kind, {key: value for key, value in chosen.items() if value is not None}, "command line", RecipeError)
+
+
+def _weights(start: str | None) -> Path | None:
+    """Return where the weights of `--from` lie: a checkpoint as named, a model of the zoo as its weights.safetensors."""
+    if start is None:
+        return None
+    if start.endswith((".ckpt", ".safetensors")):
+        return Path(start)
+    from stemzoo.zoo.catalog import resolve
+
+    return resolve(start) / "weights.safetensors"
+
+
+def _devices(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.isdigit() else text
+
+
+@contextmanager
+def _torch() -> Iterator[None]:
+    """Turn a missing extra into a refusal that says how to install it."""
+    try:
+        yield
+    except ImportError as error:
+        if (error.name or "").split(".")[0] == "stemzoo":
+            raise
+        raise ModelError(f"training needs {error.name}, which is not installed; pip install 'stemzoo[train]'") from error
+
+
+def _finish(run: Run, as_json: bool) -> None:
+    """Print what a run left behind; after ^C say how to go on and exit with 130."""
+    if as_json:
+        facts = {"folder": run.folder, "best": run.best, "last": run.last, "scores": run.scores, "seconds": run.seconds}
+        print_json({**facts, "interrupted": run.interrupted})
+    else:
+        print(f"{run.folder}: {', '.join(f'{name} {value:.4g}' for name, value in run.scores.items())}, {run.seconds:.0f} s")
+        print(f"  {run.best}")
+    if run.interrupted:
+        print(f"interrupted; the checkpoint is kept: go on with --resume {run.last}", file=sys.stderr)
+        raise typer.Exit(130)

@@ -1,0 +1,110 @@
+"""analyze, locate and encode from the command line: what they write, print and refuse to overwrite."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stemzoo.io.results import read_results
+
+HEADER = "frame,column,y_px,x_px,y_A,x_A,sigma_y_px,sigma_x_px,species,intensity,confidence,fit_ok"
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _yx(path: Path) -> np.ndarray:
+    return np.array([[float(row["y_px"]), float(row["x_px"])] for row in _rows(path)])
+
+
+def test_analyze_writes_the_promised_files_and_finds_the_columns(
+    run: Callable[..., Any], frame: Path, truth: np.ndarray, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    ran = run("analyze", frame, "--pixel-size", 0.2, "--out", out, "--json")
+    assert ran.code == 0, ran.err
+    result = ran.json["results"][0]
+    assert result["summary"]["columns"] == len(truth) and result["summary"]["pixel_size_source"] == "user"
+    assert result["segmenter"]["id"] == "blob@1" and result["encoder"]["id"] == "dipole@1"
+    assert any("Sr3Fe2O7" in notice for notice in result["notices"])
+    assert sorted(p.name for p in out.iterdir()) == result["files"]
+    assert {"columns.csv", "analysis.h5", "report.html", "frame.png", "segmentation.png", "angle.png", "latent_1.png"} <= set(
+        result["files"]
+    )
+    assert (out / "columns.csv").read_text().splitlines()[0] == HEADER + ",angle_rad,z1,z2"
+    found = _yx(out / "columns.csv")
+    nearest = np.hypot(*(found[:, None] - truth[None]).transpose(2, 0, 1)).min(axis=1)
+    assert np.sqrt((nearest**2).mean()) < 0.1
+    assert np.allclose(read_results(out / "analysis.h5").columns[0].yx, found, atol=1e-5)
+
+
+def test_locate_ends_at_fit_ok_and_encode_goes_on_from_there(run: Callable[..., Any], frame: Path, tmp_path: Path) -> None:
+    assert run("locate", frame, "--pixel-size", 0.2, "--out", tmp_path / "half").code == 0
+    assert [p.name for p in (tmp_path / "half").iterdir()] == ["columns.csv"]
+    assert (tmp_path / "half" / "columns.csv").read_text().splitlines()[0] == HEADER
+    table = tmp_path / "half" / "columns.csv"
+    ran = run("encode", frame, "--columns", table, "--pixel-size", 0.2, "--encoder", "dipole", "--out", tmp_path / "whole", "--no-report")
+    assert ran.code == 0, ran.err
+    assert run("analyze", frame, "--pixel-size", 0.2, "--out", tmp_path / "direct", "--no-report").code == 0
+    angles = [[row["angle_rad"] for row in _rows(tmp_path / name / "columns.csv")] for name in ("whole", "direct")]
+    known = [(float(a), float(b)) for a, b in zip(*angles, strict=True) if a and b]
+    assert len(known) > 10 and np.abs(np.diff(known)).max() < 0.02
+
+
+def test_several_inputs_get_a_folder_each_and_a_bad_one_does_not_stop_them(run: Callable[..., Any], frame: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.npy"
+    bad.write_bytes(b"")
+    ran = run("locate", frame, bad, frame, "--pixel-size", 0.2, "--out", tmp_path / "many", "--json")
+    assert ran.code == 1
+    assert sorted(p.name for p in (tmp_path / "many").iterdir()) == ["lattice_tif", "lattice_tif_2"]
+    assert [failure["input"] for failure in ran.json["failures"]] == [str(bad)] and len(ran.json["results"]) == 2
+    assert "1 of 3 inputs failed" in ran.err and str(bad) in ran.err
+
+
+def test_default_folder_is_named_after_the_frame(run: Callable[..., Any], frame: Path) -> None:
+    assert run("locate", frame, "--pixel-size", 0.2).code == 0
+    assert (Path.cwd() / "lattice_stemzoo" / "columns.csv").exists()
+
+
+def test_an_earlier_result_is_replaced_but_foreign_files_are_not(run: Callable[..., Any], frame: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run("analyze", frame, "--pixel-size", 0.2, "--out", out, "--no-report").code == 0
+    assert run("locate", frame, "--pixel-size", 0.2, "--out", out).code == 0
+    assert [p.name for p in out.iterdir()] == ["columns.csv"]
+    (out / "notes.txt").write_text("mine")
+    ran = run("locate", frame, "--pixel-size", 0.2, "--out", out)
+    assert ran.code == 1 and "notes.txt" in ran.err and "--force" in ran.err
+    assert (out / "notes.txt").read_text() == "mine"
+    assert run("locate", frame, "--pixel-size", 0.2, "--out", out, "--force").code == 0
+    assert not (out / "notes.txt").exists()
+
+
+def test_frames_of_a_stack_keep_their_numbers(run: Callable[..., Any], frame: Path, tmp_path: Path) -> None:
+    import tifffile
+
+    stack = np.repeat(tifffile.imread(frame)[None], 4, axis=0)
+    np.save(tmp_path / "stack.npy", stack)
+    ran = run("analyze", tmp_path / "stack.npy", "--pixel-size", 0.2, "--frames", "1:3", "--out", tmp_path / "out", "--json")
+    assert ran.code == 0, ran.err
+    assert {row["frame"] for row in _rows(tmp_path / "out" / "columns.csv")} == {"1", "2"}
+    assert (tmp_path / "out" / "series.png").exists()
+    ran = run("locate", tmp_path / "stack.npy", "--frames", "4:9", "--out", tmp_path / "none")
+    assert ran.code == 1 and "--frames '4:9' chooses no frame of 4" in ran.err
+
+
+def test_a_window_in_angstrom_reaches_the_encoder(run: Callable[..., Any], frame: Path, tmp_path: Path) -> None:
+    ran = run("analyze", frame, "--pixel-size", 0.2, "--window", "5Å", "--no-report", "--out", tmp_path / "out", "--json")
+    assert ran.json["results"][0]["window_px"] == pytest.approx(25)
+
+
+def test_encoder_none_gives_no_angles(run: Callable[..., Any], frame: Path, tmp_path: Path) -> None:
+    ran = run("analyze", frame, "--pixel-size", 0.2, "--encoder", "none", "--no-report", "--out", tmp_path / "out", "--json")
+    assert ran.code == 0 and ran.json["results"][0]["encoder"] is None
+    assert (tmp_path / "out" / "columns.csv").read_text().splitlines()[0] == HEADER

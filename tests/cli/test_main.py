@@ -1,0 +1,90 @@
+"""One way in and out: help at once, usage is 2, refusals are 1 with one message, ^C is 130."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import stemzoo
+from stemzoo.errors import StemzooError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+COMMANDS = [
+    "analyze",
+    "locate",
+    "encode",
+    "data simulate",
+    "data inspect",
+    "train segmenter",
+    "train rvae",
+    "export",
+    "zoo list",
+    "zoo show",
+]
+
+
+def test_help_answers_in_half_a_second() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    best = 9.9
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", "stemzoo", "--help"], capture_output=True, text=True, env=environment)
+        best = min(best, time.perf_counter() - start)
+    assert done.returncode == 0 and "analyze" in done.stdout
+    assert best < 0.5
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_helps_with_an_example(run: Callable[..., Any], command: str) -> None:
+    ran = run(*command.split(), "--help")
+    assert ran.code == 0 and f"stemzoo {command}" in ran.out.split("Example:")[1]
+
+
+@pytest.mark.parametrize("words", [["analyse", "x"], ["analyze"], ["analyze", "x", "--nonsense"], ["analyze", "x", "--pixel-size", "abc"]])
+def test_usage_errors_are_2_and_go_to_stderr(run: Callable[..., Any], words: list[str]) -> None:
+    ran = run(*words)
+    assert ran.code == 2 and ran.out == "" and ran.err
+
+
+def test_version(run: Callable[..., Any]) -> None:
+    assert run("--version").out == f"stemzoo {stemzoo.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (StemzooError("the frame is upside down; turn it"), 1, "error: the frame is upside down; turn it\n"),
+        (KeyboardInterrupt(), 130, "interrupted; nothing half-written was left behind\n"),
+        (MemoryError(), 1, "error: out of memory; analyse fewer frames at once (--frames a:b)\n"),
+    ],
+)
+def test_every_end_is_one_message(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, frame: Path, error: BaseException, code: int, said: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("stemzoo.analyze.locate_file", fail)
+    ran = run("locate", frame)
+    assert (ran.code, ran.out, ran.err) == (code, "", said)
+
+
+def test_a_fault_of_ours_is_short_unless_debug(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, frame: Path) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("0 / 0")
+
+    monkeypatch.setattr("stemzoo.analyze.locate_file", fail)
+    ran = run("locate", frame)
+    assert ran.code == 1 and "ZeroDivisionError: 0 / 0" in ran.err and "--debug" in ran.err and "Traceback" not in ran.err
+    with pytest.raises(ZeroDivisionError):
+        run("locate", frame, "--debug")
+    monkeypatch.setenv("STEMZOO_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        run("locate", frame)

@@ -1,0 +1,123 @@
+"""A crystal nobody prepared: CIF and zone axis to a recipe that can be simulated at once and edited by hand. Called by `stemzoo data recipe`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from stemzoo.errors import OutputError, StructureError
+from stemzoo.simulation.recipe import load
+from stemzoo.simulation.scene import cross_section
+from stemzoo.simulation.structure import Projection, atomic_number, project, read_cif
+
+VISIBLE_FRACTION = 0.1
+CLEAREST = 1.0
+"""Columns nearer than this [Å] cannot be told apart by today's probes: a recipe is drafted, with a warning."""
+
+TEMPLATE = """\
+# Drafted from {cif} along [{zone}]; every value may be edited, a pair [low, high] is drawn from anew for each frame.
+schema_version = 1
+material = "{material}"
+title = "{material} along [{zone}]"
+source = "{cif}"
+seed = 0
+
+# Columns seen along this axis, brightest first:
+{table}
+[structure]
+cif = "{cif}"
+zone_axis = [{zone}]
+visible_fraction = {visible}
+species = {{ {species} }}
+
+[frame]
+size_px = 384
+sampling = [{low:.3f}, {high:.3f}]
+rotation_deg = [0.0, 360.0]
+
+[optics]
+energy_kev = 200.0
+convergence_mrad = [20.0, 30.0]
+defocus_nm = [-4.0, 4.0]
+source_fwhm = [0.6, 1.0]
+
+[specimen]
+thickness_nm = [5.0, 40.0]
+displacement = [0.0, 0.06]
+
+[dose]
+counts_per_column = [50.0, 3000.0]
+
+[[defects]]
+kind = "strain"
+amplitude = [0.0, 0.15]
+probability = 0.5
+
+[[defects]]
+kind = "vacancy"
+fraction = [0.0, 0.03]
+probability = 0.3
+"""
+
+
+def draft_recipe(cif: str | Path, zone_axis: tuple[int, int, int], out: str | Path) -> list[str]:
+    """Write a recipe for the crystal in `cif` seen along `zone_axis` to `out`, and return what the author should know, a sentence each.
+
+    Classes are the heaviest elements of the visible columns; the sampling suits the shortest distance between them.
+    Raises: StructureError for the CIF or the axis; OutputError if `out` cannot be written.
+    """
+    cif, out = Path(cif), Path(out)
+    crystal = read_cif(cif)
+    seen = project(crystal, zone_axis)
+    weights = np.array([sum(n * cross_section(atomic_number(e), 1.7, 200.0) for e, n in column) for column in seen.atoms])
+    visible = weights >= VISIBLE_FRACTION * weights.max()
+    heaviest = list(dict.fromkeys(seen.atoms[i][0][0] for i in np.argsort(-weights) if visible[i]))
+    spacing = _shortest_spacing(seen, visible)
+    notices = []
+    if spacing < CLEAREST:
+        notices.append(
+            f"the nearest visible columns lie {spacing:.2f} Å apart, too close for most probes; another zone axis may show the structure better"
+        )
+    hidden = int((~visible).sum())
+    if hidden:
+        notices.append(f"{hidden} of {len(visible)} columns a cell are fainter than {VISIBLE_FRACTION:.0%} of the brightest and are rendered but no truth")
+    fine = min(0.14, spacing / 7)
+    text = TEMPLATE.format(
+        cif=os.path.relpath(cif.resolve(), out.resolve().parent).replace(os.sep, "/"),
+        zone=", ".join(str(i) for i in zone_axis),
+        material=_formula(crystal.formula_counts()),
+        table="".join(f"#   {_content(seen.atoms[i]):16s} {weights[i] / weights.max():4.0%}{'' if visible[i] else '   not seen'}\n" for i in np.argsort(-weights)),
+        visible=VISIBLE_FRACTION,
+        species=", ".join(f'{element} = "{element}"' for element in heaviest),
+        low=fine,
+        high=min(2 * fine, spacing / 3.5),
+    )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part = out.with_name(f".{out.name}.part")
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, out)
+    except OSError as failure:
+        raise OutputError(f"{out}: cannot be written ({failure.strerror}); choose another --out") from None
+    load(out)
+    return notices
+
+
+def _shortest_spacing(seen: Projection, visible: np.ndarray) -> float:
+    if not visible.any():
+        raise StructureError("no column of this projection can be seen")
+    yx = seen.yx[visible]
+    cells = np.array([[i, j] for i in range(-2, 3) for j in range(-2, 3)]) @ seen.lattice
+    distance = np.linalg.norm(yx[:, None, None] - yx[None, :, None] - cells[None, None], axis=-1)
+    return float(distance[distance > 1e-3].min())
+
+
+def _formula(counts: dict[str, float]) -> str:
+    least = min(counts.values())
+    return "".join(f"{element}{'' if abs(n / least - 1) < 0.02 else f'{n / least:.3g}'}" for element, n in counts.items())
+
+
+def _content(atoms: tuple[tuple[str, float], ...]) -> str:
+    return " ".join(f"{element}{number:.3g}" for element, number in atoms)

@@ -1,0 +1,57 @@
+"""From a CIF that nobody prepared to frames, in two calls."""
+
+import numpy as np
+import pytest
+
+from stemzoo.errors import OutputError, StructureError
+from stemzoo.io.datasets import Dataset
+from stemzoo.simulation import load, simulate_dataset
+from stemzoo.simulation.draft import draft_recipe
+
+RUTILE = """data_rutile
+_chemical_formula_sum 'Ti O2'
+_cell_length_a 4.594
+_cell_length_b 4.594
+_cell_length_c 2.959
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_space_group_name_H-M_alt 'P 42/m n m'
+_space_group_IT_number 136
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+Ti1 Ti 0 0 0
+O1 O 0.305 0.305 0
+"""
+
+
+@pytest.fixture
+def cif(tmp_path):
+    path = tmp_path / "rutile.cif"
+    path.write_text(RUTILE)
+    return path
+
+
+def test_rutile_goes_from_cif_to_dataset(cif, tmp_path):
+    notices = draft_recipe(cif, (0, 0, 1), tmp_path / "recipes" / "rutile.toml")
+    recipe = load(tmp_path / "recipes" / "rutile.toml")
+    assert recipe.material == "TiO2"
+    assert any("no truth" in notice for notice in notices)
+    path = simulate_dataset(tmp_path / "recipes" / "rutile.toml", 1, tmp_path / "d.h5", seed=0)
+    data = Dataset(path)
+    assert data.classes == ("Ti",)
+    yx, _ = data.columns(0)
+    pixel_size = data.attributes(0)["pixel_size"]
+    nearest = np.sort(np.linalg.norm(yx[:, None] - yx[None], axis=-1), axis=1)[:, 1] * pixel_size
+    assert np.median(nearest) == pytest.approx(4.594 / np.sqrt(2), rel=0.05)
+
+
+def test_refusals(cif, tmp_path):
+    with pytest.raises(StructureError, match="is no direction"):
+        draft_recipe(cif, (0, 0, 0), tmp_path / "r.toml")
+    with pytest.raises(OutputError, match="cannot be written"):
+        draft_recipe(cif, (0, 0, 1), "/proc/none/r.toml")

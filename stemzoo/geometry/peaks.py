@@ -83,7 +83,7 @@ def _parabola_step(total: np.ndarray, row: np.ndarray, col: np.ndarray) -> np.nd
 
 
 def _suppress(yx: np.ndarray, score: np.ndarray, min_separation_px: float) -> Tuple[np.ndarray, np.ndarray]:
-    """Return the indices kept, the highest within the separation winning, and positions; a flat-topped winner moves to its plateau's mean."""
+    """Return the indices kept (the highest within the separation) and positions, where a flat-topped winner moved to its plateau's mean."""
     n = len(yx)
     pairs = pairs_among(yx, max(float(min_separation_px), 1.5))
     rank = np.empty(n, np.int64)

@@ -1,0 +1,143 @@
+"""The background under the columns of a frame: a smooth surface of quadratic B-splines. Owns its values, drawing and equations.
+
+Its grid is coarser than a column's window, so that the surface follows thickness, carbon and vacuum but cannot follow a column.
+NumPy only; called by refine.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Tuple
+
+import numpy as np
+
+BLOCK = 256  # pixels drawn at a time, each way: only the nodes near a block take part
+FINE = 3  # summed pixels a node, each way, in which the equations are set up
+DAMPING = 1.02  # the summed pixels stand for slightly different ones: keeps the joint equations positive
+ROUGHNESS = 1e-2  # stiffness against bending, relative to what the data say: decides only where there are none
+
+
+class Reach(NamedTuple):
+    """The K × K nodes that make the surface in a window around each of n columns: flat node index (n, K²), and the weights of K nodes on
+    each row and on each column of pixels of the window, (n, P, K) float32."""
+
+    node: np.ndarray
+    by_row: np.ndarray
+    by_col: np.ndarray
+
+
+class Background:
+    """A surface over a (height, width) frame, B-spline nodes `values` every `spacing` px or so."""
+
+    def __init__(self, size: Tuple[int, int], spacing: float, level: float) -> None:
+        self.size = size
+        self.count = tuple(max(1, int(np.ceil(length / spacing))) + 2 for length in size)
+        self.spacing = tuple(length / (count - 2) for length, count in zip(size, self.count))
+        self.values = np.full(self.count, level, np.float64)
+        fine = [
+            np.minimum(np.arange(0, (count - 2) * FINE + 1) * step / FINE, length)
+            for count, step, length in zip(self.count, self.spacing, size)
+        ]
+        self.edges = [np.unique(np.rint(edge).astype(np.int64)) for edge in fine]
+        self.basis = [
+            _dense((edge[:-1] + edge[1:] - 1) / 2, step, count) for edge, step, count in zip(self.edges, self.spacing, self.count)
+        ]
+        self.stiff = 0.0
+        self.weight = np.zeros((len(self.edges[0]) - 1, len(self.edges[1]) - 1))
+
+    def reach(self, centre: np.ndarray, half: int) -> Reach:
+        """Return which nodes make the surface in windows of 2·half + 1 pixels around the pixels `centre` (n, 2) int, and how."""
+        firsts, weights = [], []
+        for axis in (0, 1):
+            pixel = centre[:, axis, None] + np.arange(-half, half + 1)
+            first, weight, _ = _spline(np.clip(pixel, 0, self.size[axis] - 1).ravel(), self.spacing[axis], self.count[axis])
+            first, weight = first.reshape(pixel.shape), weight.reshape(*pixel.shape, 3).astype(np.float32)
+            nodes = min(self.count[axis], int((2 * half) / self.spacing[axis]) + 4)
+            start = np.minimum(first[:, :1], self.count[axis] - nodes)
+            dense = np.zeros((*pixel.shape, nodes), np.float32)
+            np.put_along_axis(dense, (first - start)[:, :, None] + np.arange(3), weight, axis=2)
+            firsts.append(start + np.arange(nodes))
+            weights.append(dense)
+        node = firsts[0][:, :, None] * self.count[1] + firsts[1][:, None, :]
+        return Reach(node.reshape(len(centre), -1), weights[0], weights[1])
+
+    def at(self, yx: np.ndarray) -> np.ndarray:
+        """Return the surface at points (n, 2): (n,)."""
+        (row, wy, _), (col, wx, _) = (_spline(yx[:, axis], self.spacing[axis], self.count[axis]) for axis in (0, 1))
+        near = self.values[(row[:, None] + np.arange(3))[:, :, None], (col[:, None] + np.arange(3))[:, None, :]]
+        value: np.ndarray = np.einsum("nab,na,nb->n", near, wy, wx)
+        return value
+
+    def draw(self, out: np.ndarray) -> None:
+        """Add the surface to `out` (height, width) float32."""
+        values = self.values.astype(np.float32)
+        bases = []
+        for axis in (0, 1):
+            pixel = np.arange(self.size[axis])
+            first, weight, _ = _spline(pixel, self.spacing[axis], self.count[axis])
+            bases.append([_block(first, weight, start, min(start + BLOCK, len(pixel))) for start in range(0, len(pixel), BLOCK)])
+        for top, row_nodes, by_row in bases[0]:
+            for left, col_nodes, by_col in bases[1]:
+                patch = by_row @ values[row_nodes, col_nodes] @ by_col.T
+                out[top : top + len(by_row), left : left + len(by_col)] += patch
+
+    def weigh(self, weight: np.ndarray) -> None:
+        """Set the equations up for pixels weighted by `weight` (height, width)."""
+        self.weight = DAMPING * self._sum(weight)
+        self.stiff = ROUGHNESS * float(self.weight.sum()) / self.values.size
+
+    def score(self, weighted_residual: np.ndarray) -> np.ndarray:
+        """Return the gradient by each node (nodes,) for weighted residuals (height, width)."""
+        score = self.basis[0].T @ self._sum(weighted_residual) @ self.basis[1] - self.stiff * _bend(self.values)
+        return score.ravel()
+
+    def product(self, vector: np.ndarray) -> np.ndarray:
+        """Return the information matrix of the nodes times `vector` (nodes,)."""
+        grid = vector.reshape(self.count)
+        product = self.basis[0].T @ (self.weight * (self.basis[0] @ grid @ self.basis[1].T)) @ self.basis[1] + self.stiff * _bend(grid)
+        return product.ravel()
+
+    def diagonal(self) -> np.ndarray:
+        """Return the diagonal of that matrix (nodes,)."""
+        return ((self.basis[0] ** 2).T @ self.weight @ (self.basis[1] ** 2)).ravel() + 6 * self.stiff
+
+    def _sum(self, pixels: np.ndarray) -> np.ndarray:
+        by_row = np.add.reduceat(pixels, self.edges[0][:-1], axis=0)
+        return np.add.reduceat(by_row, self.edges[1][:-1], axis=1).astype(np.float64)
+
+
+def _spline(position: np.ndarray, spacing: float, count: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the first of three nodes at each position (n,), their weights and the weights' slopes (n, 3).
+
+    The grid ends at the frame's outer pixel edges.
+    """
+    t = (np.asarray(position, dtype=np.float64) + 0.5) / spacing
+    cell = np.clip(np.floor(t), 0, count - 3).astype(np.int64)
+    u = t - cell
+    weight = np.stack([0.5 * (1 - u) ** 2, 0.5 + u * (1 - u), 0.5 * u**2], axis=1)
+    slope = np.stack([u - 1, 1 - 2 * u, u], axis=1) / spacing
+    return cell, weight, slope
+
+
+def _dense(position: np.ndarray, spacing: float, count: int) -> np.ndarray:
+    first, weight, _ = _spline(position, spacing, count)
+    dense = np.zeros((len(position), count))
+    np.put_along_axis(dense, first[:, None] + np.arange(3), weight, axis=1)
+    return dense
+
+
+def _block(first: np.ndarray, weight: np.ndarray, start: int, stop: int) -> Tuple[int, slice, np.ndarray]:
+    low, high = int(first[start]), int(first[stop - 1]) + 3
+    dense = np.zeros((stop - start, high - low), np.float32)
+    np.put_along_axis(dense, first[start:stop, None] - low + np.arange(3), weight[start:stop].astype(np.float32), axis=1)
+    return start, slice(low, high), dense
+
+
+def _bend(grid: np.ndarray) -> np.ndarray:
+    """Return the gradient of half the summed squared second differences of neighbouring nodes: nothing for a plane."""
+    out = np.zeros_like(grid)
+    for turned, source in ((out, grid), (out.T, grid.T)):
+        second = source[:-2] - 2 * source[1:-1] + source[2:]
+        turned[:-2] += second
+        turned[1:-1] -= 2 * second
+        turned[2:] += second
+    return out

@@ -1,0 +1,307 @@
+"""The model of a frame that refinement fits: a Gaussian per column on a smooth background. Owns its drawing and normal equations.
+
+Everything is vectorised over columns and worked through in chunks that fit a processor's cache; NumPy only. Called by refine.
+A column has four parameters, in this order everywhere: y, x, amplitude, log of its width relative to the frame's.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Callable, Iterator, List, NamedTuple, Tuple, TypeVar
+
+import numpy as np
+
+from stemzoo.geometry.background import Background
+from stemzoo.geometry.neighbours import Pairs
+
+CORE = 4
+FIT_RADIUS = 3.0  # sigmas: holds 94 % of what the photons of a peak say of its position, and little of what they do not
+RENDER_RADIUS = 4.3  # sigmas: a neighbour's tail beyond is below 1e-4 of its peak
+CHUNK_PX = 120_000  # pixels of windows at a time
+
+T = TypeVar("T")
+
+
+@dataclass
+class State:
+    """The current parameters of n columns, float64; `shape` is the (2, 2) covariance [px²] of the frame's mean peak."""
+
+    yx: np.ndarray
+    amplitude: np.ndarray
+    log_width: np.ndarray
+    shape: np.ndarray
+
+    def area(self) -> np.ndarray:
+        """Return the integral of each column's Gaussian of unit amplitude, px²."""
+        area: np.ndarray = 2 * np.pi * np.sqrt(np.linalg.det(self.shape)) * np.exp(2 * self.log_width)
+        return area
+
+
+class Normal(NamedTuple):
+    """Normal equations of each column's window at the current state.
+
+    matrix (n, 7, 7) and gradient (n, 4): the four parameters, then (matrix only) a constant and slopes in y and x about the column, which
+    tie it to the background; chi2 (n,) weighted and squares (n,) plain sum of squared residuals; pixels (n,) used; ellipticity (n, 2, 2):
+    score and information of the two shape terms (stretch along y, shear).
+    """
+
+    matrix: np.ndarray
+    gradient: np.ndarray
+    chi2: np.ndarray
+    squares: np.ndarray
+    pixels: np.ndarray
+    ellipticity: np.ndarray
+
+
+class Windows:
+    """The pixels around each start position, fixed for the whole fit: a disk in a frame that is padded so that no window leaves it."""
+
+    def __init__(self, image: np.ndarray, usable: np.ndarray, yx: np.ndarray, sigma_px: float, threads: int) -> None:
+        """Args: image (H, W) float32; usable (H, W) bool; yx (n, 2) starts sorted by y; sigma_px of the mean peak."""
+        self.size = image.shape
+        self.threads = threads
+        self.centre = np.clip(np.rint(yx), 0, np.asarray(image.shape) - 1).astype(np.int64)
+        self.pad = int(np.ceil(max(RENDER_RADIUS * sigma_px * 1.3, 3.0))) + 1
+        self.width = image.shape[1] + 2 * self.pad
+        self.image = np.pad(image, self.pad)
+        self.usable = np.pad(usable, self.pad)
+        self.set_width(sigma_px)
+
+    def set_width(self, sigma_px: float) -> None:
+        """Fit windows and rendering windows to the width of the mean peak, and find out which pixels lie in any window."""
+        self.fit_y, self.fit_x = _disk(min(max(FIT_RADIUS * sigma_px, 2.0), self.pad))
+        self.draw_y, self.draw_x = _disk(min(max(RENDER_RADIUS * sigma_px, 3.0), self.pad))
+        covered = np.zeros(self.image.shape, bool)
+
+        def cover(start: int, stop: int) -> None:
+            covered.ravel()[self.flat_index(start, stop, self.fit_y, self.fit_x)] = True
+
+        self.each(len(self.fit_y), cover)
+        self.covered = covered & self.usable
+
+    def inner(self, padded: np.ndarray) -> np.ndarray:
+        """Return the frame's own part (H, W) of a padded array."""
+        return padded[self.pad : self.pad + self.size[0], self.pad : self.pad + self.size[1]]
+
+    def chunks(self, pixels: int) -> Iterator[Tuple[int, int]]:
+        """Yield (start, stop) of columns that are worked on together, `pixels` each."""
+        many = max(8, CHUNK_PX // max(1, pixels))
+        for start in range(0, len(self.centre), many):
+            yield start, min(start + many, len(self.centre))
+
+    def each(self, pixels: int, work: Callable[[int, int], T]) -> List[T]:
+        """Return work(start, stop) for chunks of columns, in order; NumPy lets go of the interpreter, so threads share the load."""
+        chunks = list(self.chunks(pixels))
+        if self.threads < 2 or len(chunks) < 2:
+            return [work(start, stop) for start, stop in chunks]
+        with ThreadPoolExecutor(self.threads) as pool:
+            return list(pool.map(lambda chunk: work(*chunk), chunks))
+
+    def flat_index(self, start: int, stop: int, dy: np.ndarray, dx: np.ndarray) -> np.ndarray:
+        """Return positions in the padded, flattened frame of the pixels at (dy, dx) around columns start … stop: (c, m)."""
+        base = (self.centre[start:stop, 0] + self.pad) * self.width + self.centre[start:stop, 1] + self.pad
+        return base[:, None] + (dy * self.width + dx)[None]
+
+
+def _disk(radius: float) -> Tuple[np.ndarray, np.ndarray]:
+    reach = np.arange(-int(radius), int(radius) + 1)
+    dy, dx = np.meshgrid(reach, reach, indexing="ij")
+    inside = dy**2 + dx**2 <= radius**2
+    return dy[inside], dx[inside]
+
+
+def _offsets(
+    state: State, windows: Windows, which: np.ndarray, seen_from: np.ndarray, dy: np.ndarray, dx: np.ndarray
+) -> Tuple[np.ndarray, np.ndarray]:
+    """Return the float32 (c, m) distances in y and x of the pixels around `seen_from` to the columns `which`."""
+    shift = (windows.centre[seen_from] - state.yx[which]).astype(np.float32)
+    return dy.astype(np.float32)[None] + shift[:, :1], dx.astype(np.float32)[None] + shift[:, 1:]
+
+
+def _gaussian(state: State, which: np.ndarray, y: np.ndarray, x: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the unit Gaussians (c, m) of columns `which` and their exponents' gradients in y and x: Σ⁻¹ (p − r), each (c, m)."""
+    inverse = np.linalg.inv(state.shape)
+    narrow = np.exp(-2 * state.log_width[which]).astype(np.float32)[:, None]
+    yy, yx, xx = (np.float32(v) for v in (inverse[0, 0], inverse[0, 1], inverse[1, 1]))
+    pull_y = yy * y
+    pull_x = xx * x
+    if yx != 0:
+        pull_y += yx * x
+        pull_x += yx * y
+    pull_y *= narrow
+    pull_x *= narrow
+    exponent = pull_y * y
+    exponent += pull_x * x
+    exponent *= np.float32(-0.5)
+    return np.exp(exponent, out=exponent), pull_y, pull_x
+
+
+def render(state: State, windows: Windows) -> np.ndarray:
+    """Return the sum of all columns' Gaussians, float32, in the padded frame of `windows`."""
+    total = np.zeros(windows.image.shape, np.float32)
+    flat = total.ravel()
+
+    def draw(start: int, stop: int) -> Tuple[int, np.ndarray]:
+        which = np.arange(start, stop)
+        y, x = _offsets(state, windows, which, which, windows.draw_y, windows.draw_x)
+        peak, _, _ = _gaussian(state, which, y, x)
+        peak *= state.amplitude[start:stop].astype(np.float32)[:, None]
+        index = windows.flat_index(start, stop, windows.draw_y, windows.draw_x)
+        low = int(index.min())
+        index -= low
+        return low, np.bincount(index.ravel(), weights=peak.ravel())
+
+    for low, part in windows.each(len(windows.draw_y), draw):
+        flat[low : low + len(part)] += part
+    return total
+
+
+def _templates(
+    state: State, windows: Windows, which: np.ndarray, seen_from: np.ndarray, full: bool
+) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the derivatives (c, 4 or 7, m) of the model in the fit windows of `seen_from` by the parameters of `which`, the difference of the
+    two pulls times distance, and the peak (c, m)."""
+    y, x = _offsets(state, windows, which, seen_from, windows.fit_y, windows.fit_x)
+    peak, pull_y, pull_x = _gaussian(state, which, y, x)
+    out = np.empty((len(which), 7 if full else CORE, y.shape[1]), np.float32)
+    out[:, 2] = peak
+    peak *= state.amplitude[which].astype(np.float32)[:, None]
+    np.multiply(peak, pull_y, out=out[:, 0])
+    np.multiply(peak, pull_x, out=out[:, 1])
+    pull_y *= y
+    pull_x *= x
+    np.multiply(peak, pull_y + pull_x, out=out[:, 3])
+    if full:
+        out[:, 4] = 1
+        out[:, 5] = y
+        out[:, 6] = x
+    return out, pull_y - pull_x, peak
+
+
+def normal_equations(state: State, windows: Windows, residual: np.ndarray, weight: np.ndarray, shape_too: bool) -> Normal:
+    """Return every column's normal equations for the whole model's residual and weight, both in the padded frame.
+
+    Args: shape_too: whether to work out the ellipticity's score as well.
+    """
+    flat_residual, flat_weight = residual.ravel(), weight.ravel()
+
+    def work(start: int, stop: int) -> Normal:
+        which = np.arange(start, stop)
+        templates, stretch, peak = _templates(state, windows, which, which, full=True)
+        index = windows.flat_index(start, stop, windows.fit_y, windows.fit_x)
+        left, w = flat_residual[index], flat_weight[index]
+        weighted = templates * w[:, None]
+        matrix = np.matmul(weighted, templates.transpose(0, 2, 1))
+        gradient = np.matmul(weighted[:, :CORE], left[:, :, None])[:, :, 0]
+        pull = w * left
+        chi2 = np.einsum("cm,cm->c", pull, left)
+        squares = np.einsum("cm,cm->c", left * (w > 0), left)
+        terms = np.zeros((stop - start, 2, 2))
+        if shape_too:
+            shear = templates[:, 0] * templates[:, 1] / np.where(np.abs(peak) > 1e-12, peak, np.float32(np.inf))
+            for k, term in enumerate((stretch * peak, shear)):
+                terms[:, k, 0] = np.einsum("cm,cm->c", term, pull)
+                terms[:, k, 1] = np.einsum("cm,cm,cm->c", term, w, term)
+        return Normal(matrix, gradient, chi2, squares, (w > 0).sum(axis=1), terms)
+
+    parts = windows.each(len(windows.fit_y), work)
+    return Normal(*(np.concatenate([getattr(part, name) for part in parts]).astype(np.float64) for name in Normal._fields))
+
+
+def pair_blocks(state: State, windows: Windows, weight: np.ndarray, pairs: Pairs) -> np.ndarray:
+    """Return how strongly the parameters of each ordered pair of columns share pixels: (p, 4, 4) float64.
+
+    Only pixels that lie in both fit windows count, so that all blocks together are a Gram matrix and the joint equations have a minimum.
+    """
+    blocks = np.zeros((len(pairs.first), CORE, CORE))
+    once = np.flatnonzero(pairs.first < pairs.second)
+    if len(once) == 0:
+        return blocks
+    ends = np.searchsorted(pairs.first[once], np.arange(len(state.yx) + 1))
+    flat_weight = weight.ravel()
+    radius = float((windows.fit_y**2 + windows.fit_x**2).max())
+
+    def work(start: int, stop: int) -> np.ndarray:
+        part = once[ends[start] : ends[stop]]
+        first, second = pairs.first[part], pairs.second[part]
+        which = np.arange(start, stop)
+        own, _, _ = _templates(state, windows, which, which, full=False)
+        own *= flat_weight[windows.flat_index(start, stop, windows.fit_y, windows.fit_x)][:, None]
+        other, _, _ = _templates(state, windows, second, first, full=False)
+        apart = windows.centre[first] - windows.centre[second]
+        other *= ((windows.fit_y + apart[:, :1]) ** 2 + (windows.fit_x + apart[:, 1:]) ** 2 <= radius)[:, None]
+        return np.matmul(own[first - start], other.transpose(0, 2, 1))
+
+    per_column = len(once) // len(state.yx)
+    blocks[once] = np.concatenate(windows.each(len(windows.fit_y) * (1 + per_column), work))
+    backward = np.lexsort(
+        (pairs.first, pairs.second)
+    )  # the k-th pair in order of its second column is the k-th in order, the other way round
+    mirrored = blocks[backward].transpose(0, 2, 1)
+    return np.where((pairs.first < pairs.second)[:, None, None], blocks, mirrored)
+
+
+def background_blocks(state: State, windows: Windows, weight: np.ndarray, background: Background) -> Tuple[np.ndarray, np.ndarray]:
+    """Return which background nodes (n, K²) share pixels with each column, and how strongly with each of its parameters (n, 4, K²)."""
+    half = int(max(np.abs(windows.fit_y).max(), np.abs(windows.fit_x).max()))
+    side = 2 * half + 1
+    flat_weight = weight.ravel()
+
+    def work(start: int, stop: int) -> Tuple[np.ndarray, np.ndarray]:
+        which = np.arange(start, stop)
+        own, _, _ = _templates(state, windows, which, which, full=False)
+        own *= flat_weight[windows.flat_index(start, stop, windows.fit_y, windows.fit_x)][:, None]
+        square = np.zeros((stop - start, CORE, side, side), np.float32)
+        square[:, :, windows.fit_y + half, windows.fit_x + half] = own
+        reach = background.reach(windows.centre[start:stop], half)
+        by_col = np.matmul(square.reshape(stop - start, CORE * side, side), reach.by_col).reshape(stop - start, CORE, side, -1)
+        block = np.matmul(reach.by_row.transpose(0, 2, 1)[:, None], by_col)
+        return reach.node, block.reshape(stop - start, CORE, -1)
+
+    parts = windows.each(2 * side * side, work)
+    return np.concatenate([node for node, _ in parts]), np.concatenate([block for _, block in parts]).astype(np.float64)
+
+
+def fit_amplitudes(windows: Windows, state: State) -> Tuple[np.ndarray, np.ndarray]:
+    """Return first amplitudes and backgrounds (n,), each column alone, positions and width as they stand, by linear least squares."""
+
+    def work(start: int, stop: int) -> np.ndarray:
+        which = np.arange(start, stop)
+        y, x = _offsets(state, windows, which, which, windows.fit_y, windows.fit_x)
+        peak, _, _ = _gaussian(state, which, y, x)
+        index = windows.flat_index(start, stop, windows.fit_y, windows.fit_x)
+        weight = windows.usable.ravel()[index] * np.sqrt(peak)  # the middle counts most: the rim may belong to a neighbour
+        value = windows.image.ravel()[index]
+        norm = np.maximum(weight.sum(axis=1), 1e-9)
+        mean_peak, mean_value = (weight * peak).sum(axis=1) / norm, (weight * value).sum(axis=1) / norm
+        covariance = (weight * peak * value).sum(axis=1) / norm - mean_peak * mean_value
+        amplitude = covariance / np.maximum((weight * peak * peak).sum(axis=1) / norm - mean_peak**2, 1e-6)
+        return np.stack([amplitude, mean_value - amplitude * mean_peak], axis=1)
+
+    both = np.concatenate(windows.each(len(windows.fit_y), work)).astype(np.float64)
+    return both[:, 0], both[:, 1]
+
+
+def residual_windows(
+    state: State, windows: Windows, residual: np.ndarray, weight: np.ndarray, which: np.ndarray
+) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what the model leaves over around columns `which` (k,), over the noise's standard deviation, as (k, P, P) with 0 outside the disk;
+    independent noise freed of the same parameters, in the same form; and the (k, P, P) mask of the pixels used."""
+    templates, _, _ = _templates(state, windows, which, which, full=True)
+    y, x = windows.fit_y, windows.fit_x
+    base = (windows.centre[which, 0] + windows.pad) * windows.width + windows.centre[which, 1] + windows.pad
+    index = base[:, None] + (y * windows.width + x)[None]
+    root = np.sqrt(weight.ravel()[index])
+    used = root > 0
+    left = residual.ravel()[index] * root
+    basis = (templates * root[:, None]).astype(np.float64)
+    basis /= np.maximum(np.sqrt((basis**2).sum(axis=2, keepdims=True)), 1e-12)
+    white = np.random.default_rng(0).standard_normal(left.shape) * used
+    gram = np.matmul(basis, basis.transpose(0, 2, 1)) + 1e-9 * np.eye(basis.shape[1])
+    white -= np.matmul(basis.transpose(0, 2, 1), np.linalg.solve(gram, np.matmul(basis, white[:, :, None])))[:, :, 0]
+    reach = int(max(np.abs(y).max(), np.abs(x).max()))
+    squares = np.zeros((3, len(which), 2 * reach + 1, 2 * reach + 1), np.float32)
+    for square, values in zip(squares, (left, white, used)):
+        square[:, y + reach, x + reach] = values
+    return squares[0], squares[1], squares[2] > 0

@@ -1,0 +1,115 @@
+"""How noisy a frame is, learnt from what a fit leaves over. Owns the variance model and the correction for correlated noise; NumPy only.
+
+A frame's units are not counts: gain, offset and readout noise are unknown, smoothing may have correlated neighbouring pixels. Called by refine.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+CLIP = 9.0  # squared residuals above this many variances (three sigma) are outliers, not noise …
+KEPT = 0.9733  # … and the mean square of a normal law below it
+
+
+class VarianceModel(NamedTuple):
+    """Variance of a pixel whose expected value is v: `low` at `v_low`, `high` at `v_high`, linear between and beyond, never below `floor`.
+
+    A line through two points instead of readout + gain × v, because the zero of the detector is unknown.
+    """
+
+    v_low: float
+    v_high: float
+    low: float
+    high: float
+    floor: float
+
+    def __call__(self, value: np.ndarray) -> np.ndarray:
+        """Return the variance at each expected value, same shape and dtype."""
+        slope = (self.high - self.low) / (self.v_high - self.v_low)
+        variance = value * slope
+        variance += self.low - slope * self.v_low
+        return np.maximum(variance, self.floor, out=variance)
+
+
+def flat(variance: float) -> VarianceModel:
+    """Return the model of a frame whose noise does not depend on the signal."""
+    return VarianceModel(0.0, 1.0, variance, variance, variance)
+
+
+def fit_variance(expected: np.ndarray, squared: np.ndarray, smallest: float) -> VarianceModel:
+    """Return the variance model that squared residuals (k,) at expected values (k,) follow, fitted by reweighted least squares.
+
+    Args: smallest: variance below which nothing is believed (rounding, noise-free simulations).
+    Poisson noise gives a line whose slope is the gain; readout noise lifts it; a misfit of the model counts as noise.
+    """
+    v_low, v_high = (float(v) for v in np.percentile(expected, (2, 98)))
+    level = max(float(squared.mean()), smallest)
+    if len(squared) < 50 or not v_high - v_low > 1e-6:
+        return flat(level)
+    rise = np.clip((expected - v_low) / (v_high - v_low), -0.5, 2.0)
+    low = high = level
+    for _ in range(8):
+        variance = np.maximum(low + (high - low) * rise, 0.05 * level)
+        weight = np.where(squared < CLIP * variance, 1.0 / variance**2, 0.0)
+        base = 1.0 - rise
+        a11, a12, a22 = (weight * base * base).sum(), (weight * base * rise).sum(), (weight * rise * rise).sum()
+        b1, b2 = (weight * base * squared).sum() / KEPT, (weight * rise * squared).sum() / KEPT
+        determinant = a11 * a22 - a12 * a12
+        if not determinant > 1e-9 * a11 * a22:
+            return flat(level)
+        low, high = (a22 * b1 - a12 * b2) / determinant, (a11 * b2 - a12 * b1) / determinant
+        if low < 0.02 * high:  # a fit through the origin: the faintest pixels cannot be noiseless
+            low, high = 0.02 * high, b2 / a22
+        if high < 0.02 * low:
+            low, high = b1 / a11, 0.02 * low
+        level = max(float((low + (high - low) * np.clip(rise, 0, 1)).mean()), smallest)
+    low, high = max(low, smallest), max(high, smallest)
+    return VarianceModel(v_low, v_high, low, high, max(smallest, 0.25 * min(low, high)))
+
+
+def correlation_inflation(residual: np.ndarray, white: np.ndarray, inside: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """Return by how much correlated noise raises the standard error of y and of x over that of independent pixels: (2,), 1 or more.
+
+    Args:
+        residual: (k, P, P) what a fit left over in k windows, over the noise's standard deviation, 0 outside `inside`.
+        white: (k, P, P) independent unit noise that the same fit was subtracted from: what `residual` would be, were its pixels independent.
+        inside: (k, P, P) bool, pixels used.
+        shape: (2, 2) covariance of the peak, px².
+
+    The variance of a position is Σ ρ(l) κ(l) times the uncorrelated one: ρ the residuals' autocorrelation at lag l, κ that of the peak's
+    derivative, (1 − pull²) exp(−lᵀ S⁻¹ l / 4) with pull the derivative's own direction. Short lags only: longer ones are the fit's doing.
+    """
+    side = residual.shape[1]
+    grid = 1 << int(np.ceil(np.log2(2 * side)))
+    correlations = []
+    count = _autocorrelation(inside.astype(np.float32), grid)
+    for left in (residual, white):
+        total = _autocorrelation(left, grid) / np.maximum(count, 1.0)
+        correlations.append(total / max(float(total[0, 0]), 1e-30))
+    lag = np.fft.fftfreq(grid, 1 / grid)
+    ly, lx = lag[:, None], lag[None, :]
+    inverse = np.linalg.inv(shape)
+    squared = inverse[0, 0] * ly * ly + 2 * inverse[0, 1] * ly * lx + inverse[1, 1] * lx * lx
+    near = (squared <= 2.0) & (count > 0.2 * count[0, 0])
+    out = []
+    for pull, variance in (
+        (inverse[0, 0] * ly + inverse[0, 1] * lx, inverse[0, 0]),
+        (inverse[0, 1] * ly + inverse[1, 1] * lx, inverse[1, 1]),
+    ):
+        kernel = (1 - pull * pull / (2 * variance)) * np.exp(-squared / 4)
+        observed, expected = (float((rho * kernel)[near].sum()) for rho in correlations)
+        spread = np.sqrt(2 * float((kernel[near] ** 2).sum()) / max(float(inside.sum()), 1.0))
+        excess = observed - expected
+        out.append(np.sqrt(1 + excess) if excess > 0.1 + 3 * spread else 1.0)
+    return np.asarray(out)
+
+
+def _autocorrelation(stack: np.ndarray, grid: int) -> np.ndarray:
+    """Return the summed autocorrelation of (k, P, P) windows at every lag of a (grid, grid) torus."""
+    total = np.zeros((grid, grid // 2 + 1))
+    for start in range(0, len(stack), 64):
+        spectrum = np.fft.rfft2(stack[start : start + 64], (grid, grid))
+        total += (spectrum.real**2 + spectrum.imag**2).sum(axis=0)
+    return np.fft.irfft2(total, (grid, grid))

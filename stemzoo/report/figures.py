@@ -86,7 +86,7 @@ def segmentation_figure(field: Field, probability: np.ndarray) -> Figure:
     """
     plate = style.plate(field.image.shape, "Segmentation", f"Probability that a column is there, {field.name}")
     style.show_image(plate.field, probability, limits=(0.0, 1.0), cmap=style.PROBABILITY_MAP, shape=field.image.shape)
-    style.show_image(plate.zoom, field.image)
+    _show_zoom(plate, field)
     y0, x0, side = field.zoom
     y = (np.arange(probability.shape[0]) + 0.5) * field.image.shape[0] / probability.shape[0] - 0.5
     x = (np.arange(probability.shape[1]) + 0.5) * field.image.shape[1] / probability.shape[1] - 0.5
@@ -161,7 +161,7 @@ def _cells(yx: np.ndarray, shape: tuple[int, int], spacing: float) -> np.ndarray
 
 
 def _zoom(yx: np.ndarray, shape: tuple[int, int], spacing: float) -> tuple[float, float, float]:
-    """Return the square (y0, x0, side) with the most columns; near the centre among equals."""
+    """Return the square (y0, x0, side) with the most columns; rather near the centre, and clear of the scale bar."""
     height, width = shape
     side = float(min(max(ZOOM_SPACINGS * spacing, 24.0), height, width))
     y0, x0 = np.linspace(0, height - side, 9), np.linspace(0, width - side, 9)
@@ -169,14 +169,25 @@ def _zoom(yx: np.ndarray, shape: tuple[int, int], spacing: float) -> tuple[float
     inside_x = (yx[:, 1] >= x0[:, None]) & (yx[:, 1] <= x0[:, None] + side)
     counts = inside_y.astype(float) @ inside_x.astype(float).T
     far = np.hypot(*np.meshgrid(np.linspace(-1, 1, 9), np.linspace(-1, 1, 9), indexing="ij"))
-    best = int(np.argmax(counts * (1 - 0.12 * far) - 1e-6 * far))
+    under_bar = (y0[:, None] + side > 0.84 * height) & (x0 < 0.34 * width)
+    best = int(np.argmax((counts + 1) * (1 - 0.3 * far) * np.where(under_bar, 0.3, 1.0)))
     return float(y0[best // 9]) - 0.5, float(x0[best % 9]) - 0.5, side
 
 
 def _background(plate: style.Plate, field: Field, dim: float = 1.0) -> None:
     style.show_image(plate.field, field.image, dim=dim)
-    style.show_image(plate.zoom, field.image)
+    _show_zoom(plate, field)
     _finish(plate, field)
+
+
+def _show_zoom(plate: style.Plate, field: Field) -> None:
+    """Show the magnified part at full resolution and with its own contrast."""
+    y0, x0, side = field.zoom
+    top, left = max(int(y0), 0), max(int(x0), 0)
+    part = field.image[top : int(y0 + side) + 2, left : int(x0 + side) + 2]
+    extent = (left - 0.5, left + part.shape[1] - 0.5, top + part.shape[0] - 0.5, top - 0.5)
+    low, high = style.robust_limits(part, 0.3, 99.7)
+    plate.zoom.imshow(part, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="nearest", zorder=0)
 
 
 def _finish(plate: style.Plate, field: Field) -> None:

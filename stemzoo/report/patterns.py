@@ -117,7 +117,7 @@ def groups_of(encoding: Encoding, subimages: SubImages, decode: Decode | None) -
         turned = turn(subimages.data[part], -np.asarray(encoding.angle)[part]).mean(axis=0)
         centre = np.median(encoding.latents[members], axis=0, keepdims=True).astype(np.float32)
         drawn = decode(centre, np.zeros(1, dtype=np.float32))[0] if decode is not None else None
-        groups.append(Group(f"z1 = {centre[0, 0]:.2f}", len(members), turned, drawn))
+        groups.append(Group(f"z1 = {centre[0, 0]:.3g}", len(members), turned, drawn))
     return tuple(groups)
 
 

@@ -46,7 +46,7 @@ def test_rutile_goes_from_cif_to_dataset(cif, tmp_path):
     yx, _ = data.columns(0)
     pixel_size = data.attributes(0)["pixel_size"]
     nearest = np.sort(np.linalg.norm(yx[:, None] - yx[None], axis=-1), axis=1)[:, 1] * pixel_size
-    assert np.median(nearest) == pytest.approx(0.305 * 4.594 * np.sqrt(2), rel=0.05)
+    assert np.median(nearest) == pytest.approx((0.5 - 0.305) * 4.594 * np.sqrt(2), rel=0.05)
 
 
 def test_refusals(cif, tmp_path):

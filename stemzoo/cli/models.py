@@ -13,7 +13,7 @@ import typer
 
 from stemzoo.errors import ModelError
 
-zoo_app = typer.Typer(no_args_is_help=True, help="The registry of models: list, show, verify, index.")
+zoo_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The registry of models: list, show, verify, index.")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Task = Annotated[str | None, typer.Option("--task", metavar="TASK", help="Only models for segmentation, or for encoding.")]
@@ -53,7 +53,7 @@ def list_models(task: Task = None, as_json: Json = False) -> None:
 
 @zoo_app.command("show", epilog="Example: stemzoo zoo show adf-unet")
 def show(name: Name, as_json: Json = False) -> None:
-    """Show a model's card: what it is for, how good it is, where it fails."""
+    """Show a model's card."""
     from stemzoo.zoo import read_card, resolve
 
     folder = resolve(name)
@@ -83,7 +83,7 @@ def show(name: Name, as_json: Json = False) -> None:
 
 @zoo_app.command("verify", epilog="Example: stemzoo zoo verify adf-unet")
 def verify(name: Name, as_json: Json = False) -> None:
-    """Check a model's files against its card, and replay its golden tensors."""
+    """Check a model's files and replay its golden tensors."""
     from stemzoo.runtime.bundle import Bundle
     from stemzoo.runtime.bundle import verify as replay
     from stemzoo.zoo import read_card, resolve
@@ -109,7 +109,7 @@ def verify(name: Name, as_json: Json = False) -> None:
 
 @zoo_app.command("index", epilog="Example: stemzoo zoo index model_cards")
 def index(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A zoo: a tree <name>/v<N>/.")], as_json: Json = False) -> None:
-    """Write index.json of a zoo from its cards, so that the tree can be served as it is."""
+    """Write a zoo's index.json from its cards."""
     from stemzoo.zoo.catalog import build_index, write_index
 
     if not folder.is_dir():
@@ -123,9 +123,9 @@ def index(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A zoo: a t
 
 def export(
     checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help="A checkpoint of `stemzoo train`, or its run folder.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The bundle's folder; must not exist yet.")],
-    name: Annotated[str | None, typer.Option("--name", help="The model's name; default: the run's.")] = None,
-    version: Annotated[int | None, typer.Option("--model-version", min=1, help="The model's version; default: 1.")] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The bundle's folder, new or empty; NAME/v2 states name and version.")],
+    name: Annotated[str | None, typer.Option("--name", help="The model's name. [default: that of --out or of the run]")] = None,
+    version: Annotated[int | None, typer.Option("--model-version", min=1, help="The model's version. [default: 1]")] = None,
     as_json: Json = False,
 ) -> None:
     """Make a bundle of a checkpoint: card, ONNX graph, weights and golden tensors, once onnxruntime reproduces torch to 1e-4."""

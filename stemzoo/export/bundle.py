@@ -11,6 +11,7 @@ import contextlib
 import datetime
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,12 +42,13 @@ def export_checkpoint(checkpoint: Path, folder: Path, stated: Mapping[str, Any] 
     """Return the card of the bundle made from a Lightning checkpoint of either task and written to `folder`.
 
     Args: `stated` overrides keys of the card that training drafts (name, version, licence …).
+        A folder `<name>/v<N>` states name and version itself.
     Raises: ModelError if the checkpoint cannot be loaded; ExportError, CardError, OutputError as `write_bundle`.
     """
     from stemzoo.training import load_for_export
 
     _, modules, draft = load_for_export(checkpoint)
-    return write_bundle(folder, modules, {**draft, **(stated or {})})
+    return write_bundle(folder, modules, {**draft, **_named_by(folder), **(stated or {})})
 
 
 def write_bundle(
@@ -137,14 +139,17 @@ def _save_weights(path: Path, network: nn.Module) -> None:
     save_file(state, path, metadata=metadata)
 
 
-def _check_folder_name(folder: Path, card: Card) -> None:
-    """Raise OutputError if `folder` is called v<N> but belongs to another model or version."""
+def _named_by(folder: Path) -> dict[str, Any]:
+    """Return the name and version that a folder `<name>/v<N>` states; nothing for any other folder."""
     resolved = folder.absolute()
-    if (
-        resolved.name[:1] == "v"
-        and resolved.name[1:].isdigit()
-        and (resolved.parent.name, resolved.name) != (card.name, f"v{card.version}")
-    ):
+    if not re.fullmatch(r"v[1-9]\d*", resolved.name):
+        return {}
+    return {"name": resolved.parent.name, "version": int(resolved.name[1:])}
+
+
+def _check_folder_name(folder: Path, card: Card) -> None:
+    """Raise OutputError if `folder` is called `<name>/v<N>` but is to hold another model or version."""
+    if _named_by(folder) not in ({}, {"name": card.name, "version": card.version}):
         raise OutputError(f"{folder}: the card is of {card.id}; in a zoo its folder is {card.name}/v{card.version}")
 
 

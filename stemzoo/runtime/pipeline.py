@@ -114,6 +114,7 @@ def locate(frames: Frames, segmenter: Segmenter, options: Optional[LocateOptions
         with stages.time("peaks"):
             peaks = find_peaks(probability, threshold, separation / network_sampling)
             peaks = peaks._replace(yx=to_original(peaks.yx, factors))
+        del scaled, probability
         with stages.time("refine"):
             empty = Columns.empty(spec.classes, frames.pixel_size, index)
             tables.append(_with_peaks(empty, peaks, 0.5 / factor, (raw, touched) if options.refine else None))

@@ -38,9 +38,12 @@ def roots() -> list[Path]:
 
     Raises: ModelError if STEMZOO_ZOO names a directory that does not exist.
     """
-    named = [
-        Path(text).expanduser() for text in re.split(rf"[,{re.escape(os.pathsep)}]", os.environ.get("STEMZOO_ZOO", "")) if text.strip()
-    ]
+    stated = os.environ.get("STEMZOO_ZOO", "")
+    if "://" in stated:
+        raise ModelError(
+            f"STEMZOO_ZOO is {stated!r}; wanted directories, separated by {os.pathsep!r}: copy or mount a zoo of the web first"
+        )
+    named = [Path(text).expanduser() for text in re.split(rf"[,{re.escape(os.pathsep)}]", stated) if text.strip()]
     for root in named:
         if not root.is_dir():
             raise ModelError(

@@ -129,3 +129,5 @@ def test_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     card = json.loads(done.stdout)
     assert card["id"] == "mine@3" and card["folder"] == str(out)
     assert run("verify", str(out)).exit_code == 0
+    done = CliRunner().invoke(app, [str(tmp_path / "last.ckpt"), "--out", str(tmp_path / "other" / "v4")])
+    assert done.exit_code == 0 and "other@4 is in" in done.stdout

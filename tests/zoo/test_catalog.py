@@ -66,6 +66,12 @@ def test_missing_root_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         resolve("blob")
 
 
+def test_a_web_root_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEMZOO_ZOO", "https://zoo.example/models")
+    with pytest.raises(ModelError, match=r"STEMZOO_ZOO is 'https://zoo\.example/models'; wanted directories"):
+        resolve("blob")
+
+
 def test_cache_is_a_root(zoo: Path, tmp_path: Path, model: Callable[..., Path]) -> None:
     model(tmp_path / "cache", "fetched", 1)
     assert resolve("fetched") == tmp_path / "cache" / "fetched" / "v1"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -102,9 +103,12 @@ def simulate(recipe: Recipe, rng: np.random.Generator) -> SimulatedFrame:
     )
 
 
-def draw_frames(path: str | Path, n_frames: int, seed: int | None = None) -> Iterator[SimulatedFrame]:
-    """Yield `n_frames` frames of the recipe at `path`, a mixture's parts by their weights; frame i hangs on `seed` and i alone."""
-    chosen = parts(path)
+def draw_frames(path: str | Path, n_frames: int, seed: int | None = None, settings: Mapping[str, Any] | None = None) -> Iterator[SimulatedFrame]:
+    """Yield `n_frames` frames of the recipe at `path`, a mixture's parts by their weights; frame i hangs on `seed` and i alone.
+
+    `settings` are laid over the recipe by dotted key, as in `recipe.load`.
+    """
+    chosen = parts(path, settings)
     weights = np.array([weight for _, weight in chosen])
     root = load(path).seed if seed is None else seed
     # Stratified: each part gets its share of frames to within one, in a shuffled order.
@@ -116,18 +120,25 @@ def draw_frames(path: str | Path, n_frames: int, seed: int | None = None) -> Ite
 
 
 def simulate_dataset(
-    path: str | Path, n_frames: int, out: str | Path, seed: int | None = None, progress: Callable[[int, int], None] | None = None
+    path: str | Path,
+    n_frames: int,
+    out: str | Path,
+    seed: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write `n_frames` frames of the recipe at `path` to the HDF5 dataset `out`, whole or not at all.
+
+    `settings` are laid over the recipe by dotted key, e.g. {"dose.counts_per_column": 300, "frame.sampling": 0.2}.
 
     Raises: RecipeError, StructureError from the recipe; OutputError if `out` cannot be written.
     """
     if n_frames < 1:
         raise RecipeError(f"{path}: {n_frames} frames asked for; wanted at least 1")
-    recipe = load(path)
+    recipe = load(path, settings)
     used = recipe.seed if seed is None else seed
     with DatasetWriter(out, recipe=recipe.model_dump_json(), material=recipe.material, seed=used) as writer:
-        for index, frame in enumerate(draw_frames(path, n_frames, seed)):
+        for index, frame in enumerate(draw_frames(path, n_frames, seed, settings)):
             writer.add(
                 LabelledFrame(
                     image=frame.image,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -162,13 +163,18 @@ class Recipe(Strict):
     mixture: tuple[Part, ...] = ()
 
 
-def load(path: str | Path) -> Recipe:
-    """Return the recipe in a TOML file, with what it extends laid beneath it.
+def load(path: str | Path, settings: Mapping[str, Any] | None = None) -> Recipe:
+    """Return the recipe in a TOML file, with what it extends laid beneath it and `settings` laid over it.
 
+    Args:
+        settings: values by dotted key, e.g. {"dose.counts_per_column": 300}.
     Raises: RecipeError for a missing file, bad TOML, an unknown or wrong key (the nearest right one is named), or a circle of `extends`.
     """
     path = Path(path)
-    recipe = validate(Recipe, _tables(path, ()), str(path), RecipeError)
+    tables = _tables(path, ())
+    for key, value in (settings or {}).items():
+        tables = _overlay(tables, _nested(key.split("."), value))
+    recipe = validate(Recipe, tables, str(path), RecipeError)
     if (recipe.structure is None) == (not recipe.mixture):
         raise RecipeError(f"{path}: wanted either a [structure] or [[mixture]] parts, and got {'both' if recipe.mixture else 'neither'}")
     if recipe.structure is not None and recipe.structure.cif is not None:
@@ -177,18 +183,18 @@ def load(path: str | Path) -> Recipe:
     return recipe
 
 
-def parts(path: str | Path) -> list[tuple[Recipe, float]]:
+def parts(path: str | Path, settings: Mapping[str, Any] | None = None) -> list[tuple[Recipe, float]]:
     """Return the recipes that frames are drawn from, with their weights; the recipe itself unless it is a mixture.
 
-    What a mixture's own `[frame]` says holds for all of its parts.
+    What a mixture's own `[frame]` says holds for all of its parts, and so do `settings`.
     """
-    recipe = load(path)
+    recipe = load(path, settings)
     if not recipe.mixture:
         return [(recipe, 1.0)]
     common = {key: getattr(recipe.frame, key) for key in recipe.frame.model_fields_set}
     found = []
     for part in recipe.mixture:
-        for inner, weight in parts(beside(path, part.recipe)):
+        for inner, weight in parts(beside(path, part.recipe), settings):
             framed = inner.model_copy(update={"frame": inner.frame.model_copy(update=common)})
             found.append((framed, weight * part.weight))
     return found
@@ -217,6 +223,10 @@ def _overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     for key, value in top.items():
         merged[key] = _overlay(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
     return merged
+
+
+def _nested(keys: list[str], value: Any) -> dict[str, Any]:
+    return {keys[0]: _nested(keys[1:], value) if len(keys) > 1 else value}
 
 
 def crystal(structure: Structure, name: str) -> Crystal:

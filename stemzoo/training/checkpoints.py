@@ -42,7 +42,13 @@ def load_for_export(checkpoint: str | Path) -> tuple[str, dict[str, nn.Module], 
     run = path.parent.parent
     name = "".join(c if c.isalnum() else "-" for c in run.name.lower()).strip("-") or "model"
     draft = {"name": name, "version": 1, "licence": "unstated", "citation": "unstated", "materials": ["unstated"], **draft}
-    draft["training"] = {**draft.get("training", {}), "steps": int(loaded.get("global_step", 0)), "versions": _versions(run)}
+    summary = _facts(run / "summary.json")
+    draft["training"] = {
+        **draft.get("training", {}),
+        "steps": int(loaded.get("global_step", 0)),
+        "versions": {key: str(value) for key, value in _facts(run / "versions.json").items()},
+        **{key: summary[key] for key in ("hours", "hardware") if key in summary},
+    }
     return task, modules, draft
 
 
@@ -85,8 +91,9 @@ def _materials(datasets: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in found if name))
 
 
-def _versions(run: Path) -> dict[str, str]:
+def _facts(path: Path) -> dict[str, Any]:
+    """A JSON table beside the checkpoint; empty where there is none."""
     try:
-        return {str(key): str(value) for key, value in json.loads((run / "versions.json").read_text()).items()}
+        return dict(json.loads(path.read_text()))
     except (OSError, ValueError):
         return {}

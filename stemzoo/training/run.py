@@ -1,6 +1,6 @@
 """One training run: a folder with configuration, log, checkpoints and provenance. Called by the CLI and `scripts/`; the loop is Lightning's.
 
-    RUN/config.json  versions.json  metrics.csv  checkpoints/last.ckpt  checkpoints/best.ckpt
+    RUN/config.json  versions.json  summary.json  metrics.csv  checkpoints/last.ckpt  checkpoints/best.ckpt
 """
 
 from __future__ import annotations
@@ -160,7 +160,10 @@ def fit(
     scores = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val")}
     last = checkpoints / "last.ckpt"
     chosen = Path(best.best_model_path) if best.best_model_path else last
-    return Run(out, chosen, last, scores, time.perf_counter() - began, interrupted or trainer.interrupted)
+    run = Run(out, chosen, last, scores, time.perf_counter() - began, interrupted or trainer.interrupted)
+    summary = {"scores": scores, "hours": run.seconds / 3600, "hardware": hardware(), "steps": trainer.global_step, "interrupted": run.interrupted}
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    return run
 
 
 def load_weights(net: torch.nn.Module, source: str | Path) -> list[str]:
@@ -189,6 +192,13 @@ def load_weights(net: torch.nn.Module, source: str | Path) -> list[str]:
         raise ModelError(f"{path}: {len(fitting)} of the network's {len(own)} tensors fit; the weights are of another architecture")
     net.load_state_dict({**own, **fitting})
     return sorted(set(own) - set(fitting))
+
+
+def hardware() -> str:
+    """What a run was computed on, in a few words."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name(0)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
 
 
 def versions() -> dict[str, str]:

@@ -170,3 +170,12 @@ def test_damaged_and_foreign_datasets_are_refused(tmp_path):
         Dataset(path)
     with pytest.raises(DatasetError, match="no such dataset"):
         Dataset(tmp_path / "none.h5")
+
+
+def test_settings_lie_over_the_recipe_and_all_parts_of_a_mixture():
+    settings = {"dose.counts_per_column": 300.0, "frame.sampling": 0.2}
+    for frame in draw_frames(FOLDER / "universal.toml", 4, 0, settings):
+        assert frame.facts["counts_per_column"] == 300.0
+        assert frame.pixel_size == 0.2
+    with pytest.raises(RecipeError, match="unknown key 'dose.counts'; did you mean 'counts_per_column'"):
+        load(FOLDER / "mos2.toml", {"dose.counts": 1})

@@ -1,0 +1,85 @@
+"""train from the command line: a tiny run leaves a checkpoint, refusals name what is wrong, ^C keeps what was reached."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TINY = """
+widths = [4, 8]
+patch_px = 32
+batch = 2
+steps_per_epoch = 2
+validation_patches = 2
+workers = 0
+devices = 1
+ema_decay = 0.0
+validation_fraction = 0.5
+"""
+
+
+@pytest.fixture
+def dataset(run: Callable[..., Any], tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.h5"
+    assert run("data", "simulate", REPOSITORY / "datasets" / "srtio3.toml", "--frames", 2, "--out", path).code == 0
+    (tmp_path / "tiny.toml").write_text(TINY)
+    return path
+
+
+def test_a_tiny_run_leaves_a_checkpoint(run: Callable[..., Any], dataset: Path, tmp_path: Path) -> None:
+    ran = run(
+        "train", "segmenter", dataset, "--config", tmp_path / "tiny.toml", "--steps", 2, "--seed", 1, "--out", tmp_path / "run", "--json"
+    )
+    assert ran.code == 0, ran.err
+    assert Path(ran.json["last"]).is_file() and ran.json["interrupted"] is False
+    assert (tmp_path / "run" / "metrics.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["none.h5"], ["none.h5", "no such dataset"]),
+        (["DATASET", "--steps", "0"], ["steps"]),
+        (["DATASET", "--precision", "7bit"], ["precision", "7bit"]),
+        (["DATASET", "--config", "none.toml"], ["none.toml"]),
+        (["DATASET", "--from", "blobb"], ["blobb", "blob"]),
+        (["DATASET", "--resume", "none.ckpt"], ["none.ckpt", "checkpoint"]),
+    ],
+)
+def test_refusals(run: Callable[..., Any], dataset: Path, tmp_path: Path, words: list[str], said: list[str]) -> None:
+    ran = run("train", "segmenter", *[str(dataset) if word == "DATASET" else word for word in words], "--out", tmp_path / "run")
+    assert ran.code == 1 and ran.err.startswith("error: ") and ran.err.count("\n") == 1, ran.err
+    for part in said:
+        assert part in ran.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_interrupt_keeps_a_checkpoint_to_go_on_from(dataset: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    config = ["--config", str(tmp_path / "tiny.toml"), "--out", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "stemzoo", "train", "segmenter", str(dataset), "--steps", "100000", *config]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "--resume" in err and "Traceback" not in err
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    import torch
+
+    reached = torch.load(last, weights_only=True)["global_step"]
+    again = [*command[:6], "--steps", str(reached + 2), *config, "--resume", str(last)]
+    done = subprocess.run(again, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert torch.load(last, weights_only=True)["global_step"] == reached + 2

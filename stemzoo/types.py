@@ -238,6 +238,8 @@ class Analysis:
         notices: what the reader and the pipeline decided or warn of, one sentence each.
         seconds: wall time by stage.
         version: of stemzoo.
+        sampling: Å/px taken for the frames when they were brought to a network's scale: the pixel size or, where that is missing or
+            impossible, a stand-in from the lattice or the peaks, never used for a length in Å. None where nothing told.
     """
 
     frames: Frames
@@ -250,6 +252,7 @@ class Analysis:
     notices: Tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     version: str = ""
+    sampling: Optional[float] = None
 
     def __post_init__(self) -> None:
         if len(self.columns) != len(self.frames):

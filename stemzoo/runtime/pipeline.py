@@ -94,6 +94,7 @@ def locate(frames: Frames, segmenter: Segmenter, options: Optional[LocateOptions
     spec = segmenter.spec
     threshold = spec.threshold if options.threshold is None else options.threshold
     separation = spec.min_separation if options.min_separation is None else options.min_separation
+    sampling: Optional[float] = None
     factor, network_sampling = 1.0, spec.nominal
     for index in range(len(frames)):
         with stages.time("read"):
@@ -103,8 +104,8 @@ def locate(frames: Frames, segmenter: Segmenter, options: Optional[LocateOptions
         if index == 0:
             with stages.time("scale"):
                 scale = find_scale(frames, image)
-                factor = scale.factor(spec)
-                network_sampling = spec.nominal if scale.sampling is None else scale.sampling / factor
+                sampling, factor = scale.sampling, scale.factor(spec)
+                network_sampling = spec.nominal if sampling is None else sampling / factor
             notices += [*scale.notices, *_resampling_notice(scale, factor, segmenter)]
         with stages.time("resample"):
             scaled, factors = rescale(image, factor) if factor != 1 else (image, (1.0, 1.0))
@@ -131,6 +132,7 @@ def locate(frames: Frames, segmenter: Segmenter, options: Optional[LocateOptions
         notices=tuple(notices),
         seconds=stages.seconds,
         version=stemzoo.__version__,
+        sampling=sampling,
     )
 
 
@@ -170,7 +172,7 @@ def encode(analysis: Analysis, encoder: Encoder, options: Optional[EncodeOptions
     window = options.window_px
     if window is None:
         with stages.time("scale"):
-            window, said = encoder_window(analysis.frames, encoder)
+            window, said = encoder_window(analysis, encoder)
         notices += [text for text in said if text not in notices]
     cleaned, parts = _cleaned(analysis.frames), []
     for index, columns in enumerate(analysis.columns):
@@ -212,13 +214,16 @@ def analyze(
     return analysis if encoder is None else encode(analysis, encoder, encode_options, progress)
 
 
-def encoder_window(frames: Frames, encoder: Encoder) -> Tuple[float, Tuple[str, ...]]:
+def encoder_window(analysis: Analysis, encoder: Encoder) -> Tuple[float, Tuple[str, ...]]:
     """Return the side, in pixels of the frame, of the window that the encoder was trained on, and what had to be decided."""
-    spec = encoder.spec
-    scale = find_scale(frames, clean(frames.frame(0))[0])
-    if scale.sampling is not None:
-        return spec.window_angstrom / scale.sampling, scale.notices
-    return float(spec.window_px), (*scale.notices, f"The encoder's window of {spec.window_angstrom:g} Å was taken as {spec.window_px} px")
+    spec, sampling = encoder.spec, analysis.sampling
+    notices: Tuple[str, ...] = ()
+    if sampling is None:
+        scale = find_scale(analysis.frames, clean(analysis.frames.frame(0))[0])
+        sampling, notices = scale.sampling, scale.notices
+    if sampling is not None:
+        return spec.window_angstrom / sampling, notices
+    return float(spec.window_px), (*notices, f"The encoder's window of {spec.window_angstrom:g} Å was taken as {spec.window_px} px")
 
 
 def window_for(analysis: Analysis, spacings: float = WINDOW_SPACINGS) -> float:

@@ -21,6 +21,7 @@ TYPICAL_PERIOD = 3.5  # Å: shortest projected period; 2.5 (graphene, Si dumbbel
 TYPICAL_WIDTH = 0.45  # Å: Gaussian sigma of a column: a 0.5–1.2 Å probe (FWHM) widened by source and vibration
 PLAUSIBLE_PERIOD = (1.2, 12.0)  # Å
 PLAUSIBLE_WIDTH = (0.12, 1.8)  # Å
+WIDEST_PERIOD = 20.0  # peak sigmas: a longer period is no lattice of columns but the scatter of a few atoms, and says nothing of the scale
 ESTIMATE_SPREAD = 1.25  # a stand-in this close to the trained range's ends may in truth lie outside
 
 
@@ -55,8 +56,10 @@ class Scale:
 def find_scale(frames: Frames, image: np.ndarray) -> Scale:
     """Return the sampling to take for `frames`, judged by its cleaned frame `image` (H, W)."""
     lattice = find_lattice(image)
-    period = None if lattice is None else float(lattice.period_px)
     width = peak_width_px(image)
+    period = None if lattice is None else float(lattice.period_px)
+    if period is not None and width is not None and period > WIDEST_PERIOD * width:
+        period = None
     known = frames.pixel_size
     if known is None:
         return _estimate(period, width, "the pixel size is unknown")
@@ -70,16 +73,17 @@ def find_scale(frames: Frames, image: np.ndarray) -> Scale:
 
 
 def _contradiction(pixel_size: float, period: Optional[float], width: Optional[float]) -> Optional[str]:
-    """Return why `pixel_size` [Å/px] cannot be true, or None. A lattice decides where there is one; the width of peaks only without."""
-    if period is not None:
-        length, (low, high), what = period * pixel_size, PLAUSIBLE_PERIOD, f"the lattice period of {period:.3g} px"
-    elif width is not None:
-        length, (low, high), what = width * pixel_size, PLAUSIBLE_WIDTH, f"the peak width (σ) of {width:.3g} px"
-    else:
-        return None
-    if low <= length <= high:
-        return None
-    return f"the pixel size of {pixel_size:.4g} Å makes {what} {length:.3g} Å, outside the {low:g}–{high:g} Å that atomic columns have"
+    """Return why `pixel_size` [Å/px] cannot be true, or None. Lattice and peak width must both speak against it, as far as they are
+    known."""
+    problems = []
+    for value, (low, high), what in ((period, PLAUSIBLE_PERIOD, "lattice period"), (width, PLAUSIBLE_WIDTH, "peak width (σ)")):
+        if value is None:
+            continue
+        length = value * pixel_size
+        if low <= length <= high:
+            return None
+        problems.append(f"the {what} of {value:.3g} px {length:.3g} Å (columns have {low:g}–{high:g} Å)")
+    return f"the pixel size of {pixel_size:.4g} Å makes {' and '.join(problems)}" if problems else None
 
 
 def _estimate(period: Optional[float], width: Optional[float], why: str) -> Scale:

@@ -1,0 +1,85 @@
+"""Which sampling is taken for a frame: the pixel size unless it is missing or impossible, then the lattice, then the width of the peaks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from stemzoo.geometry.lattice import Lattice
+from stemzoo.runtime import scale as scale_module
+from stemzoo.runtime.bundle import ModelSpec
+from stemzoo.runtime.scale import Scale, find_scale
+from stemzoo.types import Frames
+
+SPEC = ModelSpec("m@1", "segmentation", (0.1, 0.3, 0.2), ("column",))
+
+
+def judged(monkeypatch: pytest.MonkeyPatch, pixel_size: float | None, period: float | None, width: float | None) -> Scale:
+    """Return the scale of a frame in which the geometry finds this period and this width [px]."""
+    lattice = None if period is None else Lattice(np.eye(2) * period, period, 1.0)
+    monkeypatch.setattr(scale_module, "find_lattice", lambda image: lattice)
+    monkeypatch.setattr(scale_module, "peak_width_px", lambda image: width)
+    frames = Frames(np.zeros((1, 32, 32)), pixel_size, "unknown" if pixel_size is None else "file")
+    return find_scale(frames, np.zeros((32, 32)))
+
+
+@pytest.mark.parametrize(
+    ("pixel_size", "period", "width", "sampling", "source"),
+    [
+        (0.2, 19.5, 2.2, 0.2, "file"),
+        (0.2, None, None, 0.2, "file"),
+        (0.29, 82.0, 1.6, 0.29, "file"),  # single atoms: the scatter of a few is no lattice
+        (0.5, 30.0, 2.0, 0.5, "file"),  # a long superstructure whose peaks are as wide as columns are
+        (2.0, 17.5, 2.2, 0.2, "period"),  # nm taken for Å
+        (0.02, 17.5, 2.2, 0.2, "period"),
+        (2.0, None, 2.25, 0.2, "width"),
+        (None, 17.5, 2.2, 0.2, "period"),
+        (None, None, 2.25, 0.2, "width"),
+        (None, 82.0, 1.5, 0.3, "width"),
+        (None, None, None, None, "unknown"),
+    ],
+)
+def test_what_decides(
+    monkeypatch: pytest.MonkeyPatch,
+    pixel_size: float | None,
+    period: float | None,
+    width: float | None,
+    sampling: float | None,
+    source: str,
+) -> None:
+    scale = judged(monkeypatch, pixel_size, period, width)
+    assert scale.source == source
+    assert scale.sampling == (None if sampling is None else pytest.approx(sampling))
+    assert bool(scale.notices) == (source != "file")
+
+
+def test_a_contradiction_says_both_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = judged(monkeypatch, 2.0, 17.5, 2.2).notices
+    assert first.startswith(
+        "The pixel size of 2 Å makes the lattice period of 17.5 px 35 Å (columns have 1.2–12 Å) and the peak width (σ) of 2.2 px 4.4 Å"
+    )
+    assert second == "Å columns still follow the stated pixel size: check it, or pass --pixel-size Å"
+
+
+@pytest.mark.parametrize(
+    ("sampling", "source", "factor"),
+    [
+        (0.1, "file", 1.0),
+        (0.3, "user", 1.0),
+        (0.31, "file", 1.55),
+        (0.05, "file", 0.25),
+        (0.2, "period", 1.0),
+        (0.29, "period", 1.45),  # a stand-in near the end of the range may in truth lie outside
+        (None, "unknown", 1.0),
+    ],
+)
+def test_factor(sampling: float | None, source: str, factor: float) -> None:
+    assert Scale(sampling, source).factor(SPEC) == pytest.approx(factor)
+
+
+def test_a_stand_in_for_a_network_of_one_sampling() -> None:
+    narrow = replace(SPEC, sampling=(0.2, 0.2, 0.2))
+    assert Scale(0.2, "file").factor(narrow) == 1.0
+    assert Scale(0.1, "width").factor(narrow) == pytest.approx(0.5)

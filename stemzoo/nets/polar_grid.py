@@ -1,0 +1,181 @@
+"""Fixed linear maps between square sub-images and circular harmonics on rings. Owns the polar grid; NumPy; called by nets.polar.
+
+A sub-image is written as f(r, φ) = Σ c[i, m] e^{imφ} on rings r_i around its centre. Coefficients are scaled so that their plain dot
+product is the sum over pixels of the product of the images: white pixel noise stays white, and a likelihood needs no further weights.
+Turning the image counter-clockwise by θ multiplies order m by e^{-imθ}, so every angle is compared by one short Fourier sum.
+
+Rings beyond the inscribed disc see the corners of the square only. They are kept, with a mask that belongs to the sub-image: a quarter of
+the pixels, and the most telling ones for an angle, lie there.
+
+Coefficients are stored as two halves, cosine then sine, each ordered by ring and then by order m; the sine of m = 0 is always zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+RING_PX = 1.25  # spacing of the rings in a window of up to 41 px; wider windows get coarser rings
+BAND = 1.5  # highest spatial frequency kept, in radians per ring spacing (half of what the spacing could carry)
+OUTER = 1.33  # radius of the last ring, in half-widths of the window (the corner lies at 1.41)
+
+
+@dataclass(frozen=True)
+class PolarGrid:
+    """Rings, orders and the matrices that belong to a window of S px; everything follows from `window_px`.
+
+    Args:
+        window_px: side S of the sub-images [px].
+    """
+
+    window_px: int
+
+    @property
+    def half_px(self) -> float:
+        """Radius of the inscribed disc, up to the centres of the outermost pixels [px]."""
+        return (self.window_px - 1) / 2
+
+    @property
+    def n_inner(self) -> int:
+        """How many rings lie wholly inside the window."""
+        return int(np.clip(round(self.half_px / RING_PX), 6, 16))
+
+    @property
+    def spacing_px(self) -> float:
+        """Distance between rings [px]."""
+        return self.half_px / self.n_inner
+
+    @cached_property
+    def radii_px(self) -> np.ndarray:
+        """(R,) radius of each ring [px]."""
+        return (np.arange(round(OUTER * self.n_inner)) + 0.5) * self.spacing_px
+
+    @property
+    def n_angles(self) -> int:
+        """T, number of angles at which the posterior is tabulated."""
+        return 64 if self.n_inner <= 13 else 96
+
+    @property
+    def n_orders(self) -> int:
+        """M, orders kept: m = 0 … M - 1."""
+        return self.n_angles // 2
+
+    @cached_property
+    def ring_and_order(self) -> tuple[np.ndarray, np.ndarray]:
+        """(H,) ring and (H,) order of each cosine (and sine) coefficient."""
+        top = np.minimum((BAND / self.spacing_px * self.radii_px + 1).astype(int), self.n_orders - 1)
+        ring = np.repeat(np.arange(len(top)), top + 1)
+        return ring, np.concatenate([np.arange(t + 1) for t in top])
+
+    @property
+    def size(self) -> int:
+        """D = 2H, number of coefficients."""
+        return 2 * len(self.ring_and_order[0])
+
+    @property
+    def n_masked(self) -> int:
+        """How many coefficients of each half belong to rings that leave the window; they come last in each half."""
+        return int((self.ring_and_order[0] >= self.n_inner).sum())
+
+    @property
+    def area_px(self) -> np.ndarray:
+        """(R,) area of each whole ring [px²]."""
+        return 2 * np.pi * self.radii_px * self.spacing_px
+
+    def basis(self, angles: np.ndarray) -> np.ndarray:
+        """Return (D, len(angles)): the pattern on its ring that each coefficient of 1 stands for."""
+        ring, order = self.ring_and_order
+        scale = np.where(order == 0, 1.0, np.sqrt(2.0)) / np.sqrt(self.area_px[ring])
+        phase = order[:, None] * angles
+        return np.concatenate([scale[:, None] * np.cos(phase), scale[:, None] * np.sin(phase)])
+
+    def synthesis(self, n_angles: int, rings: np.ndarray, max_order: int | None = None) -> np.ndarray:
+        """Return (D, len(rings) * n_angles): coefficients to values on the given rings, at equally spaced angles."""
+        values = self.basis(np.arange(n_angles) * 2 * np.pi / n_angles)
+        ring = np.tile(self.ring_and_order[0], 2)
+        order = np.tile(self.ring_and_order[1], 2)
+        keep = np.ones(len(order), bool) if max_order is None else order <= max_order
+        return (values[:, None] * ((ring[:, None] == rings) & keep[:, None])[:, :, None]).reshape(len(ring), -1)
+
+    def mask(self, n_angles: int) -> np.ndarray:
+        """Return (R, n_angles) in [0, 1]: how much of each point of a ring the window sees."""
+        angle = np.arange(n_angles) * 2 * np.pi / n_angles
+        edge = self.half_px + 0.5
+        x, y = (np.abs(np.outer(self.radii_px, turn(angle))) for turn in (np.cos, np.sin))
+        return np.asarray(np.clip(edge - x, 0, 1) * np.clip(edge - y, 0, 1))
+
+    @property
+    def n_fine(self) -> int:
+        """Angles at which the image is sampled before the band limit; a multiple of 4 so that the mask keeps its symmetry."""
+        return 4 * int(np.ceil(max(128, 2 * np.pi * self.radii_px[-1] / 0.75) / 4))
+
+    @cached_property
+    def projection(self) -> np.ndarray:
+        """(S², D): a flattened sub-image to its coefficients, by cubic interpolation; averaged across a ring coarser than pixels."""
+        n, size = self.n_fine, self.window_px**2
+        angle = np.arange(n) * 2 * np.pi / n
+        basis, mask, ring = self.basis(angle), self.mask(n), np.tile(self.ring_and_order[0], 2)
+        n_across = max(1, round(self.spacing_px / RING_PX))
+        across = ((np.arange(n_across) + 0.5) / n_across - 0.5) * self.spacing_px
+        out = np.zeros((size, self.size))
+        for i, radius in enumerate(self.radii_px):
+            weights = sum(_cubic(self.window_px, -(radius + a) * np.sin(angle), (radius + a) * np.cos(angle)) for a in across) / n_across
+            mine = ring == i
+            out[:, mine] = (basis[mine] * (mask[i] * self.area_px[i] / n) @ weights).T
+        return out
+
+    @cached_property
+    def gradient(self) -> np.ndarray:
+        """(D, 2D): coefficients of a pattern to those of its derivatives along x (right) and y (up), per px; pattern side, no mask."""
+        n, radii, step = self.n_fine, self.radii_px, self.spacing_px
+        angle = np.arange(n) * 2 * np.pi / n
+        every = np.arange(len(radii))
+        order = np.fft.fftfreq(n) * n
+        order[n // 2] = 0
+        out = np.zeros((self.size, 2, self.size))
+        analysis = (self.synthesis(n, every) * np.repeat(self.area_px / n, n)).T
+        for start in range(0, self.size, 128):  # rows in slices: the dense synthesis is large for wide windows
+            rows = self.synthesis(n, every)[start : start + 128].reshape(-1, len(radii), n)
+            across = np.fft.ifft(1j * order * np.fft.fft(rows, axis=-1), axis=-1).real / radii[:, None]
+            through_centre = np.roll(rows[:, :1], n // 2, axis=-1)
+            padded = np.concatenate([through_centre, rows, 2 * rows[:, -1:] - rows[:, -2:-1]], axis=1)
+            along = (padded[:, 2:] - padded[:, :-2]) / (2 * step)
+            right, up = along * np.cos(angle) - across * np.sin(angle), along * np.sin(angle) + across * np.cos(angle)
+            out[start : start + 128, 0] = right.reshape(len(rows), -1) @ analysis
+            out[start : start + 128, 1] = up.reshape(len(rows), -1) @ analysis
+        return out.reshape(self.size, -1)
+
+    @cached_property
+    def rendering(self) -> np.ndarray:
+        """(D, S²): coefficients of a pattern to its sub-image; linear between rings, the last ring carried into the corners."""
+        ring = np.tile(self.ring_and_order[0], 2)
+        y, x = np.mgrid[: self.window_px, : self.window_px] - self.half_px
+        place = np.clip(np.hypot(y, x).ravel() / self.spacing_px - 0.5, 0, len(self.radii_px) - 1.001)
+        angle = np.arctan2(-y, x).ravel()
+        share = np.clip(1 - np.abs(ring[:, None] - place), 0, 1)
+        return np.asarray(self.basis(angle) * share)
+
+
+def _cubic(size: int, down: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return (P, size²): Keys' cubic convolution (a = -1/2) at points given relative to the centre; points outside take the edge's value.
+
+    Source: R. Keys, IEEE Trans. Acoust. Speech Signal Process. 29 (1981) 1153.
+    """
+    centre = (size - 1) / 2
+    out = np.zeros((len(down), size, size))
+    point = np.arange(len(down))
+    (top, wy), (left, wx) = (_taps(np.clip(v + centre, 0, size - 1)) for v in (down, right))
+    for j in range(4):
+        for i in range(4):
+            rows, cols = (size - 1 - np.abs(size - 1 - np.abs(start + k)) for start, k in ((top, j), (left, i)))
+            np.add.at(out, (point, rows, cols), wy[j] * wx[i])
+    return out.reshape(len(down), -1)
+
+
+def _taps(place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first of four pixels around each place and their (4, P) weights."""
+    first = np.floor(place).astype(int) - 1
+    u = np.abs(place - (first + np.arange(4)[:, None]))
+    return first, np.where(u < 1, 1.5 * u**3 - 2.5 * u**2 + 1, -0.5 * u**3 + 2.5 * u**2 - 4 * u + 2)

@@ -1,0 +1,274 @@
+"""The encoder's LightningModule, and sub-images to a trained encoder in one call.
+
+Called by the command line, by `analyze --fit-encoder` and by `scripts/`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
+
+from stemzoo.nets.graphs import DecoderGraph, EncoderGraph
+from stemzoo.nets.polar import PolarRVAE, Posterior
+from stemzoo.nets.rvae import RVAE, capacity_loss
+from stemzoo.training.disorder import TURNS, Jackknife, deviance
+from stemzoo.training.encoding_config import EncoderConfig
+from stemzoo.training.subimages import SubImageBatch, SubImageData
+from stemzoo.types import SubImages
+
+Progress = Callable[[str, int, int], None]
+OFFSET_FROM = 0.35  # share of the training after which sub-images are cut anew around their column
+DISORDER_FROM = 0.5  # share after which the angle's error is calibrated, on a few sub-images of each batch
+DISORDER_SAMPLE = 20
+NEIGHBOURHOOD = 0.25  # latent distance within which patterns share a centre
+GAUGE = {
+    "polar": "the reference is the column's own pattern, turned so that its n-th circular harmonic has phase 0 (n: its symmetry)",
+    "published": "the reference is the decoder's pattern at angle 0",
+}
+
+
+class EncoderTask(L.LightningModule):
+    """Trains an rVAE of either form.
+
+    Args:
+        config: an EncoderConfig, or its dict as a checkpoint holds it.
+        window_px: side of the sub-images. pixel_size: theirs [Å/px], or None.
+        n_train: how many sub-images there are to train on; each keeps its own offset. total_steps: optimiser steps to come.
+    """
+
+    def __init__(
+        self, config: EncoderConfig | dict[str, Any], window_px: int, pixel_size: float | None, n_train: int, total_steps: int
+    ) -> None:
+        super().__init__()
+        self.config = config if isinstance(config, EncoderConfig) else EncoderConfig.model_validate(config)
+        self.save_hyperparameters(
+            {
+                "task": "encoding", "config": self.config.model_dump(mode="json"), "window_px": window_px, "pixel_size": pixel_size,
+                "n_train": n_train, "total_steps": total_steps,
+            }
+        )  # fmt: skip
+        self.window_px, self.pixel_size, self.total_steps = window_px, pixel_size, total_steps
+        self.net = build(self.config, window_px)
+        self.register_buffer("steps", torch.zeros(n_train, 2, dtype=torch.int8))
+        self.jackknife: Jackknife | None = None
+        self._epoch: dict[str, list[Tensor]] = {}
+
+    steps: Tensor
+
+    @classmethod
+    def for_data(cls, config: EncoderConfig, data: SubImageData) -> EncoderTask:
+        """Return the task whose normalisation, memory and schedule fit the data."""
+        task = cls(config, data.window_px, data.pixel_size, data.n_train, epochs_for(config, data) * data.steps_per_epoch)
+        bce = config.form == "published" and config.likelihood == "bce"
+        task.net.mean.fill_(data.low if bce else data.mean)
+        task.net.std.fill_(data.high - data.low if bce else data.std)
+        return task
+
+    def training_step(self, batch: SubImageBatch, index: int) -> Tensor:
+        """Loss of one batch; the parts of the bound are averaged over the epoch."""
+        net = self.net
+        loss, parts = self._polar(net, batch) if isinstance(net, PolarRVAE) else self._published(net, batch)
+        for name, value in parts.items():
+            self._epoch.setdefault(name, []).append(value.detach())
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's means."""
+        self.log_dict({f"train_{name}": torch.stack(values).mean() for name, values in self._epoch.items()})
+        self._epoch = {}
+
+    def validation_step(self, batch: SubImageBatch, index: int) -> None:
+        """Negative bound of sub-images that were held back, at their best offset."""
+        net = self.net
+        if isinstance(net, PolarRVAE):
+            images = net.normalise(batch.image)
+            step = torch.zeros_like(images[:, 0, :2])
+            for _ in range(2):
+                coefficients = net.coefficients(images, step)
+                mean, log_sigma = net.encode(coefficients)
+                posterior = net.posterior(coefficients, mean, step)
+                log_likelihood = net.log_likelihood(posterior)
+                step = (step + net.peak(posterior, log_likelihood, 1).offset).round().clamp(-1, 1)
+            evidence = torch.logsumexp(log_likelihood, 1) - math.log(net.n_angles)
+            loss = (gaussian_divergence(mean, log_sigma) - evidence).mean()
+        else:
+            images = net.normalise(batch.image)
+            code = net.encode(images)
+            loss = (net.misfit(net.draw(code.mean), images) + sum(net.divergence(code))).mean()
+        self.log("val_loss", loss, on_epoch=True, batch_size=len(batch.image), prog_bar=True)
+
+    def _polar(self, net: PolarRVAE, batch: SubImageBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        done = self.global_step / max(1, self.total_steps)
+        step = self.steps[batch.index].float()
+        coefficients = net.coefficients(net.normalise(batch.image), step)
+        mean, log_sigma = net.encode(coefficients)
+        latents = mean + log_sigma.exp() * torch.randn_like(mean)
+        posterior = net.posterior(coefficients, latents, step)
+        log_likelihood = net.log_likelihood(posterior)
+        evidence = (torch.logsumexp(log_likelihood, 1) - math.log(net.n_angles)).mean()
+        divergence = gaussian_divergence(mean, log_sigma).mean()
+        peak = net.peak(posterior, log_likelihood, newton_steps=0)
+        whole = step + peak.offset
+        centring = off_centre(whole, peak.angle, mean.detach())
+        loss = divergence - evidence + 0.5 * self.config.centring * centring
+        if done >= OFFSET_FROM:
+            self.steps[batch.index] = whole.detach().round().clamp(-1, 1).to(torch.int8)
+        parts = {"loss": divergence - evidence, "divergence": divergence, "evidence": evidence, "off_centre_px": centring.sqrt()}
+        if done >= DISORDER_FROM:
+            some = slice(0, DISORDER_SAMPLE)
+            with torch.no_grad():
+                few = Posterior(*(tensor[some] for tensor in posterior))
+                angle = net.peak(few, log_likelihood[some], newton_steps=2).angle
+                if self.jackknife is None:
+                    self.jackknife = Jackknife(net)
+                ratios = self.jackknife.ratios(net, coefficients[some], few, angle, first_turn=7 * self.global_step % TURNS)
+            loss = loss + deviance(net.log_inflation(mean[some].detach()), ratios)
+        return loss, parts
+
+    def _published(self, net: RVAE, batch: SubImageBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        images = net.normalise(batch.image)
+        code = net.encode(images)
+        misfit = net.misfit(net.draw(net.sample(code)), images).mean()
+        rotation, content = net.divergence(code)
+        loss = misfit + rotation.mean() + content.mean()
+        if self.config.capacity is not None:
+            gamma, first, last = self.config.capacity
+            capacity = first + (last - first) * min(1.0, self.global_step / max(1, self.total_steps))
+            loss = misfit + rotation.mean() + capacity_loss(content, capacity, gamma)
+        return loss, {"loss": loss, "misfit": misfit, "divergence_rotation": rotation.mean(), "divergence": content.mean()}
+
+    def configure_optimizers(self) -> Any:
+        """AdamW under one cycle; noise level and error calibration learn faster than the networks and decay towards nothing."""
+        rate = self.config.learning_rate
+        fast = [p for name, p in self.net.named_parameters() if name.startswith(("log_noise", "inflation"))]
+        slow = [p for name, p in self.net.named_parameters() if not name.startswith(("log_noise", "inflation"))]
+        groups: list[dict[str, Any]] = [{"params": slow, "lr": rate}]
+        groups += [{"params": fast, "lr": 5 * rate, "weight_decay": 0.0}] if fast else []
+        optimiser = torch.optim.AdamW(groups)
+        rates = [group["lr"] for group in groups]
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=self.total_steps)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def gaussian_divergence(mean: Tensor, log_sigma: Tensor) -> Tensor:
+    """Return (N,): KL divergence of Gaussians from the standard normal."""
+    return (0.5 * (mean.square() + (2 * log_sigma).exp() - 1) - log_sigma).sum(1)
+
+
+def off_centre(offset: Tensor, angle: Tensor, latents: Tensor) -> Tensor:
+    """Return the mean square distance [px²] of patterns from the middle of their window.
+
+    The middle of a pattern is not fixed by the data: offsets would take up any drift. So the offsets (N, 2) [right, down], seen in the
+    pattern's own orientation and averaged over sub-images of like latents, must vanish.
+    """
+    cosine, sine = angle.cos(), angle.sin()
+    right, up = offset[:, 0], -offset[:, 1]
+    own = torch.stack([cosine * right + sine * up, cosine * up - sine * right], 1)
+    weight = torch.exp(-torch.cdist(latents, latents).square() / (2 * NEIGHBOURHOOD**2))
+    return ((weight / weight.sum(1, keepdim=True)) @ own).square().sum(1).mean()
+
+
+def build(config: EncoderConfig, window_px: int) -> PolarRVAE | RVAE:
+    """Return the untrained network of a configuration."""
+    if config.form == "polar":
+        return PolarRVAE(window_px, config.latents, config.width, config.offset_px, config.normalisation == "image")
+    return RVAE(
+        window_px, config.latents, 2 * config.width, translation=config.translation, skip=config.skip, likelihood=config.likelihood,
+        rotation_sigma=config.rotation_sigma,
+    )  # fmt: skip
+
+
+def epochs_for(config: EncoderConfig, data: SubImageData) -> int:
+    """Return how many epochs are run: those asked for, more where the set is small."""
+    return max(config.epochs, math.ceil(config.min_steps / max(1, data.steps_per_epoch)))
+
+
+class _Report(Callback):
+    """Passes on how far the training is, epoch by epoch."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.progress("fit encoder", trainer.current_epoch + 1, trainer.max_epochs or 0)
+
+
+def fit_encoder(subimages: SubImages, config: EncoderConfig | None = None, progress: Progress | None = None) -> EncoderTask:
+    """Return an encoder trained on sub-images in memory; nothing is written to disk.
+
+    Args:
+        subimages: windows around columns; those with `inside=False` are not learned from.
+        config: `validation_fraction` is not used: every sub-image is learned from.
+        progress: told ("fit encoder", epochs done, epochs in all).
+
+    The result depends on the seed alone (on one machine), and the global random state is left as it was.
+    Raises: DatasetError for fewer than 64 sub-images; FrameError for constant ones or such with NaN.
+    """
+    config = (config or EncoderConfig()).model_copy(update={"validation_fraction": 0.0})
+    data = SubImageData.from_subimages(subimages, config)
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        torch.manual_seed(config.seed)
+        for name in ("lightning.pytorch", "lightning.fabric"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
+        warnings.filterwarnings("ignore", message=".*`val_dataloader`.*")
+        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+        warnings.filterwarnings("ignore", message=".*Starting from v1.9.0.*")
+        task = EncoderTask.for_data(config, data)
+        trainer = L.Trainer(
+            accelerator="cpu",
+            devices=1,
+            max_epochs=epochs_for(config, data),
+            gradient_clip_val=50.0,
+            limit_val_batches=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[_Report(progress)] if progress else [],
+        )
+        trainer.fit(task, data)
+    return task.eval()
+
+
+def export_parts(loaded: dict[str, Any]) -> tuple[dict[str, nn.Module], dict[str, Any]]:
+    """Return the modules and the card's draft of a checkpoint of an encoder, as `training.load_for_export` wants them."""
+    parameters = loaded["hyper_parameters"]
+    task = EncoderTask(*(parameters[key] for key in ("config", "window_px", "pixel_size", "n_train", "total_steps")))
+    task.load_state_dict(loaded["state_dict"])
+    return task_parts(task)
+
+
+def task_parts(task: EncoderTask) -> tuple[dict[str, nn.Module], dict[str, Any]]:
+    """Return what a bundle is made of: modules `model`, `decoder` and `weights`, and the draft of the card.
+
+    Where the sub-images had no pixel size, window and sampling count pixels as Å, and the card's limits say so.
+    """
+    config, net = task.config, task.net.eval()
+    sampling = task.pixel_size or 1.0
+    draft: dict[str, Any] = {
+        "task": "encoding",
+        "title": "Encoder of local structure (rVAE)",
+        "summary": "Gives each column an angle with its error, its order of symmetry and latents.",
+        "sampling": {"min": 0.9 * sampling, "nominal": sampling, "max": 1.1 * sampling},
+        "window": {"px": task.window_px, "angstrom": task.window_px * sampling},
+        "latents": config.latents,
+        "gauge": GAUGE[config.form],
+        "normalisation": "each sub-image by its own mean and spread"
+        if config.normalisation == "image" and config.form == "polar"
+        else f"by mean {float(net.mean):.6g} and spread {float(net.std):.6g} of the training set: for intensities in its units only",
+        "training": {"recipes": [], "seed": config.seed},
+    }
+    if task.pixel_size is None:
+        draft["limits"] = ["The training frames had no pixel size: the window is meant in pixels, and Å here are pixels."]
+    return {"model": EncoderGraph(net), "decoder": DecoderGraph(net), "weights": net}, draft

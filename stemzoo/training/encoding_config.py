@@ -1,0 +1,45 @@
+"""What the training of an encoder is told. Called by training.encoding, the command line and `scripts/`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from stemzoo.schema import Strict
+
+
+class EncoderConfig(Strict):
+    """A training run of an rVAE.
+
+    `form`: `polar` compares all angles exactly, `published` guesses the angle (Bepler et al. 2019). What only one form uses says so.
+    """
+
+    form: Literal["polar", "published"] = "polar"
+    datasets: tuple[str, ...] = Field(default=(), description="HDF5 datasets, for `train rvae`; empty where sub-images are handed over")
+    window: float | None = Field(default=None, gt=0, description="side of the sub-images cut from datasets [Å]")
+    window_px: int = Field(default=32, ge=8, le=128, description="samples along a side of the sub-images cut from datasets")
+    latents: int = Field(default=2, ge=1, le=16)
+    width: int = Field(default=64, ge=8, description="size of the hidden layers; twice that in the published form, as is usual there")
+    offset_px: float = Field(default=0.6, gt=0, le=1.0, description="polar: prior spread of a column's offset from the middle, per axis [px]")
+    normalisation: Literal["set", "image"] = Field(
+        default="set", description="`set`: by the training set's mean and spread, so that latents know thickness; `image`: each by its own"
+    )
+    epochs: int = Field(default=20, ge=1)
+    min_steps: int = Field(default=800, ge=1, description="small sets get more epochs until this many optimiser steps are reached")
+    batch: int = Field(default=100, ge=8)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    centring: float = Field(default=60.0, ge=0, description="polar: how strongly patterns are held in the middle of their window [1/px²]")
+    validation_fraction: float = Field(default=0.1, ge=0, lt=1)
+    memory_mb: int = Field(default=256, ge=8, description="sub-images held at a time; larger sets are streamed, shuffled within what is held")
+    translation: bool = Field(False, description="published: also infer an offset")
+    likelihood: Literal["mse", "bce"] = Field(default="mse", description="published")
+    skip: bool = Field(False, description="published: latents enter every layer of the decoder")
+    rotation_sigma: float = Field(default=0.1, gt=0, description="published: standard deviation of the angle's prior [rad]")
+    capacity: tuple[float, float, float] | None = Field(
+        default=None, description="published: γ, and the capacity in nats at the first and last step, of γ |KL - C|; None is the plain KL"
+    )
+    seed: int = 0
+    devices: int | str = "auto"
+    num_nodes: int = Field(default=1, ge=1)
+    strategy: str = "auto"

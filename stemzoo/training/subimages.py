@@ -1,0 +1,240 @@
+"""Sub-images for training an encoder: from memory, or cut from the frames of HDF5 datasets as they stream by. Owns splitting and batching.
+
+A batch is a slice of one tensor, so feeding costs next to nothing beside the step; what does not fit `memory_mb` is read chunk by chunk.
+Called by training.encoding.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from stemzoo.errors import DatasetError, FrameError
+from stemzoo.geometry.subimages import cut
+from stemzoo.io.datasets import Dataset
+from stemzoo.training.encoding_config import EncoderConfig
+from stemzoo.types import Columns, Frames, SubImages
+
+MIN_SUBIMAGES = 64  # fewer cannot tell a pattern of a thousand pixels from its noise, nor fill a few batches
+
+
+class SubImageBatch(NamedTuple):
+    """image: (B, S, S) float32, raw intensities. index: (B,) int64, the sub-image's number within the training set."""
+
+    image: Tensor
+    index: Tensor
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some sub-images that are loaded together, e.g. those of one frame.
+
+    Args:
+        load: returns (n, S, S) float32. n: how many. first: number of the first within the set. frame: which frame they come from.
+    """
+
+    load: Callable[[], np.ndarray]
+    n: int
+    first: int
+    frame: int
+
+
+class SubImageData(L.LightningDataModule):
+    """Train and validation batches of an encoder.
+
+    Args:
+        parts: as `from_subimages` and `from_datasets` make them.
+        window_px: side S. pixel_size: Å/px of the sub-images, or None.
+        config: batch, seed, validation_fraction, memory_mb.
+
+    Raises: DatasetError if there are fewer than 64 sub-images; FrameError if they are constant or not finite.
+    """
+
+    def __init__(self, parts: Sequence[Part], window_px: int, pixel_size: float | None, config: EncoderConfig) -> None:
+        super().__init__()
+        self.window_px, self.pixel_size, self.config = window_px, pixel_size, config
+        total = sum(part.n for part in parts)
+        if total < MIN_SUBIMAGES:
+            raise DatasetError(
+                f"{total} sub-images lie wholly inside their frames; an encoder wants {MIN_SUBIMAGES} or more: pass more frames, a smaller "
+                "--window, or a finished --encoder"
+            )
+        self.train_parts, self.val_parts = _split(parts, config)
+        self.n_train = sum(part.n for part in self.train_parts)
+        self.batch = min(config.batch, self.n_train // 4)
+        capacity = config.memory_mb * 2**20 // (4 * window_px**2)
+        self.train_chunks, self.val_chunks = _chunks(self.train_parts, capacity), _chunks(self.val_parts, capacity)
+        sample = _load(self.train_chunks[0])
+        self.mean, self.std = float(sample.mean(dtype=np.float64)), float(sample.std(dtype=np.float64))
+        if not np.isfinite(self.mean + self.std):
+            bad = int((~np.isfinite(sample)).any(axis=(1, 2)).sum())
+            raise FrameError(
+                f"{bad} of {len(sample)} sub-images hold NaN or infinite pixels; geometry.resample.clean mends a frame before cutting"
+            )
+        if self.std <= 1e-6 * max(abs(self.mean), 1e-30):
+            raise FrameError(f"all {len(sample)} sub-images are constant ({self.mean:g}); there is no pattern to learn")
+        low, high = np.quantile(sample[:: max(1, len(sample) // 500)], (0.001, 0.999))
+        self.low, self.high = float(low), float(high)
+
+    @classmethod
+    def from_subimages(cls, subimages: SubImages, config: EncoderConfig) -> SubImageData:
+        """Return the data module of sub-images in memory; those that reach over the edge of their frame are left out."""
+        rows = np.flatnonzero(subimages.inside)
+        parts, first = [], 0
+        for frame in np.unique(subimages.frame[rows]):
+            mine = rows[subimages.frame[rows] == frame]
+            parts.append(Part(_Rows(subimages.data, mine), len(mine), first, int(frame)))
+            first += len(mine)
+        return cls(parts, subimages.window_px, subimages.pixel_size, config)
+
+    @classmethod
+    def from_datasets(cls, config: EncoderConfig) -> SubImageData:
+        """Return the data module of windows of `config.window` Å around the columns of the frames in `config.datasets`, cut when read."""
+        if not config.datasets or config.window is None:
+            raise DatasetError("an encoder's training wants `datasets` (HDF5 files made by `stemzoo data simulate`) and `window` [Å]")
+        parts, first, number = [], 0, 0
+        for path in config.datasets:
+            dataset = Dataset(path)
+            for index in range(len(dataset)):
+                size = float(dataset.attributes(index)["pixel_size"])
+                yx, _ = dataset.columns(index)
+                side = config.window / size
+                reach = side / config.window_px * (config.window_px - 1) / 2
+                yx = yx[((yx >= reach) & (yx <= np.array(dataset.shape(index)) - 1 - reach)).all(axis=1)]
+                if len(yx):
+                    parts.append(Part(_Cut(dataset, index, yx, side, config.window_px), len(yx), first, number))
+                first, number = first + len(yx), number + 1
+        return cls(parts, config.window_px, config.window / config.window_px, config)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in one epoch."""
+        return sum(sum(part.n for part in chunk) // self.batch for chunk in self.train_chunks)
+
+    def train_dataloader(self) -> DataLoader[SubImageBatch]:
+        """Shuffled batches, all of the same length."""
+        return DataLoader(_Batches(self.train_chunks, self.batch, self.config.seed, shuffle=True), batch_size=None)
+
+    def val_dataloader(self) -> DataLoader[SubImageBatch] | list[None]:
+        """Batches in order; none where nothing is held back."""
+        if not self.val_parts:
+            return []
+        return DataLoader(_Batches(self.val_chunks, 4 * self.batch, self.config.seed, shuffle=False), batch_size=None)
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """Cuts the windows of one frame of a dataset when called."""
+
+    dataset: Dataset
+    index: int
+    yx: np.ndarray
+    side_px: float
+    samples: int
+
+    def __call__(self) -> np.ndarray:
+        n, none = len(self.yx), np.zeros(len(self.yx))
+        frames = Frames(self.dataset.image(self.index)[None])
+        return cut(frames, Columns(self.yx, np.ones((n, 2)), none, none, none, none), self.side_px, self.samples).data
+
+
+class _Batches(IterableDataset[SubImageBatch]):
+    """Batches from one chunk after the other; a single chunk stays in memory."""
+
+    def __init__(self, chunks: Sequence[Sequence[Part]], batch: int, seed: int, *, shuffle: bool) -> None:
+        self.chunks, self.batch, self.seed, self.shuffle, self.epoch = chunks, batch, seed, shuffle, 0
+        self._held: Tensor | None = None
+
+    def __iter__(self) -> Iterator[SubImageBatch]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        self.epoch += 1
+        order = torch.randperm(len(self.chunks), generator=generator).tolist() if self.shuffle else range(len(self.chunks))
+        for number in order:
+            chunk = self.chunks[number]
+            data = self._held if self._held is not None else torch.from_numpy(_load(chunk))
+            if len(self.chunks) == 1:
+                self._held = data
+            index = torch.cat([torch.arange(part.first, part.first + part.n) for part in chunk])
+            rows = torch.randperm(len(data), generator=generator) if self.shuffle else torch.arange(len(data))
+            end = len(rows) - len(rows) % self.batch if self.shuffle else len(rows)
+            for start in range(0, end, self.batch):
+                chosen = rows[start : min(start + self.batch, end)]
+                yield SubImageBatch(data[chosen], index[chosen])
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Loads some rows of an array."""
+
+    data: np.ndarray
+    rows: np.ndarray
+
+    def __call__(self) -> np.ndarray:
+        return self.data[self.rows]
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """Loads rows `start` to `end` of a part."""
+
+    part: Part
+    start: int
+    end: int
+
+    def __call__(self) -> np.ndarray:
+        return self.part.load()[self.start : self.end]
+
+
+def _load(chunk: Sequence[Part]) -> np.ndarray:
+    return np.ascontiguousarray(np.concatenate([part.load() for part in chunk]), dtype=np.float32)
+
+
+def _split(parts: Sequence[Part], config: EncoderConfig) -> tuple[list[Part], list[Part]]:
+    """Return training and validation parts: by frame where there are several, else within the one; training numbered from 0."""
+    rng = np.random.default_rng(config.seed)
+    share = config.validation_fraction
+    if not share:
+        return _numbered(parts), []
+    if len(parts) > 1:
+        held = set(rng.permutation(len(parts))[: max(1, round(share * len(parts)))].tolist())
+        return _numbered([p for i, p in enumerate(parts) if i not in held]), _numbered([p for i, p in enumerate(parts) if i in held])
+    (part,) = parts
+    rows = rng.permutation(part.n)
+    n_held = max(1, round(share * part.n))
+    return _numbered([_some(part, np.sort(rows[n_held:]))]), _numbered([_some(part, np.sort(rows[:n_held]))])
+
+
+def _some(part: Part, rows: np.ndarray) -> Part:
+    return Part(lambda: part.load()[rows], len(rows), 0, part.frame)
+
+
+def _numbered(parts: Sequence[Part]) -> list[Part]:
+    starts = np.cumsum([0] + [part.n for part in parts])
+    return [Part(part.load, part.n, int(start), part.frame) for part, start in zip(parts, starts, strict=False)]
+
+
+def _chunks(parts: Sequence[Part], capacity: int) -> list[list[Part]]:
+    """Return parts grouped so that a group holds at most `capacity` sub-images; a larger part is cut into pieces."""
+    pieces = []
+    for part in parts:
+        n = -(-part.n // capacity)
+        bounds = np.linspace(0, part.n, n + 1).astype(int)
+        for start, end in itertools.pairwise(bounds.tolist()):
+            pieces.append(part if n == 1 else Part(_Slice(part, start, end), end - start, part.first + start, part.frame))
+    groups: list[list[Part]] = []
+    room = 0
+    for piece in pieces:
+        if not groups or piece.n > room:
+            groups.append([])
+            room = capacity
+        groups[-1].append(piece)
+        room -= piece.n
+    return groups

@@ -17,8 +17,8 @@ from stemzoo.geometry.background import Background
 from stemzoo.geometry.columnmodel import (
     CORE,
     State,
-    background_blocks,
     Windows,
+    background_blocks,
     fit_amplitudes,
     normal_equations,
     pair_blocks,

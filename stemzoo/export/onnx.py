@@ -12,6 +12,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -37,38 +38,62 @@ def export_graph(
         dynamic: for an input's name, the axes of free length and what to call them, e.g. {"image": {0: "batch", 2: "height", 3: "width"}}.
         metadata: texts to carry in `metadata_props`.
 
-    Raises: ExportError if the module cannot be traced, if an axis wanted free became fixed, or if the graph breaks the contract above.
+    Raises: ExportError if the module cannot be exported, if an axis wanted free became fixed, or if the graph breaks the contract above.
     """
     module = module.eval().cpu()
     for name, axes in dynamic.items():
         short = [axis for axis in axes if inputs[name].shape[axis] < 2]
         if short:
             raise ExportError(f"example {name} has shape {tuple(inputs[name].shape)}; wanted 2 or more along its dynamic axes {short}")
-    shapes = tuple({axis: torch.export.Dim.DYNAMIC for axis in dynamic.get(name, {})} for name in inputs)
-    try:
-        with _quiet(), torch.no_grad():
-            program = torch.onnx.export(
-                module,
-                tuple(inputs.values()),
-                input_names=list(inputs),
-                output_names=list(outputs),
-                dynamic_shapes=shapes,
-                opset_version=OPSET,
-                dynamo=True,
-                optimize=True,
-                verbose=False,
-            )
-    except Exception as error:
-        raise ExportError(f"{type(module).__name__} cannot be exported to ONNX opset {OPSET}: {_last_lines(error)}") from error
-    if program is None:
-        raise ExportError(f"{type(module).__name__}: torch.onnx.export returned no program")
-    model = program.model_proto
+    model = _traced(module, inputs, outputs, dynamic)
     _name_axes(model, dynamic)
     _strip(model)
+    _share_constants(model)
     model.ir_version = IR_VERSION
     onnx.helper.set_model_props(model, dict(metadata))
     check_graph(model, inputs, outputs, dynamic)
     path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _traced(module: nn.Module, inputs: Mapping[str, torch.Tensor], outputs: Sequence[str], dynamic: Dynamic) -> onnx.ModelProto:
+    """Return the module as torch exports it.
+
+    By tracing where that works: it takes seconds where capturing the program takes a minute, and what a trace freezes (a branch taken, a
+    length) is found by the parity proof. By capture otherwise, and once torch drops tracing.
+    """
+    example = tuple(inputs.values())
+    with _quiet(), torch.no_grad():
+        try:
+            return _by_trace(module, example, list(inputs), list(outputs), dynamic)
+        except Exception:
+            try:
+                return _by_capture(module, example, list(inputs), list(outputs), dynamic)
+            except Exception as error:
+                raise ExportError(f"{type(module).__name__} cannot be exported to ONNX opset {OPSET}: {_last_lines(error)}") from error
+
+
+def _by_trace(
+    module: nn.Module, example: tuple[torch.Tensor, ...], inputs: list[str], outputs: list[str], dynamic: Dynamic
+) -> onnx.ModelProto:
+    # Asinh is in ONNX since opset 9; torch's tracer alone does not know it.
+    torch.onnx.utils.register_custom_op_symbolic("aten::asinh", lambda graph, x: graph.op("Asinh", x), OPSET)
+    axes = {name: dict(free) for name, free in dynamic.items()}
+    traced: Any = io.BytesIO()
+    torch.onnx.export(
+        module, example, traced, input_names=inputs, output_names=outputs, dynamic_axes=axes, opset_version=OPSET, dynamo=False
+    )
+    return onnx.load_from_string(traced.getvalue())
+
+
+def _by_capture(
+    module: nn.Module, example: tuple[torch.Tensor, ...], inputs: list[str], outputs: list[str], dynamic: Dynamic
+) -> onnx.ModelProto:
+    shapes = tuple({axis: torch.export.Dim.DYNAMIC for axis in dynamic.get(name, {})} for name in inputs)
+    program: Any = torch.onnx.export(
+        module, example, input_names=inputs, output_names=outputs, dynamic_shapes=shapes, opset_version=OPSET, dynamo=True, verbose=False
+    )
+    model: onnx.ModelProto = program.model_proto
+    return model
 
 
 def check_graph(
@@ -117,6 +142,40 @@ def _strip(model: onnx.ModelProto) -> None:
     for part in [model.graph, *model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output]:
         part.doc_string = ""
         del part.metadata_props[:]
+
+
+def _share_constants(model: onnx.ModelProto) -> None:
+    """Keep equal constants once, as initializers: a trace repeats a grid wherever it is used. Graphs with branches are left as they are."""
+    graph = model.graph
+    if any(attribute.HasField("g") or attribute.graphs for node in graph.node for attribute in node.attribute):
+        return
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    kept = []
+    for node in graph.node:
+        value = {attribute.name: attribute for attribute in node.attribute}.get("value") if node.op_type == "Constant" else None
+        if value is None:
+            kept.append(node)
+        else:
+            tensors[node.output[0]] = value.t
+    first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
+    names = {
+        name: first.setdefault((t.data_type, tuple(t.dims), onnx.numpy_helper.to_array(t).tobytes()), name) for name, t in tensors.items()
+    }
+    results = {value.name for value in graph.output}
+    if results & names.keys():
+        return
+    for node in kept:
+        for i, name in enumerate(node.input):
+            node.input[i] = names.get(name, name)
+    shared = []
+    for name in dict.fromkeys(names.values()):
+        tensor = onnx.TensorProto()
+        tensor.CopyFrom(tensors[name])
+        tensor.name = name
+        shared.append(tensor)
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(kept)
+    graph.initializer.extend(shared)
 
 
 @contextlib.contextmanager

@@ -113,6 +113,17 @@ def test_perturbed_graph_fails_the_export(
     assert list((tmp_path / "zoo" / "blur").iterdir()) == []
 
 
+def test_a_branch_frozen_by_tracing_fails_the_export(tmp_path: Path, segmenter_draft: dict[str, Any]) -> None:
+    class Moody(nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            scale = 300 if image.shape[0] == 2 else 200
+            return torch.sigmoid(image / scale).expand(-1, 2, -1, -1)
+
+    with pytest.raises(ExportError, match=r"case 1 \(image \(1, 1, 96, 48\)\): \d+ of 9216 elements of probability differ"):
+        write_bundle(tmp_path / "b", {"model": Moody()}, segmenter_draft)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_network_that_gives_nonsense_is_refused(
     tmp_path: Path, segmenter_modules: dict[str, nn.Module], segmenter_draft: dict[str, Any]
 ) -> None:

@@ -52,11 +52,42 @@ def test_a_fixed_axis_is_refused(published: tuple[Path, nn.Module]) -> None:
         check_graph(model, ["image"], ["probability"], AXES)
 
 
-def test_what_cannot_be_traced_is_one_message(tmp_path: Path) -> None:
-    class Untraceable(nn.Module):
+def test_what_cannot_be_exported_is_one_message(tmp_path: Path) -> None:
+    class Unexportable(nn.Module):
         def forward(self, image: Tensor) -> Tensor:
-            return image * float(np.asarray(image.sum().item()))
+            return torch.linalg.eigvals(image).abs()
 
-    with pytest.raises(ExportError, match="Untraceable cannot be exported to ONNX opset 18") as caught:
-        export_graph(Untraceable(), {"image": torch.rand(2, 1, 32, 32)}, ["probability"], AXES, tmp_path / "model.onnx", {})
+    with pytest.raises(ExportError, match="Unexportable cannot be exported to ONNX opset 18") as caught:
+        export_graph(Unexportable(), {"image": torch.rand(2, 1, 32, 32)}, ["probability"], AXES, tmp_path / "model.onnx", {})
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+def test_what_tracing_cannot_do_is_captured(tmp_path: Path) -> None:
+    """The complex spectrum is beyond torch's tracer; the slower way takes over without a word."""
+
+    class Spectrum(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return torch.fft.rfft(image, dim=3).abs()
+
+    path = tmp_path / "model.onnx"
+    export_graph(Spectrum(), {"image": torch.rand(2, 1, 8, 16)}, ["probability"], {"image": {0: "batch"}}, path, {})
+    image = np.random.default_rng(0).random((3, 1, 8, 16), dtype=np.float32)
+    found = open_session(path, SessionOptions(threads=1)).run({"image": image})["probability"]
+    np.testing.assert_allclose(found, np.abs(np.fft.rfft(image)), atol=1e-5)
+
+
+def test_equal_constants_are_kept_once(tmp_path: Path) -> None:
+    class Repeats(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("grid", torch.rand(64, 64))
+
+        def forward(self, image: Tensor) -> Tensor:
+            return (image * (self.grid + 1)).sin() + (image * (self.grid + 1)).cos() * (self.grid + 1)
+
+    image = torch.rand(2, 1, 64, 64)
+    path = tmp_path / "model.onnx"
+    export_graph(Repeats(), {"image": image}, ["probability"], {"image": {0: "batch"}}, path, {})
+    sizes = [np.prod(tensor.dims) for tensor in onnx.load(path).graph.initializer]
+    assert sum(size == 64 * 64 for size in sizes) == 1
+    assert not [node for node in onnx.load(path).graph.node if node.op_type == "Constant"]

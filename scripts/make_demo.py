@@ -24,7 +24,14 @@ def main() -> None:
     settings = {
         "frame": {"size_px": 512, "sampling": 0.2, "rotation_deg": 8.0},
         "optics": {"convergence_mrad": 25.0, "defocus_nm": 1.0, "astigmatism_nm": 0.5, "coma_nm": 10.0, "source_fwhm": 0.8},
-        "specimen": {"thickness_nm": 18.0, "thickness_gradient": 0.8, "displacement": 0.02, "background": 0.2, "carbon": 0.03, "contamination": 0.1},
+        "specimen": {
+            "thickness_nm": 18.0,
+            "thickness_gradient": 0.8,
+            "displacement": 0.02,
+            "background": 0.2,
+            "carbon": 0.03,
+            "contamination": 0.1,
+        },
         "dose": {"counts_per_column": 1200.0},
         "scan": {"row_jitter": 0.02, "drift": 0.3, "shear": 0.002},
     }

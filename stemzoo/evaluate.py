@@ -86,7 +86,9 @@ class Score:
         return asdict(self)
 
 
-def score_frame(segmenter: Segmenter, frames: Frames, truth: np.ndarray, material: str, counts: float, options: LocateOptions | None = None) -> FrameScore:
+def score_frame(
+    segmenter: Segmenter, frames: Frames, truth: np.ndarray, material: str, counts: float, options: LocateOptions | None = None
+) -> FrameScore:
     """Locate the columns of one frame (T = 1) and hold them against `truth`, (n, 2) yx px."""
     columns = locate(frames, segmenter, options).columns[0]
     pixel_size = frames.pixel_size
@@ -95,8 +97,8 @@ def score_frame(segmenter: Segmenter, frames: Frames, truth: np.ndarray, materia
     pairs = match(columns.yx, truth, TOLERANCE / pixel_size)
     margin = BORDER / pixel_size
     limit = np.array(frames.shape) - 1 - margin
-    counted = ((truth > margin) & (truth < limit)).all(axis=1)
-    inner = ((columns.yx > margin) & (columns.yx < limit)).all(axis=1)
+    counted = np.asarray(((truth > margin) & (truth < limit)).all(axis=1))
+    inner = np.asarray(((columns.yx > margin) & (columns.yx < limit)).all(axis=1))
     matched_found = np.zeros(len(columns), dtype=bool)
     matched_found[pairs.found] = True
     good = counted[pairs.truth]
@@ -138,7 +140,9 @@ def evaluate(
         image = data.image(index)
         frames = Frames(image[None], float(facts["pixel_size"]), "file", f"{data.path.name}:{data.ids[index]}")
         truth, _ = data.columns(index)
-        results.append(score_frame(segmenter, frames, truth, str(facts.get("material", data.material)), float(facts.get("counts_per_column", np.nan))))
+        results.append(
+            score_frame(segmenter, frames, truth, str(facts.get("material", data.material)), float(facts.get("counts_per_column", np.nan)))
+        )
         if progress is not None:
             progress(index + 1, len(data))
     return summarise(results, by or (lambda result: result.material))

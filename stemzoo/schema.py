@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stemzoo.errors import StemzooError
 
-
 M = TypeVar("M", bound=BaseModel)
 
 

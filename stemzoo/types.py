@@ -67,7 +67,9 @@ class Frames:
         if len(shape) != 3 or 0 in shape:
             raise ShapeError(f"{self.path}: frames have shape {shape}; wanted (T, H, W), one or more images")
         if min(shape[1:]) < MIN_FRAME_PX:
-            raise ShapeError(f"{self.path}: frame is {shape[1]}×{shape[2]} px; the smallest that can hold a column is {MIN_FRAME_PX}×{MIN_FRAME_PX} px")
+            raise ShapeError(
+                f"{self.path}: frame is {shape[1]}×{shape[2]} px; the smallest that can hold a column is {MIN_FRAME_PX}×{MIN_FRAME_PX} px"
+            )
         check_pixel_size(self.pixel_size, self.path)
         if self.pixel_size_source not in PIXEL_SIZE_SOURCES or (self.pixel_size is None) != (self.pixel_size_source == "unknown"):
             raise PixelSizeError(f"{self.path}: pixel size {self.pixel_size} cannot have the source {self.pixel_size_source!r}")
@@ -124,7 +126,14 @@ class Columns:
     frame: int = 0
 
     def __post_init__(self) -> None:
-        wanted = (("yx", np.float64), ("sigma", np.float64), ("species", np.int64), ("intensity", np.float64), ("confidence", np.float32), ("fit_ok", np.bool_))
+        wanted = (
+            ("yx", np.float64),
+            ("sigma", np.float64),
+            ("species", np.int64),
+            ("intensity", np.float64),
+            ("confidence", np.float32),
+            ("fit_ok", np.bool_),
+        )
         n = len(self.yx)
         for name, dtype in wanted:
             array = np.asarray(getattr(self, name), dtype=dtype)

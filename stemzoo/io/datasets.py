@@ -1,12 +1,12 @@
 """HDF5 datasets of labelled frames: the one schema, its writer and its lazy reader. Called by simulation, labelling and the DataModules.
 
-    /                       attributes: schema_version, material, recipe (JSON), seed, stemzoo_version, classes
-    /frames/<id>            attributes: pixel_size [Å/px], material, zone_axis, dose [e⁻/Å²], recipe, seed, …
-        image    (H, W)     float32, detector units
-        columns  (N, 2)     float64, yx px
-        species  (N,)       int64, index into the root's `classes`
-        expected (H, W)     float32, electrons expected at each pixel (simulated frames only)
-        counts   (N,)       float64, electrons expected in each column's peak (simulated frames only)
+/                       attributes: schema_version, material, recipe (JSON), seed, stemzoo_version, classes
+/frames/<id>            attributes: pixel_size [Å/px], material, zone_axis, dose [e⁻/Å²], recipe, seed, …
+    image    (H, W)     float32, detector units
+    columns  (N, 2)     float64, yx px
+    species  (N,)       int64, index into the root's `classes`
+    expected (H, W)     float32, electrons expected at each pixel (simulated frames only)
+    counts   (N,)       float64, electrons expected in each column's peak (simulated frames only)
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class LabelledFrame:
     def __post_init__(self) -> None:
         if self.image.ndim != 2 or self.columns.shape != (len(self.columns), 2) or self.species.shape != (len(self.columns),):
             raise DatasetError(
-                f"labelled frame: image {self.image.shape}, columns {self.columns.shape}, species {self.species.shape}; wanted (H, W), (N, 2), (N,)"
+                f"labelled frame: image {self.image.shape}, columns {self.columns.shape}, species {self.species.shape}; "
+                "wanted (H, W), (N, 2), (N,)"
             )
 
 
@@ -125,7 +126,9 @@ class Dataset:
         if version is None or "frames" not in root:
             raise DatasetError(f"{self.path}: no stemzoo dataset (no schema_version and /frames); make one with `stemzoo data simulate`")
         if not 1 <= int(version) <= SCHEMA:
-            raise DatasetError(f"{self.path}: schema version {version}; this stemzoo reads up to {SCHEMA}: upgrade it with pip install -U stemzoo")
+            raise DatasetError(
+                f"{self.path}: schema version {version}; this stemzoo reads up to {SCHEMA}: upgrade it with pip install -U stemzoo"
+            )
         self.ids: list[str] = sorted(root["frames"])
         if not self.ids:
             raise DatasetError(f"{self.path}: the dataset holds no frame")
@@ -164,7 +167,9 @@ class Dataset:
         try:
             return np.asarray(self._group(index)[name][y : y + size[0], x : x + size[1]], dtype=np.float32)
         except OSError as failure:
-            raise DatasetError(f"{self.path}: frame {self.ids[index]} cannot be read ({failure}); the file is damaged: make it again") from None
+            raise DatasetError(
+                f"{self.path}: frame {self.ids[index]} cannot be read ({failure}); the file is damaged: make it again"
+            ) from None
 
     def image(self, index: int) -> np.ndarray:
         """(H, W) float32, detector units."""

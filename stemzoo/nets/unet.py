@@ -6,6 +6,8 @@ unfolded at the head, which predicts all four pixels of a fold at once.
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -82,14 +84,14 @@ class UNet(nn.Module):
         self.stride_px = max(8, 2 ** len(widths))
         self.contrast = LocalContrast()
         self.down = nn.ModuleList([_Double(i, o) for i, o in zip((4, *widths[:-1]), widths, strict=True)])
-        self.lift = nn.ModuleList([nn.Conv2d(o, i, 1) for i, o in zip(widths[:-1], widths[1:], strict=True)])
+        self.lift = nn.ModuleList([nn.Conv2d(o, i, 1) for i, o in itertools.pairwise(widths)])
         self.up = nn.ModuleList([_Double(i, i) for i in widths[:-1]])
         self.head = nn.Conv2d(widths[0], 4 * (n_classes + 1), 1)
 
     @property
     def receptive_px(self) -> int:
         """How far from a pixel, in pixels, the frame still bears on it with any weight that shows."""
-        return 8 * self.contrast.window + 2 * sum(2 ** (level + 1) for level in range(len(self.widths)))
+        return 8 * int(self.contrast.window) + 2 * sum(2 ** (level + 1) for level in range(len(self.widths)))
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 1, H, W) float32 detector units, H and W multiples of `stride_px` -> (B, 1 + n_classes, H, W) logits, background first."""

@@ -94,7 +94,10 @@ def apply(defect: Defect, scene: Scene, rng: np.random.Generator) -> Scene:
     for name in given:
         if name not in parameters:
             near = difflib.get_close_matches(name, parameters, n=1)
-            raise RecipeError(f"defect {defect.kind!r} has no argument {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(parameters)}"))
+            raise RecipeError(
+                f"defect {defect.kind!r} has no argument {name!r}; "
+                + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(parameters)}")
+            )
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in given:
             raise RecipeError(f"defect {defect.kind!r} wants the argument {name!r}")

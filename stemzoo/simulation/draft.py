@@ -1,4 +1,7 @@
-"""A crystal nobody prepared: CIF and zone axis to a recipe that can be simulated at once and edited by hand. Called by `stemzoo data recipe`."""
+"""A crystal nobody prepared: CIF and zone axis to a recipe that can be simulated at once and edited.
+
+Called by `stemzoo data recipe`.
+"""
 
 from __future__ import annotations
 
@@ -77,18 +80,21 @@ def draft_recipe(cif: str | Path, zone_axis: tuple[int, int, int], out: str | Pa
     spacing = _shortest_spacing(seen, visible)
     notices = []
     if spacing < CLEAREST:
-        notices.append(
-            f"the nearest visible columns lie {spacing:.2f} Å apart, too close for most probes; another zone axis may show the structure better"
-        )
+        notices.append(f"the nearest visible columns lie {spacing:.2f} Å apart, too close for most probes; try another zone axis")
     hidden = int((~visible).sum())
     if hidden:
-        notices.append(f"{hidden} of {len(visible)} columns a cell are fainter than {VISIBLE_FRACTION:.0%} of the brightest and are rendered but no truth")
+        notices.append(
+            f"{hidden} of {len(visible)} columns a cell are fainter than {VISIBLE_FRACTION:.0%} of the brightest: rendered, but no truth"
+        )
     fine = min(0.14, spacing / 7)
     text = TEMPLATE.format(
         cif=os.path.relpath(cif.resolve(), out.resolve().parent).replace(os.sep, "/"),
         zone=", ".join(str(i) for i in zone_axis),
         material=_formula(crystal.formula_counts()),
-        table="".join(f"#   {_content(seen.atoms[i]):16s} {weights[i] / weights.max():4.0%}{'' if visible[i] else '   not seen'}\n" for i in np.argsort(-weights)),
+        table="".join(
+            f"#   {_content(seen.atoms[i]):16s} {weights[i] / weights.max():4.0%}{'' if visible[i] else '   not seen'}\n"
+            for i in np.argsort(-weights)
+        ),
         visible=VISIBLE_FRACTION,
         species=", ".join(f'{element} = "{element}"' for element in heaviest),
         low=fine,

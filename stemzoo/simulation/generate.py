@@ -1,4 +1,7 @@
-"""Recipes to frames with exact truth, and to HDF5 datasets. Owns the order of things in one simulated frame; called by the CLI and `scripts/`."""
+"""Recipes to frames with exact truth, and to HDF5 datasets. Owns the order of things in one simulated frame.
+
+Called by the CLI and `scripts/`.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +106,9 @@ def simulate(recipe: Recipe, rng: np.random.Generator) -> SimulatedFrame:
     )
 
 
-def draw_frames(path: str | Path, n_frames: int, seed: int | None = None, settings: Mapping[str, Any] | None = None) -> Iterator[SimulatedFrame]:
+def draw_frames(
+    path: str | Path, n_frames: int, seed: int | None = None, settings: Mapping[str, Any] | None = None
+) -> Iterator[SimulatedFrame]:
     """Yield `n_frames` frames of the recipe at `path`, a mixture's parts by their weights; frame i hangs on `seed` and i alone.
 
     `settings` are laid over the recipe by dotted key, as in `recipe.load`.

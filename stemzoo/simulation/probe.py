@@ -1,4 +1,7 @@
-"""The probe: from optics to the transfer function of incoherent imaging. Owns wavelengths and aberrations; called by `simulation.render`."""
+"""The probe: from optics to the transfer function of incoherent imaging. Owns wavelengths and aberrations.
+
+Called by `simulation.render`.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,8 @@ def transfer(optics: Optics, fy: np.ndarray, fx: np.ndarray) -> np.ndarray:
     Args:
         fy, fx: spatial frequencies [1/Å], broadcast against each other.
     Returns: complex array of the broadcast shape, 1 at zero frequency.
-    Source: Kirkland, Advanced Computing in Electron Microscopy, ch. 3; aberration function χ = (2π/λ)(½C1θ² + ½A1θ²cos2φ + ⅓B2θ³cosφ + ¼C3θ⁴).
+    Source: Kirkland, Advanced Computing in Electron Microscopy, ch. 3; aberration function
+    χ = (2π/λ)(½C1θ² + ½A1θ²cos2φ + ⅓B2θ³cosφ + ¼C3θ⁴).
     """
     lam = wavelength(optics.energy_kev)
     alpha = optics.convergence_mrad * 1e-3

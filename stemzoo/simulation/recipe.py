@@ -1,4 +1,6 @@
-"""A recipe: one TOML file that says what a dataset shows and how it was imaged. Owns its schema; called by `simulation.generate` and the CLI.
+"""A recipe: one TOML file that says what a dataset shows and how it was imaged. Owns its schema.
+
+Called by `simulation.generate` and the CLI.
 
 Wherever a recipe takes a number it also takes a pair `[low, high]`, from which each frame draws anew: uniformly, or uniformly in the
 logarithm for dose and sampling. A recipe may say `extends = "other"`: its tables are laid over the other's, key by key.
@@ -209,7 +211,9 @@ def _tables(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path in seen:
         raise RecipeError(f"{path}: `extends` goes round in a circle: {' -> '.join(p.stem for p in (*seen, path))}")
     if not path.is_file():
-        raise RecipeError(f"{path}: no such recipe; the folder {path.parent} holds {', '.join(sorted(p.stem for p in path.parent.glob('*.toml'))) or 'none'}")
+        raise RecipeError(
+            f"{path}: no such recipe; its folder holds {', '.join(sorted(p.stem for p in path.parent.glob('*.toml'))) or 'none'}"
+        )
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
@@ -238,7 +242,7 @@ def crystal(structure: Structure, name: str) -> Crystal:
         return read_cif(structure.cif)
     if structure.cell is None or not structure.sites or len(structure.cell) not in (3, 6):
         raise RecipeError(f"{name}: [structure] wants `cif`, or `cell` (3 or 6 numbers) with `sites`")
-    shifts = CENTRINGS[structure.centring]
+    shifts: list[tuple[float, float, float]] = CENTRINGS[structure.centring]
     positions = [(np.array(site.xyz) + shift) % 1.0 for site in structure.sites for shift in shifts]
     return Crystal(
         cell_vectors(*structure.cell),

@@ -19,7 +19,9 @@ _REACH_PX = 8
 _PAD_PX = 24
 
 
-def render(yx: np.ndarray, weight: np.ndarray, thermal: np.ndarray, shape: tuple[int, int], pixel_size: float, optics: Optics) -> np.ndarray:
+def render(
+    yx: np.ndarray, weight: np.ndarray, thermal: np.ndarray, shape: tuple[int, int], pixel_size: float, optics: Optics
+) -> np.ndarray:
     """Return the expected intensity of columns under a probe.
 
     Args:

@@ -1,4 +1,7 @@
-"""Columns laid out in a field of view, before any probe sees them. Owns `Scene` and lattices filled into grains; called by `simulation.generate`."""
+"""Columns laid out in a field of view, before any probe sees them. Owns `Scene` and lattices filled into grains.
+
+Called by `simulation.generate`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import numpy as np
 
 from stemzoo.errors import RecipeError
 from stemzoo.simulation import recipe as recipes
+from stemzoo.simulation.probe import wavelength
 from stemzoo.simulation.recipe import Recipe, draw
 from stemzoo.simulation.structure import Projection, atomic_number, project
 
@@ -45,11 +49,9 @@ def cross_section(z: float, exponent: float, energy_kev: float, inner_mrad: floa
     Source: Rutherford scattering in the small-angle form, σ = 4γ²Z²/a₀² (λ/2π)⁴ π (1/θ₁² − 1/θ₂²), with Z² replaced by
     79² (Z/79)^exponent to follow the measured Z^1.6–1.9 of annular detectors.
     """
-    from stemzoo.simulation.probe import wavelength
-
     gamma = 1 + energy_kev / 510.999
     geometry = math.pi * ((inner_mrad * 1e-3) ** -2 - (outer_mrad * 1e-3) ** -2)
-    return 4 * gamma**2 * 79**2 * (z / 79) ** exponent / 0.529177**2 * (wavelength(energy_kev) / (2 * math.pi)) ** 4 * geometry
+    return float(4 * gamma**2 * 79**2 * (z / 79) ** exponent / 0.529177**2 * (wavelength(energy_kev) / (2 * math.pi)) ** 4 * geometry)
 
 
 def lay_out(recipe: Recipe, extent: float, rng: np.random.Generator) -> Scene:

@@ -10,6 +10,7 @@ import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,10 +22,102 @@ MERGE_DISTANCE = 0.35
 MIN_SITE_DISTANCE = 0.6
 """Two sites nearer than this in the crystal [Å] cannot both be full."""
 
-ELEMENTS = (
-    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd "
-    "In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U"
-).split()
+ELEMENTS = tuple(
+    [
+        "H",
+        "He",
+        "Li",
+        "Be",
+        "B",
+        "C",
+        "N",
+        "O",
+        "F",
+        "Ne",
+        "Na",
+        "Mg",
+        "Al",
+        "Si",
+        "P",
+        "S",
+        "Cl",
+        "Ar",
+        "K",
+        "Ca",
+        "Sc",
+        "Ti",
+        "V",
+        "Cr",
+        "Mn",
+        "Fe",
+        "Co",
+        "Ni",
+        "Cu",
+        "Zn",
+        "Ga",
+        "Ge",
+        "As",
+        "Se",
+        "Br",
+        "Kr",
+        "Rb",
+        "Sr",
+        "Y",
+        "Zr",
+        "Nb",
+        "Mo",
+        "Tc",
+        "Ru",
+        "Rh",
+        "Pd",
+        "Ag",
+        "Cd",
+        "In",
+        "Sn",
+        "Sb",
+        "Te",
+        "I",
+        "Xe",
+        "Cs",
+        "Ba",
+        "La",
+        "Ce",
+        "Pr",
+        "Nd",
+        "Pm",
+        "Sm",
+        "Eu",
+        "Gd",
+        "Tb",
+        "Dy",
+        "Ho",
+        "Er",
+        "Tm",
+        "Yb",
+        "Lu",
+        "Hf",
+        "Ta",
+        "W",
+        "Re",
+        "Os",
+        "Ir",
+        "Pt",
+        "Au",
+        "Hg",
+        "Tl",
+        "Pb",
+        "Bi",
+        "Po",
+        "At",
+        "Rn",
+        "Fr",
+        "Ra",
+        "Ac",
+        "Th",
+        "Pa",
+        "U",
+    ]
+)
 
 
 def atomic_number(element: str) -> int:
@@ -60,7 +153,9 @@ class Crystal:
 
     def __post_init__(self) -> None:
         if abs(np.linalg.det(self.cell)) < 1.0:
-            raise StructureError(f"{self.name}: cell volume {abs(np.linalg.det(self.cell)):.3g} Å³; the three lattice vectors lie in one plane")
+            raise StructureError(
+                f"{self.name}: cell volume {abs(np.linalg.det(self.cell)):.3g} Å³; the three lattice vectors lie in one plane"
+            )
         if len(self.elements) == 0:
             raise StructureError(f"{self.name}: no atoms in the cell")
         for element in self.elements:
@@ -68,7 +163,11 @@ class Crystal:
         shift = self.fractional[:, None] - self.fractional[None]
         shift -= np.round(shift)
         distance = np.linalg.norm(shift @ self.cell, axis=-1)
-        too_full = (distance < MIN_SITE_DISTANCE) & (self.occupancy[:, None] + self.occupancy[None] > 1.02) & ~np.eye(len(self.elements), dtype=bool)
+        too_full = (
+            (distance < MIN_SITE_DISTANCE)
+            & (self.occupancy[:, None] + self.occupancy[None] > 1.02)
+            & ~np.eye(len(self.elements), dtype=bool)
+        )
         if too_full.any():
             i, j = np.argwhere(too_full)[0]
             raise StructureError(
@@ -84,7 +183,7 @@ class Crystal:
         return counts
 
 
-CENTRINGS = {
+CENTRINGS: dict[str, list[tuple[float, float, float]]] = {
     "P": [(0, 0, 0)],
     "I": [(0, 0, 0), (0.5, 0.5, 0.5)],
     "F": [(0, 0, 0), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)],
@@ -118,21 +217,22 @@ def read_cif(path: str | Path) -> Crystal:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            blocks = [block for block in parse_cif(str(path)) if block.has_structure()]
-            block = blocks[0]
+            block: Any = next(block for block in parse_cif(str(path)) if block.has_structure())  # type: ignore[no-untyped-call]
             atoms = block.get_atoms(store_tags=False, fractional_occupancies=True)
     except Exception as failure:
-        raise StructureError(f"{path}: not a CIF with a crystal structure ({type(failure).__name__}: {failure}); export it again with cell and atom sites") from None
+        raise StructureError(
+            f"{path}: not a CIF with a crystal structure ({type(failure).__name__}: {failure}); export it with cell and atom sites"
+        ) from None
     crystal = _from_ase(atoms, path.name)
-    _check_formula(crystal, block.get("_chemical_formula_sum"), block.get("_cell_formula_units_z"))
+    _check_formula(crystal, block.get("_chemical_formula_sum"))
     return crystal
 
 
-def _from_ase(atoms: object, name: str) -> Crystal:
-    symbols = atoms.get_chemical_symbols()  # type: ignore[attr-defined]
-    fractional = atoms.get_scaled_positions()  # type: ignore[attr-defined]
-    kinds = atoms.arrays.get("spacegroup_kinds")  # type: ignore[attr-defined]
-    shares = atoms.info.get("occupancy")  # type: ignore[attr-defined]
+def _from_ase(atoms: Any, name: str) -> Crystal:
+    symbols = atoms.get_chemical_symbols()
+    fractional = atoms.get_scaled_positions()
+    kinds = atoms.arrays.get("spacegroup_kinds")
+    shares = atoms.info.get("occupancy")
     elements: list[str] = []
     rows: list[np.ndarray] = []
     occupancy: list[float] = []
@@ -142,11 +242,11 @@ def _from_ase(atoms: object, name: str) -> Crystal:
             elements.append(element)
             rows.append(position)
             occupancy.append(float(value))
-    cell = np.asarray(atoms.cell.array, dtype=np.float64)  # type: ignore[attr-defined]
+    cell = np.asarray(atoms.cell.array, dtype=np.float64)
     return Crystal(cell, tuple(elements), np.array(rows, dtype=np.float64), np.array(occupancy), name)
 
 
-def _check_formula(crystal: Crystal, formula: str | None, units: object) -> None:
+def _check_formula(crystal: Crystal, formula: str | None) -> None:
     """Compare ratios of elements with the CIF's `_chemical_formula_sum`."""
     if not formula:
         return
@@ -155,12 +255,15 @@ def _check_formula(crystal: Crystal, formula: str | None, units: object) -> None
     wanted = {element: float(number or 1) for element, number in re.findall(r"([A-Z][a-z]?)\s*([0-9.]*)", formula)}
     got = crystal.formula_counts()
     if set(wanted) != set(got) and set(wanted) - {"H", "D"} != set(got):
-        raise StructureError(f"{crystal.name}: its formula is {formula!r} but the sites hold {sorted(got)}; check the CIF's symmetry setting")
+        raise StructureError(
+            f"{crystal.name}: its formula is {formula!r} but the sites hold {sorted(got)}; check the CIF's symmetry setting"
+        )
     scale = sum(got.values()) / sum(wanted[element] for element in got)
     for element, number in got.items():
         if abs(number - scale * wanted[element]) > 0.08 * scale * wanted[element] + 0.02 * scale:
             raise StructureError(
-                f"{crystal.name}: the formula {formula!r} wants {scale * wanted[element]:.2f} {element} in the cell, the symmetry yields {number:.2f}; "
+                f"{crystal.name}: the formula {formula!r} wants {scale * wanted[element]:.2f} {element} in the cell, "
+                f"the symmetry yields {number:.2f}; "
                 "the space-group origin or setting was misread: export the CIF with explicit symmetry operations or in P1"
             )
 

@@ -23,7 +23,7 @@ def _uniform(bounds: tuple[float, float]) -> float:
     return float(torch.empty(()).uniform_(*bounds)) if bounds[1] > bounds[0] else float(bounds[0])
 
 
-class RandomTranspose(v2.Transform):
+class RandomTranspose(v2.Transform):  # type: ignore[misc]
     """Swap rows and columns half of the time; with the two flips this makes all eight symmetries of the square."""
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
@@ -35,7 +35,7 @@ class RandomTranspose(v2.Transform):
         return tv_tensors.wrap(inpt.transpose(-1, -2).contiguous(), like=inpt) if params["swap"] else inpt
 
 
-class _OnImage(v2.Transform):
+class _OnImage(v2.Transform):  # type: ignore[misc]
     """A transform of intensities: leaves targets alone."""
 
     _transformed_types = (tv_tensors.Image,)

@@ -17,7 +17,7 @@ from stemzoo.training.segmentation import MIN_SEPARATION, THRESHOLD, SegmenterTa
 def load_for_export(checkpoint: str | Path) -> tuple[str, dict[str, nn.Module], dict[str, Any]]:
     """Return the task, the modules (`model`, `weights`, and `decoder` for an encoder) and the card's draft of a checkpoint.
 
-    Facts of the run (seed, steps, versions) come from the checkpoint and from the `config.json` and `versions.json` of its run folder.
+    Facts of the run (seed, steps, versions) come from the checkpoint and from `versions.json` and `summary.json` of its run folder.
     Raises: ModelError if the file is missing, unreadable or no checkpoint of stemzoo.
     """
     path = Path(checkpoint)

@@ -1,4 +1,7 @@
-"""What a training run is told: typed, read from TOML, unknown keys refused, saved beside the checkpoint. Called by the CLI and `scripts/`."""
+"""What a training run is told: typed, read from TOML, unknown keys refused, saved beside the checkpoint.
+
+Called by the CLI and `scripts/`.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,6 @@ class SegmenterConfig(Strict):
     num_nodes: int = Field(1, ge=1)
     strategy: str = "auto"
     augmentation: Augmentation = Augmentation()
-
 
 
 def load_config(path: str | Path, kind: type[C], **overrides: object) -> C:

@@ -1,7 +1,7 @@
 """Random patches with targets, cut from HDF5 datasets on reading: datasets to batches. Owns the target's shape; called by Lightning.
 
-One clean file yields endless patches: the window, the symmetry, dose and noise of patch i of epoch e hang on (seed, e, i) alone, whatever the
-number of workers, so a run can be repeated and resumed. Train and validation are split by frame.
+One clean file yields endless patches: the window, the symmetry, dose and noise of patch i of epoch e hang on (seed, e, i)
+alone, whatever the number of workers, so a run can be repeated and resumed. Train and validation are split by frame.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ class FramePool:
         merged = len(self.classes) == 1
         unknown = () if merged else tuple(name for name in found if name not in self.classes)
         if unknown:
-            raise DatasetError(f"the datasets hold the classes {', '.join(found)}, of which {', '.join(unknown)} are not among {', '.join(self.classes)}")
+            raise DatasetError(
+                f"the datasets hold the classes {', '.join(found)}, of which {', '.join(unknown)} are not among {', '.join(self.classes)}"
+            )
         self._maps = [np.array([0 if merged else self.classes.index(name) for name in d.classes], dtype=np.int64) for d in self.datasets]
         self._index = [(number, frame) for number, dataset in enumerate(self.datasets) for frame in range(len(dataset))]
         self.pixel_sizes = np.array([self.datasets[d].attributes(f)["pixel_size"] for d, f in self._index])
@@ -102,7 +104,9 @@ class Patches(TorchDataset[PatchBatch]):
         size = config.patch_px + 2 * _BORDER_PX
         small = [i for i in frames if min(pool.shape(int(i))) < size]
         if small:
-            raise DatasetError(f"frame {small[0]} is {pool.shape(int(small[0]))} px; patches of {config.patch_px} px want frames of at least {size} px")
+            raise DatasetError(
+                f"frame {small[0]} is {pool.shape(int(small[0]))} px; patches of {config.patch_px} px want frames of at least {size} px"
+            )
 
     def __len__(self) -> int:
         return self.length

@@ -1,6 +1,8 @@
-"""One training run: a folder with configuration, log, checkpoints and provenance. Called by the CLI and `scripts/`; the loop is Lightning's.
+"""One training run: a folder with configuration, log, checkpoints and provenance; the loop is Lightning's.
 
-    RUN/config.json  versions.json  summary.json  metrics.csv  checkpoints/last.ckpt  checkpoints/best.ckpt
+Called by the CLI and `scripts/`.
+
+RUN/config.json  versions.json  summary.json  metrics.csv  checkpoints/last.ckpt  checkpoints/best.ckpt
 """
 
 from __future__ import annotations
@@ -74,7 +76,9 @@ class _KeepOnException(Callback):
         trainer.save_checkpoint(self.path)
 
 
-def train_segmenter(config: SegmenterConfig, out: str | Path, *, resume: str | Path | None = None, start: str | Path | None = None, progress: bool = True) -> Run:
+def train_segmenter(
+    config: SegmenterConfig, out: str | Path, *, resume: str | Path | None = None, start: str | Path | None = None, progress: bool = True
+) -> Run:
     """Train a segmenter and return the run.
 
     Args:
@@ -91,7 +95,19 @@ def train_segmenter(config: SegmenterConfig, out: str | Path, *, resume: str | P
         load_weights(task.net, start)
     steps = config.steps
     callbacks: list[Callback] = [EMAWeightAveraging(decay=config.ema_decay)] if config.ema_decay else []
-    return fit(task, data, config, out, epochs=-(-steps // config.steps_per_epoch), steps=steps, monitor="val_f1", mode="max", resume=resume, callbacks=callbacks, progress=progress)
+    return fit(
+        task,
+        data,
+        config,
+        out,
+        epochs=-(-steps // config.steps_per_epoch),
+        steps=steps,
+        monitor="val_f1",
+        mode="max",
+        resume=resume,
+        callbacks=callbacks,
+        progress=progress,
+    )
 
 
 def fit(
@@ -134,6 +150,7 @@ def fit(
         warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
         warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
         warnings.filterwarnings("ignore", message=".*Starting from v1.9.0.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
         trainer = L.Trainer(
             accelerator="auto",
             devices=options.get("devices", "auto"),
@@ -161,7 +178,13 @@ def fit(
     last = checkpoints / "last.ckpt"
     chosen = Path(best.best_model_path) if best.best_model_path else last
     run = Run(out, chosen, last, scores, time.perf_counter() - began, interrupted or trainer.interrupted)
-    summary = {"scores": scores, "hours": run.seconds / 3600, "hardware": hardware(), "steps": trainer.global_step, "interrupted": run.interrupted}
+    summary = {
+        "scores": scores,
+        "hours": run.seconds / 3600,
+        "hardware": hardware(),
+        "steps": trainer.global_step,
+        "interrupted": run.interrupted,
+    }
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return run
 
@@ -185,7 +208,9 @@ def load_weights(net: torch.nn.Module, source: str | Path) -> list[str]:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
             state = {key.removeprefix("net."): value for key, value in loaded["state_dict"].items() if key.startswith("net.")}
     except Exception as failure:
-        raise ModelError(f"{path}: cannot be read as weights ({type(failure).__name__}); wanted safetensors or a stemzoo checkpoint") from None
+        raise ModelError(
+            f"{path}: cannot be read as weights ({type(failure).__name__}); wanted safetensors or a stemzoo checkpoint"
+        ) from None
     own = net.state_dict()
     fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
     if len(fitting) < len(own) / 2:

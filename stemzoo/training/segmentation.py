@@ -7,6 +7,7 @@ from typing import Any
 import lightning as L
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import BinaryJaccardIndex
@@ -39,6 +40,9 @@ class ColumnF1(Metric):
     """F1 of columns found against columns placed, one to one within `TOLERANCE`; states add up over processes."""
 
     full_state_update = False
+    hits: Tensor
+    found: Tensor
+    placed: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +100,7 @@ class SegmenterTask(L.LightningModule):
         self.f1.update(probability, batch.target, batch.pixel_size)
         self.log_dict({"val_loss": self.loss, "val_iou": self.iou, "val_f1": self.f1}, prog_bar=True, on_step=False, on_epoch=True)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW under one cycle of the learning rate."""
         optimiser = torch.optim.AdamW(self.net.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.config.learning_rate, total_steps=self.config.steps, pct_start=0.15)

@@ -47,7 +47,9 @@ def test_shift_by_a_fraction_of_a_pixel_moves_the_image_and_nothing_else():
 
 
 def test_defocus_widens_the_column():
-    sharp, soft = (render(np.array([[40.0, 40.0]]), np.ones(1), np.full(1, 0.08), (80, 80), 0.2, Optics(defocus_nm=d)).max() for d in (0, 15))
+    sharp, soft = (
+        render(np.array([[40.0, 40.0]]), np.ones(1), np.full(1, 0.08), (80, 80), 0.2, Optics(defocus_nm=d)).max() for d in (0, 15)
+    )
     assert soft < 0.6 * sharp
 
 

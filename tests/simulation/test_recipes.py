@@ -111,7 +111,7 @@ def test_unknown_defect_and_argument_are_refused_with_the_nearest():
 def test_sampling_too_coarse_for_the_spacing_is_refused():
     recipe = load(FOLDER / "silicon.toml")
     coarse = recipe.model_copy(update={"frame": recipe.frame.model_copy(update={"sampling": 0.6})})
-    with pytest.raises(RecipeError, match="columns lie 1.36 Å apart, but a pixel is 0.60 Å wide"):
+    with pytest.raises(RecipeError, match=r"columns lie 1\.36 Å apart, but a pixel is 0\.60 Å wide"):
         simulate(coarse, np.random.default_rng(0))
 
 
@@ -177,5 +177,5 @@ def test_settings_lie_over_the_recipe_and_all_parts_of_a_mixture():
     for frame in draw_frames(FOLDER / "universal.toml", 4, 0, settings):
         assert frame.facts["counts_per_column"] == 300.0
         assert frame.pixel_size == 0.2
-    with pytest.raises(RecipeError, match="unknown key 'dose.counts'; did you mean 'counts_per_column'"):
+    with pytest.raises(RecipeError, match=r"unknown key 'dose\.counts'; did you mean 'counts_per_column'"):
         load(FOLDER / "mos2.toml", {"dose.counts": 1})

@@ -97,5 +97,5 @@ def test_cif_is_expanded_by_its_space_group(tmp_path):
 def test_cif_whose_atoms_contradict_its_formula_is_refused(tmp_path):
     path = tmp_path / "wrong.cif"
     path.write_text(CIF.format(formula="Sr Ti2 O3"))
-    with pytest.raises(StructureError, match="wants 0.83 Sr in the cell, the symmetry yields 1.00"):
+    with pytest.raises(StructureError, match=r"wants 0\.83 Sr in the cell, the symmetry yields 1\.00"):
         read_cif(path)

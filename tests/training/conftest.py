@@ -18,5 +18,13 @@ def dataset(tmp_path_factory):
 @pytest.fixture
 def config(dataset):
     return SegmenterConfig(
-        datasets=(str(dataset),), widths=(8, 16, 16), batch=4, steps=4, steps_per_epoch=2, validation_patches=4, validation_fraction=0.2, workers=0, patch_px=64
+        datasets=(str(dataset),),
+        widths=(8, 16, 16),
+        batch=4,
+        steps=4,
+        steps_per_epoch=2,
+        validation_patches=4,
+        validation_fraction=0.2,
+        workers=0,
+        patch_px=64,
     )

@@ -7,6 +7,7 @@ is whole or not there. Called by the command line, and by anyone who scripts who
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stemzoo.errors import FrameError, ModelError, PixelSizeError
-from stemzoo.io.outputs import new_folder
+from stemzoo.io.outputs import new_folder, stem_of
 from stemzoo.io.read import read
 from stemzoo.types import Analysis, Frames, check_pixel_size
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 AUTO, NONE = "auto", "none"
+SAMPLES = (20, 48)  # a fitted encoder sees its window with no fewer and no more samples a side
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +155,13 @@ def analyze_file(
         encoder = models.encoder
         notices = models.notices
         if any(len(columns) for columns in analysis.columns):
+            window = parse_window(options.window, frames.pixel_size)
             if options.fit_encoder:
-                encoder = Encoder(_fit(analysis, options, folder / "encoder", progress))
+                start = time.perf_counter()
+                bundle, window = _fit(analysis, options, folder / "encoder", progress)
+                encoder = Encoder(bundle)
+                analysis = replace(analysis, seconds={**analysis.seconds, "fit_encoder": time.perf_counter() - start})
             if encoder is not None:
-                window = parse_window(options.window, _sampling(analysis, options.window))
-                if window is None and options.fit_encoder:
-                    window = pipeline.window_for(analysis)
                 analysis = pipeline.encode(analysis, encoder, pipeline.EncodeOptions(window_px=window), progress)
         analysis = replace(analysis, notices=(*analysis.notices, *notices))
         probability = None if recording.first is None else np.clip(recording.first, 0, 1)
@@ -204,16 +207,16 @@ def encode_file(path: str, columns: Path, out: Path, options: AnalyzeOptions | N
         )
         if not any(len(t) for t in table.columns):
             raise FrameError(f"{columns} names no column; wanted at least one row with y_px and x_px")
+        window = parse_window(options.window, frames.pixel_size)
+        encoder: Encoder | None
+        notices: tuple[str, ...] = ()
         if options.fit_encoder:
-            encoder: Encoder | None = Encoder(_fit(analysis, options, folder / "encoder", progress))
-            notices: tuple[str, ...] = ()
+            bundle, window = _fit(analysis, options, folder / "encoder", progress)
+            encoder = Encoder(bundle)
         else:
             encoder, notices = load_encoder(options.encoder)
         if encoder is None:
             raise ModelError("no encoder: no zoo has a default one; pass --encoder NAME (stemzoo zoo list shows all) or --fit-encoder")
-        window = parse_window(options.window, _sampling(analysis, options.window))
-        if window is None and options.fit_encoder:
-            window = pipeline.window_for(analysis)
         analysis = pipeline.encode(analysis, encoder, pipeline.EncodeOptions(window_px=window), progress)
         analysis = replace(analysis, notices=(*analysis.notices, *notices))
         return _write(path, folder, Path(out), analysis, first, options, None, None, encoder, progress)
@@ -302,28 +305,79 @@ def _recording(segmenter: Segmenter) -> Any:
     return Recording(segmenter.bundle, segmenter.max_tile_px)
 
 
-def _fit(analysis: Analysis, options: AnalyzeOptions, folder: Path, progress: Progress | None) -> Bundle:
-    """Fit an encoder to the analysis' own sub-images, write it to `folder` as a bundle and return that bundle, opened.
+def fit_file(
+    path: str, out: Path, options: AnalyzeOptions | None = None, columns: Path | None = None, progress: Progress | None = None
+) -> Path:
+    """Fit an encoder to the columns of one file and write it to the folder `out` as a bundle; return `out`.
 
-    Raises: ModelError where the extra `train` is not installed.
+    Args: columns: a CSV with at least y_px and x_px; None locates them first.
+    Raises: StemzooError of any kind; then `out` is as it was before.
+    """
+    import stemzoo
+    from stemzoo.runtime import pipeline
+    from stemzoo.runtime.tables import read_columns
+    from stemzoo.types import ModelId
+
+    options = options or AnalyzeOptions(fit_encoder=True)
+    with new_folder(out, options.force) as folder:
+        frames, _ = _read(path, options)
+        if columns is None:
+            segmenter = Models.load(options, encode=False).segmenter
+            analysis = pipeline.locate(frames, segmenter, pipeline.LocateOptions(threshold=options.threshold), progress)
+        else:
+            table = read_columns(columns, len(frames), frames.pixel_size)
+            analysis = Analysis(frames, table.columns, ModelId(f"table {columns.name}", _sha256(columns)), version=stemzoo.__version__)
+        _fit(analysis, options, folder / "bundle", progress)
+        for entry in list((folder / "bundle").iterdir()):
+            entry.rename(folder / entry.name)
+        (folder / "bundle").rmdir()
+    return Path(out)
+
+
+def _fit(analysis: Analysis, options: AnalyzeOptions, folder: Path, progress: Progress | None) -> tuple[Bundle, float]:
+    """Fit an encoder to the analysis' own sub-images, write it to `folder` as a bundle; return that, opened, and the window [px].
+
+    Raises: ModelError where the extra `train` is not installed; DatasetError for too few columns.
     """
     from stemzoo.runtime import pipeline
     from stemzoo.runtime.bundle import Bundle
 
     try:
         from stemzoo.export.bundle import write_bundle
-        from stemzoo.training import EncoderConfig, fit_encoder
+        from stemzoo.training.encoding import fit_encoder, task_parts
+        from stemzoo.training.encoding_config import EncoderConfig
     except ImportError as error:
-        raise ModelError(f"--fit-encoder trains a network and needs {error.name}; pip install 'stemzoo[train]'") from error
-    window = parse_window(options.window, _sampling(analysis, options.window)) or pipeline.window_for(analysis)
-    config = EncoderConfig(latents=options.latents, seed=options.seed)
-    fitted = fit_encoder(pipeline.subimages(analysis, window), config, progress)
-    write_bundle(folder, fitted.modules, fitted.draft)
-    return Bundle.load(folder)
-
-
-def _sampling(analysis: Analysis, window: str | None) -> float | None:
-    return analysis.frames.pixel_size if window is not None else None
+        if (error.name or "").startswith("stemzoo"):
+            raise
+        raise ModelError(f"fitting an encoder needs {error.name}, which is not installed; pip install 'stemzoo[train]'") from error
+    window = parse_window(options.window, analysis.frames.pixel_size) or pipeline.window_for(analysis)
+    size = min(max(round(window), SAMPLES[0]), SAMPLES[1])
+    pieces = pipeline.subimages(analysis, window, size)
+    task = fit_encoder(pieces, EncoderConfig(latents=options.latents, seed=options.seed), progress)
+    modules, draft = task_parts(task)
+    whole = pieces.data[pieces.inside]
+    proof = [{"subimages": whole[first : first + n]} for first, n in ((0, 5), (5, 2), (7, 1), (8, 33))]
+    stem = re.sub(r"[^a-z0-9]+", "-", stem_of(analysis.frames.path).lower()).strip("-") or "frame"
+    source = Path(analysis.frames.path).name
+    write_bundle(
+        folder,
+        modules,
+        {
+            "name": f"fitted-{stem}",
+            "version": 1,
+            "materials": [source],
+            "licence": "unstated",
+            "citation": f"Fitted to the columns of {source} with stemzoo {analysis.version}",
+            **draft,
+            "title": f"Encoder fitted to {source}",
+            "limits": [
+                *draft.get("limits", ()),
+                f"Fitted to the columns of {source} alone: its latents and angles compare columns within that file.",
+            ],
+        },
+        cases=proof,
+    )
+    return Bundle.load(folder), window
 
 
 def _write(

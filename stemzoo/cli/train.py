@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from stemzoo.cli.progress import print_json
-from stemzoo.errors import ModelError
+from stemzoo.cli.progress import bars, print_json
+from stemzoo.errors import DatasetError, ModelError
 
 if TYPE_CHECKING:
     from stemzoo.training import Run
@@ -65,6 +65,98 @@ def segmenter(
     }
     run = train_segmenter(_config(config, SegmenterConfig, chosen), out, resume=resume, start=_weights(start), progress=sys.stderr.isatty())
     _finish(run, as_json)
+
+
+@train_app.command("rvae", epilog="Example: stemzoo train rvae sr3fe2o7.h5 --window 8Å --out run")
+def rvae(
+    inputs: list[str] = typer.Argument(..., metavar="H5|FILE…", help="Datasets, which give a run; or one frame, which gives a bundle."),
+    out: Path = OUT,
+    config: Path | None = CONFIG,
+    window: str | None = typer.Option(None, "--window", metavar="LENGTH", help="Extent of the sub-images: Å; for a frame also px."),
+    latents: int | None = typer.Option(None, "--latents", metavar="N", help="Number of latents. [default: 2]"),
+    columns: Path | None = typer.Option(None, "--columns", metavar="CSV", help="For a frame: its columns; located first where left out."),
+    model: str | None = typer.Option(None, "--model", metavar="NAME", help="For a frame: the segmenter that locates its columns."),
+    pixel_size: float | None = typer.Option(None, "--pixel-size", metavar="Å", help="For a frame: Å per pixel; overrides the file's."),
+    resume: Path | None = RESUME,
+    epochs: int | None = typer.Option(None, "--epochs", metavar="N", help="Passes over the datasets."),
+    batch: int | None = typer.Option(None, "--batch", metavar="N", help="Sub-images a step."),
+    seed: int | None = SEED,
+    devices: str | None = DEVICES,
+    num_nodes: int | None = NUM_NODES,
+    strategy: str | None = STRATEGY,
+    as_json: bool = JSON,
+) -> None:
+    """Train an rVAE encoder: angle and latents of local structure; ^C keeps the last checkpoint."""
+    if not all(_is_dataset(path) for path in inputs):
+        if len(inputs) > 1:
+            raise DatasetError(f"{', '.join(inputs)}: not all are datasets; an encoder is trained on datasets, or on one frame")
+        _fit_frame(inputs[0], out, window, latents, columns, model, pixel_size, seed, as_json)
+        return
+    with _torch():
+        from stemzoo.training.encoder_run import train_encoder
+        from stemzoo.training.encoding_config import EncoderConfig
+
+    chosen = {
+        "datasets": inputs,
+        "window": _angstrom(window),
+        "latents": latents,
+        "epochs": epochs,
+        "batch": batch,
+        "seed": seed,
+        "devices": _devices(devices),
+        "num_nodes": num_nodes,
+        "strategy": strategy,
+    }
+    _finish(train_encoder(_config(config, EncoderConfig, chosen), out, resume=resume, progress=sys.stderr.isatty()), as_json)
+
+
+def _fit_frame(
+    path: str,
+    out: Path,
+    window: str | None,
+    latents: int | None,
+    columns: Path | None,
+    model: str | None,
+    pixel_size: float | None,
+    seed: int | None,
+    as_json: bool,
+) -> None:
+    """Fit an encoder to one frame, in memory, and write it as a bundle."""
+    from stemzoo.analyze import AnalyzeOptions, fit_file
+
+    options = AnalyzeOptions(
+        model, fit_encoder=True, latents=2 if latents is None else latents, seed=seed or 0, pixel_size=pixel_size, window=window
+    )
+    with bars(f"fit an encoder to {Path(path).name}") as progress:
+        folder = fit_file(path, out, options, columns, progress)
+    if as_json:
+        print_json({"bundle": str(folder)})
+    else:
+        print(f"{folder}: use it with stemzoo analyze {path} --encoder {folder}")
+
+
+def _is_dataset(path: str) -> bool:
+    from stemzoo.io.datasets import Dataset
+
+    if Path(path).suffix.lower() not in (".h5", ".hdf5"):
+        return False
+    if not Path(path).is_file():
+        raise DatasetError(f"{path}: no such dataset; make one with stemzoo data simulate")
+    try:
+        Dataset(path)
+    except DatasetError as error:
+        if "no stemzoo dataset" in str(error):
+            return False
+        raise
+    return True
+
+
+def _angstrom(window: str | None) -> float | None:
+    from stemzoo.analyze import parse_window
+
+    if window is not None and window.strip().endswith("px"):
+        raise ModelError(f"--window {window!r} is in px, but datasets hold frames of many samplings; pass it in Å (e.g. --window 8Å)")
+    return parse_window(window, 1.0)
 
 
 def _config(path: Path | None, kind: Any, chosen: dict[str, Any]) -> Any:

@@ -211,7 +211,11 @@ def _write_provenance(entry: h5py.Group, analysis: Analysis, options: Mapping[st
         facts.update(encoder=analysis.encoder.id, encoder_sha256=analysis.encoder.sha256)
     for name, value in facts.items():
         group[name] = value
-    for name, number, units in (("pixel_size", frames.pixel_size, "angstrom/px"), ("window", analysis.window_px, "px")):
+    for name, number, units in (
+        ("pixel_size", frames.pixel_size, "angstrom/px"),
+        ("window", analysis.window_px, "px"),
+        ("sampling", analysis.sampling, "angstrom/px"),
+    ):
         if number is not None:
             group[name] = number
             group[name].attrs["units"] = units
@@ -250,6 +254,7 @@ def _analysis(entry: h5py.Group) -> Analysis:
         notices=tuple(json.loads(text("notices"))),
         seconds=json.loads(text("seconds")),
         version=text("stemzoo_version"),
+        sampling=float(facts["sampling"][()]) if "sampling" in facts else None,
     )
 
 

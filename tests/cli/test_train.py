@@ -63,6 +63,35 @@ def test_refusals(run: Callable[..., Any], dataset: Path, tmp_path: Path, words:
     assert not (tmp_path / "run").exists()
 
 
+def test_an_rvae_trains_on_datasets_and_on_a_frame(
+    run: Callable[..., Any], dataset: Path, frame: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rvae.toml").write_text("width = 16\nepochs = 1\nmin_steps = 2\nwindow_px = 16\ndevices = 1\n")
+    ran = run("train", "rvae", dataset, "--window", "6Å", "--config", tmp_path / "rvae.toml", "--out", tmp_path / "run", "--json")
+    assert ran.code == 0, ran.err
+    assert Path(ran.json["last"]).is_file()
+    from stemzoo.training import encoding_config
+
+    class Small(encoding_config.EncoderConfig):
+        width: int = 16
+        epochs: int = 1
+        min_steps: int = 4
+
+    monkeypatch.setattr(encoding_config, "EncoderConfig", Small)
+    monkeypatch.setattr("stemzoo.training.subimages.MIN_SUBIMAGES", 16)
+    options = ["--pixel-size", 0.2, "--window", "18px"]
+    assert run("train", "rvae", frame, *options, "--out", tmp_path / "encoder").code == 0
+    ran = run("analyze", frame, *options, "--encoder", tmp_path / "encoder", "--out", tmp_path / "named", "--no-report", "--json")
+    assert ran.code == 0, ran.err
+    ran = run("analyze", frame, *options, "--fit-encoder", "--out", tmp_path / "fitted", "--json")
+    assert ran.code == 0, ran.err
+    result = ran.json["results"][0]
+    assert result["encoder"]["id"] == "fitted-lattice@1" and result["window_px"] == 18
+    assert {"manifold.png", "patterns.png", "encoder"} <= set(result["files"])
+    angles = [(tmp_path / name / "columns.csv").read_text() for name in ("named", "fitted")]
+    assert angles[0] == angles[1]
+
+
 @pytest.mark.slow
 def test_interrupt_keeps_a_checkpoint_to_go_on_from(dataset: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}

@@ -47,6 +47,7 @@ def analysis(n_frames: int = 2, pixel_size: float | None = 0.2) -> Analysis:
         ("Ω notice",),
         {"network": 0.5},
         "0.1.0",
+        0.21,
     )
 
 
@@ -63,7 +64,7 @@ def test_round_trip_keeps_every_number(tmp_path: Path, pixel_size: float | None)
     for name in ("angle", "angle_sigma", "symmetry", "latents", "frame", "column", "inside"):
         assert np.array_equal(getattr(written.encoding, name), getattr(read.encoding, name), equal_nan=True), name
     assert np.array_equal(read.frames.frame(0), written.frames.frame(0))
-    for name in ("segmenter", "encoder", "sampling_factor", "window_px", "notices", "seconds", "version"):
+    for name in ("segmenter", "encoder", "sampling_factor", "window_px", "notices", "seconds", "version", "sampling"):
         assert getattr(written, name) == getattr(read, name), name
     for name in ("pixel_size", "pixel_size_source", "path", "sha256", "metadata", "notices"):
         assert getattr(written.frames, name) == getattr(read.frames, name), name

@@ -1,0 +1,24 @@
+"""A training run of an encoder on HDF5 datasets: the folder that `run.fit` leaves behind. Called by `stemzoo train rvae` and `scripts/`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning as L
+
+from stemzoo.training.encoding import EncoderTask, epochs_for
+from stemzoo.training.encoding_config import EncoderConfig
+from stemzoo.training.run import Run, fit
+from stemzoo.training.subimages import SubImageData
+
+
+def train_encoder(config: EncoderConfig, out: str | Path, *, resume: str | Path | None = None, progress: bool = True) -> Run:
+    """Train an rVAE on windows around the columns of `config.datasets` and return the run.
+
+    Args: out: the run's folder, made if missing. resume: a checkpoint of an interrupted run.
+    Raises: DatasetError, ModelError, OutputError.
+    """
+    L.seed_everything(config.seed, workers=True, verbose=False)
+    data = SubImageData.from_files(config)
+    task = EncoderTask.for_data(config, data)
+    return fit(task, data, config, out, epochs=epochs_for(config, data), monitor="val_loss", mode="min", resume=resume, progress=progress)

@@ -1,9 +1,8 @@
-"""By how much a frame is resampled for a network. Owns the choice between pixel size, lattice period and peak width, and the warnings
-about it.
+"""By how much a frame is resampled for a network. Owns the choice between the pixel size and a stand-in, and the warnings about it.
 
-The pixel size decides where it is known and plausible. Where it is missing, or where the frame's own lattice makes it impossible, a typical
-lattice period (or peak width) stands in: good to some tens of percent, which is enough for a network trained over a range of samplings, and
-never used for a length in Å. Called by runtime.pipeline.
+The pixel size decides where it is known and plausible. Where it is missing, or where lattice and peaks make it impossible, the estimate of
+geometry.scale stands in: good to some tens of percent, which is enough for a network trained over a range of samplings, and never used for
+a length in Å. Called by runtime.pipeline.
 """
 
 from __future__ import annotations
@@ -13,12 +12,10 @@ from typing import Optional, Tuple
 
 import numpy as np
 
-from stemzoo.geometry.lattice import find_lattice, peak_width_px
+from stemzoo.geometry.scale import ScaleEstimate, scale_to_network
 from stemzoo.runtime.bundle import ModelSpec
 from stemzoo.types import Frames
 
-TYPICAL_PERIOD = 3.5  # Å: shortest projected period; 2.5 (graphene, Si dumbbells apart) to 5.5 (fluorites) in the materials of the zoo
-TYPICAL_WIDTH = 0.45  # Å: Gaussian sigma of a column: a 0.5–1.2 Å probe (FWHM) widened by source and vibration
 PLAUSIBLE_PERIOD = (1.2, 12.0)  # Å
 PLAUSIBLE_WIDTH = (0.12, 1.8)  # Å
 WIDEST_PERIOD = 20.0  # peak sigmas: a longer period is no lattice of columns but the scatter of a few atoms, and says nothing of the scale
@@ -31,18 +28,15 @@ class Scale:
 
     Args:
         sampling: Å/px taken for the frame; None where nothing tells.
-        source: `file`, `user` or `lattice` as in Frames; `period` or `width` for a stand-in; `unknown`.
+        source: `file` or `user` as in Frames; `lattice` or `width` for a stand-in by lattice and peaks or by peaks alone; `unknown`.
         notices: one sentence each, for the report.
+        estimated: whether `sampling` is a stand-in rather than a pixel size.
     """
 
     sampling: Optional[float]
     source: str
     notices: Tuple[str, ...] = ()
-
-    @property
-    def estimated(self) -> bool:
-        """Whether `sampling` is a stand-in rather than a pixel size."""
-        return self.source in ("period", "width")
+    estimated: bool = False
 
     def factor(self, spec: ModelSpec) -> float:
         """Return network pixels per frame pixel: 1 inside the trained range, else what brings the frame to the nominal sampling."""
@@ -55,52 +49,46 @@ class Scale:
 
 def find_scale(frames: Frames, image: np.ndarray) -> Scale:
     """Return the sampling to take for `frames`, judged by its cleaned frame `image` (H, W)."""
-    lattice = find_lattice(image)
-    width = peak_width_px(image)
-    period = None if lattice is None else float(lattice.period_px)
-    if period is not None and width is not None and period > WIDEST_PERIOD * width:
-        period = None
+    estimate = scale_to_network(image, 1.0)
     known = frames.pixel_size
     if known is None:
-        return _estimate(period, width, "the pixel size is unknown")
-    contradiction = _contradiction(known, period, width)
+        return _stand_in(estimate, "the pixel size is unknown")
+    contradiction = None if estimate is None else _contradiction(known, estimate)
     if contradiction is None:
         return Scale(known, frames.pixel_size_source)
-    scale = _estimate(period, width, contradiction)
-    return Scale(
-        scale.sampling, scale.source, (*scale.notices, "Å columns still follow the stated pixel size: check it, or pass --pixel-size Å")
-    )
+    scale = _stand_in(estimate, contradiction)
+    advice = "Å columns still follow the stated pixel size: check it, or pass --pixel-size Å"
+    return Scale(scale.sampling, scale.source, (*scale.notices, advice), True)
 
 
-def _contradiction(pixel_size: float, period: Optional[float], width: Optional[float]) -> Optional[str]:
-    """Return why `pixel_size` [Å/px] cannot be true, or None. Lattice and peak width must both speak against it, as far as they are
-    known."""
+def _contradiction(pixel_size: float, estimate: ScaleEstimate) -> Optional[str]:
+    """Return why `pixel_size` [Å/px] cannot be true, or None. The peaks and, where there is one, the lattice must both speak against it."""
+    period = estimate.period_px
+    if period is not None and period > WIDEST_PERIOD * estimate.peak_sigma_px:
+        period = None
     problems = []
-    for value, (low, high), what in ((period, PLAUSIBLE_PERIOD, "lattice period"), (width, PLAUSIBLE_WIDTH, "peak width (σ)")):
+    for value, (low, high), what in (
+        (period, PLAUSIBLE_PERIOD, "lattice period"),
+        (estimate.peak_sigma_px, PLAUSIBLE_WIDTH, "peak width (σ)"),
+    ):
         if value is None:
             continue
         length = value * pixel_size
         if low <= length <= high:
             return None
         problems.append(f"the {what} of {value:.3g} px {length:.3g} Å (columns have {low:g}–{high:g} Å)")
-    return f"the pixel size of {pixel_size:.4g} Å makes {' and '.join(problems)}" if problems else None
+    return f"the pixel size of {pixel_size:.4g} Å makes {' and '.join(problems)}"
 
 
-def _estimate(period: Optional[float], width: Optional[float], why: str) -> Scale:
-    """Return a stand-in from the lattice period or, without one, the peak width; say `why` it was needed."""
+def _stand_in(estimate: Optional[ScaleEstimate], why: str) -> Scale:
+    """Return the scale that the estimate amounts to; say `why` it was needed."""
     why = why[0].upper() + why[1:]
-    if period is not None:
-        value = TYPICAL_PERIOD / period
+    if estimate is None:
         return Scale(
-            value,
-            "period",
-            (f"{why}; the frame was brought to the network's scale by its lattice period of {period:.3g} px (about {value:.2g} Å/px)",),
+            None, "unknown", (f"{why}, and no columns stand out that would tell the scale; the frame went to the network as it is",)
         )
-    if width is not None:
-        value = TYPICAL_WIDTH / width
-        return Scale(
-            value,
-            "width",
-            (f"{why}; the frame was brought to the network's scale by its peak width of {width:.3g} px (about {value:.2g} Å/px)",),
-        )
-    return Scale(None, "unknown", (f"{why}, and neither a lattice nor peaks tell the scale; the frame went to the network as it is",))
+    by = f"the width of its peaks (σ {estimate.peak_sigma_px:.3g} px)"
+    if estimate.source == "lattice" and estimate.period_px is not None:
+        by = f"its lattice (period {estimate.period_px:.3g} px) and {by}"
+    said = f"{why}; the frame was brought to the network's scale by {by}: about {estimate.sampling:.2g} Å/px"
+    return Scale(estimate.sampling, estimate.source, (said,), True)

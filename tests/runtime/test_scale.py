@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stemzoo.geometry.lattice import Lattice
+from stemzoo.geometry.scale import ScaleEstimate
 from stemzoo.runtime import scale as scale_module
 from stemzoo.runtime.bundle import ModelSpec
 from stemzoo.runtime.scale import Scale, find_scale
@@ -17,10 +17,10 @@ SPEC = ModelSpec("m@1", "segmentation", (0.1, 0.3, 0.2), ("column",))
 
 
 def judged(monkeypatch: pytest.MonkeyPatch, pixel_size: float | None, period: float | None, width: float | None) -> Scale:
-    """Return the scale of a frame in which the geometry finds this period and this width [px]."""
-    lattice = None if period is None else Lattice(np.eye(2) * period, period, 1.0)
-    monkeypatch.setattr(scale_module, "find_lattice", lambda image: lattice)
-    monkeypatch.setattr(scale_module, "peak_width_px", lambda image: width)
+    """Return the scale of a frame in which the geometry finds this period and this width [px], and takes it for 0.2 Å/px."""
+    source = "width" if period is None else "lattice"
+    estimate = None if width is None else ScaleEstimate(0.2, 0.2, period, period, width, source)
+    monkeypatch.setattr(scale_module, "scale_to_network", lambda image, nominal: estimate)
     frames = Frames(np.zeros((1, 32, 32)), pixel_size, "unknown" if pixel_size is None else "file")
     return find_scale(frames, np.zeros((32, 32)))
 
@@ -28,16 +28,16 @@ def judged(monkeypatch: pytest.MonkeyPatch, pixel_size: float | None, period: fl
 @pytest.mark.parametrize(
     ("pixel_size", "period", "width", "sampling", "source"),
     [
-        (0.2, 19.5, 2.2, 0.2, "file"),
-        (0.2, None, None, 0.2, "file"),
+        (0.25, 19.5, 2.2, 0.25, "file"),
+        (0.25, None, None, 0.25, "file"),
         (0.29, 82.0, 1.6, 0.29, "file"),  # single atoms: the scatter of a few is no lattice
         (0.5, 30.0, 2.0, 0.5, "file"),  # a long superstructure whose peaks are as wide as columns are
-        (2.0, 17.5, 2.2, 0.2, "period"),  # nm taken for Å
-        (0.02, 17.5, 2.2, 0.2, "period"),
+        (2.0, 17.5, 2.2, 0.2, "lattice"),  # nm taken for Å
+        (0.02, 17.5, 2.2, 0.2, "lattice"),
         (2.0, None, 2.25, 0.2, "width"),
-        (None, 17.5, 2.2, 0.2, "period"),
+        (2.0, 82.0, 2.25, 0.2, "lattice"),
+        (None, 17.5, 2.2, 0.2, "lattice"),
         (None, None, 2.25, 0.2, "width"),
-        (None, 82.0, 1.5, 0.3, "width"),
         (None, None, None, None, "unknown"),
     ],
 )
@@ -51,7 +51,8 @@ def test_what_decides(
 ) -> None:
     scale = judged(monkeypatch, pixel_size, period, width)
     assert scale.source == source
-    assert scale.sampling == (None if sampling is None else pytest.approx(sampling))
+    assert scale.sampling == sampling
+    assert scale.estimated == (source in ("lattice", "width"))
     assert bool(scale.notices) == (source != "file")
 
 
@@ -70,16 +71,16 @@ def test_a_contradiction_says_both_lengths(monkeypatch: pytest.MonkeyPatch) -> N
         (0.3, "user", 1.0),
         (0.31, "file", 1.55),
         (0.05, "file", 0.25),
-        (0.2, "period", 1.0),
-        (0.29, "period", 1.45),  # a stand-in near the end of the range may in truth lie outside
+        (0.2, "lattice", 1.0),
+        (0.29, "lattice", 1.45),  # a stand-in near the end of the range may in truth lie outside
         (None, "unknown", 1.0),
     ],
 )
 def test_factor(sampling: float | None, source: str, factor: float) -> None:
-    assert Scale(sampling, source).factor(SPEC) == pytest.approx(factor)
+    assert Scale(sampling, source, estimated=source == "lattice").factor(SPEC) == pytest.approx(factor)
 
 
 def test_a_stand_in_for_a_network_of_one_sampling() -> None:
     narrow = replace(SPEC, sampling=(0.2, 0.2, 0.2))
     assert Scale(0.2, "file").factor(narrow) == 1.0
-    assert Scale(0.1, "width").factor(narrow) == pytest.approx(0.5)
+    assert Scale(0.1, "width", estimated=True).factor(narrow) == pytest.approx(0.5)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Callable, Iterator, List, NamedTuple, Tuple, TypeVar
+from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple, TypeVar
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from stemzoo.geometry.neighbours import Pairs
 
 CORE = 4
 FIT_RADIUS = 3.0  # sigmas: holds 94 % of what the photons of a peak say of its position, and little of what they do not
-RENDER_RADIUS = 4.3  # sigmas: a neighbour's tail beyond is below 1e-4 of its peak
+RENDER_RADIUS = 3.9  # sigmas: a neighbour's tail beyond is below 5e-4 of its peak
 CHUNK_PX = 120_000  # pixels of windows at a time
 
 T = TypeVar("T")
@@ -41,9 +41,10 @@ class State:
 class Normal(NamedTuple):
     """Normal equations of each column's window at the current state.
 
-    matrix (n, 7, 7) and gradient (n, 4): the four parameters, then (matrix only) a constant and slopes in y and x about the column, which
-    tie it to the background; chi2 (n,) weighted and squares (n,) plain sum of squared residuals; pixels (n,) used; ellipticity (n, 2, 2):
-    score and information of the two shape terms (stretch along y, shear).
+    matrix (n, 7, 7) and gradient (n, 4): the four parameters, then (matrix only) a constant and slopes in y and x about the column;
+    chi2 (n,) weighted and squares (n,) plain sum of squared residuals; pixels (n,) used; ellipticity (n, 2, 2): score and information of the
+    two shape terms (stretch along y, shear), zero unless asked for; node (n, K²) background nodes that share pixels with the column and lift
+    (n, 4, K²) how strongly, empty unless asked for.
     """
 
     matrix: np.ndarray
@@ -52,6 +53,8 @@ class Normal(NamedTuple):
     squares: np.ndarray
     pixels: np.ndarray
     ellipticity: np.ndarray
+    node: np.ndarray
+    lift: np.ndarray
 
 
 class Windows:
@@ -61,8 +64,9 @@ class Windows:
         """Args: image (H, W) float32; usable (H, W) bool; yx (n, 2) starts sorted by y; sigma_px of the mean peak."""
         self.size = image.shape
         self.threads = threads
-        self.centre = np.clip(np.rint(yx), 0, np.asarray(image.shape) - 1).astype(np.int64)
-        self.pad = int(np.ceil(max(RENDER_RADIUS * sigma_px * 1.3, 3.0))) + 1
+        reach = int(1.5 * sigma_px)  # of columns beyond the edge
+        self.centre = np.clip(np.rint(yx), -reach, np.asarray(image.shape) - 1 + reach).astype(np.int64)
+        self.pad = int(np.ceil(max(RENDER_RADIUS * sigma_px * 1.3, 3.0))) + 1 + reach
         self.width = image.shape[1] + 2 * self.pad
         self.image = np.pad(image, self.pad)
         self.usable = np.pad(usable, self.pad)
@@ -79,6 +83,11 @@ class Windows:
 
         self.each(len(self.fit_y), cover)
         self.covered = covered & self.usable
+        inner = np.zeros_like(covered)
+        rim = min(int(3 * sigma_px), min(self.size) // 4)  # beyond the frame's edge may lie columns that nobody sees
+        core = slice(self.pad + rim, -self.pad - rim)
+        inner[core, core] = self.covered[core, core]
+        self.calm = np.flatnonzero(inner if inner.any() else self.covered)
 
     def inner(self, padded: np.ndarray) -> np.ndarray:
         """Return the frame's own part (H, W) of a padded array."""
@@ -179,12 +188,13 @@ def _templates(
     return out, pull_y - pull_x, peak
 
 
-def normal_equations(state: State, windows: Windows, residual: np.ndarray, weight: np.ndarray, shape_too: bool) -> Normal:
+def normal_equations(state: State, windows: Windows, residual: np.ndarray, weight: np.ndarray, background: Optional[Background]) -> Normal:
     """Return every column's normal equations for the whole model's residual and weight, both in the padded frame.
 
-    Args: shape_too: whether to work out the ellipticity's score as well.
+    Args: background: given where the shape terms and the coupling to its nodes are wanted as well.
     """
     flat_residual, flat_weight = residual.ravel(), weight.ravel()
+    half = int(max(np.abs(windows.fit_y).max(), np.abs(windows.fit_x).max()))
 
     def work(start: int, stop: int) -> Normal:
         which = np.arange(start, stop)
@@ -194,19 +204,37 @@ def normal_equations(state: State, windows: Windows, residual: np.ndarray, weigh
         weighted = templates * w[:, None]
         matrix = np.matmul(weighted, templates.transpose(0, 2, 1))
         gradient = np.matmul(weighted[:, :CORE], left[:, :, None])[:, :, 0]
-        pull = w * left
-        chi2 = np.einsum("cm,cm->c", pull, left)
-        squares = np.einsum("cm,cm->c", left * (w > 0), left)
+        used = w > 0
+        squares = left * left
+        chi2 = np.einsum("cm,cm->c", w, squares)
+        squares *= used
         terms = np.zeros((stop - start, 2, 2))
-        if shape_too:
+        node, lift = np.zeros((stop - start, 0), np.int64), np.zeros((stop - start, CORE, 0))
+        if background is not None:
+            pull = w * left
             shear = templates[:, 0] * templates[:, 1] / np.where(np.abs(peak) > 1e-12, peak, np.float32(np.inf))
             for k, term in enumerate((stretch * peak, shear)):
                 terms[:, k, 0] = np.einsum("cm,cm->c", term, pull)
                 terms[:, k, 1] = np.einsum("cm,cm,cm->c", term, w, term)
-        return Normal(matrix, gradient, chi2, squares, (w > 0).sum(axis=1), terms)
+            node, lift = _lift(weighted[:, :CORE], windows, background, start, stop, half)
+        return Normal(matrix, gradient, chi2, squares.sum(axis=1), used.sum(axis=1), terms, node, lift)
 
     parts = windows.each(len(windows.fit_y), work)
-    return Normal(*(np.concatenate([getattr(part, name) for part in parts]).astype(np.float64) for name in Normal._fields))
+    whole = Normal(*(np.concatenate([getattr(part, name) for part in parts]).astype(np.float64) for name in Normal._fields))
+    return whole._replace(node=whole.node.astype(np.int64))
+
+
+def _lift(
+    weighted: np.ndarray, windows: Windows, background: Background, start: int, stop: int, half: int
+) -> Tuple[np.ndarray, np.ndarray]:
+    """Return the background nodes (c, K²) in each window and their weighted products with the column's four derivatives (c, 4, K²)."""
+    side = 2 * half + 1
+    square = np.zeros((stop - start, CORE, side * side), np.float32)
+    square[:, :, (windows.fit_y + half) * side + windows.fit_x + half] = weighted
+    reach = background.reach(windows.centre[start:stop], half)
+    by_col = np.matmul(square.reshape(stop - start, CORE * side, side), reach.by_col).reshape(stop - start, CORE, side, -1)
+    lift = np.matmul(reach.by_row.transpose(0, 2, 1)[:, None], by_col)
+    return reach.node, lift.reshape(stop - start, CORE, -1)
 
 
 def pair_blocks(state: State, windows: Windows, weight: np.ndarray, pairs: Pairs) -> np.ndarray:
@@ -240,27 +268,6 @@ def pair_blocks(state: State, windows: Windows, weight: np.ndarray, pairs: Pairs
     )  # the k-th pair in order of its second column is the k-th in order, the other way round
     mirrored = blocks[backward].transpose(0, 2, 1)
     return np.where((pairs.first < pairs.second)[:, None, None], blocks, mirrored)
-
-
-def background_blocks(state: State, windows: Windows, weight: np.ndarray, background: Background) -> Tuple[np.ndarray, np.ndarray]:
-    """Return which background nodes (n, K²) share pixels with each column, and how strongly with each of its parameters (n, 4, K²)."""
-    half = int(max(np.abs(windows.fit_y).max(), np.abs(windows.fit_x).max()))
-    side = 2 * half + 1
-    flat_weight = weight.ravel()
-
-    def work(start: int, stop: int) -> Tuple[np.ndarray, np.ndarray]:
-        which = np.arange(start, stop)
-        own, _, _ = _templates(state, windows, which, which, full=False)
-        own *= flat_weight[windows.flat_index(start, stop, windows.fit_y, windows.fit_x)][:, None]
-        square = np.zeros((stop - start, CORE, side, side), np.float32)
-        square[:, :, windows.fit_y + half, windows.fit_x + half] = own
-        reach = background.reach(windows.centre[start:stop], half)
-        by_col = np.matmul(square.reshape(stop - start, CORE * side, side), reach.by_col).reshape(stop - start, CORE, side, -1)
-        block = np.matmul(reach.by_row.transpose(0, 2, 1)[:, None], by_col)
-        return reach.node, block.reshape(stop - start, CORE, -1)
-
-    parts = windows.each(2 * side * side, work)
-    return np.concatenate([node for node, _ in parts]), np.concatenate([block for _, block in parts]).astype(np.float64)
 
 
 def fit_amplitudes(windows: Windows, state: State) -> Tuple[np.ndarray, np.ndarray]:

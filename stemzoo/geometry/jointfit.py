@@ -1,0 +1,235 @@
+"""One frame's fit while it runs: all columns and the background moved together until they rest. Owns the iteration, NumPy only.
+
+Works in normalised intensities on starts sorted by y; refine prepares those, judges the outcome and turns it into a Fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Optional
+
+import numpy as np
+
+from stemzoo.geometry import noise, priors
+from stemzoo.geometry.background import Background
+from stemzoo.geometry.columnmodel import CORE, State, Windows, fit_amplitudes, normal_equations, pair_blocks, render
+from stemzoo.geometry.coupling import Equations, covariance, joint_step
+from stemzoo.geometry.neighbours import Pairs, nearest_distance, pairs_among
+from stemzoo.geometry.rim import find_beyond
+
+SAMPLE_PX = 60_000  # pixels that the noise model is fitted to
+OVERLAP = 4.6  # sigmas: farther apart, two peaks share less than half a per cent of their information
+BACKGROUND_SPACING = 10.0  # sigmas between nodes of the background: at 6, a column pays 10 % of its precision for the freedom, at 10, 3 %
+LEARN_AT = 1  # iteration that learns the ellipticity, how alike the widths are, and who is beyond the edge
+DAMPING = (0.1, 1e-3)  # at first, and at last; relative to the diagonal of a column's normal matrix
+WORSE = 1.3  # times its squared residuals before: such a step of a column is taken back
+OUTLIER = 4.0  # standard deviations beyond which a residual pulls with the same force
+STALE = 0.1  # change of the noise's contrast between bright and dark, in logarithms, after which overlaps are worked out anew
+RESTING = 0.1  # standard errors: a smaller step of a column is its last …
+RESTLESS = 0.03  # … and of the fit, when no more than this fraction of columns steps farther
+UNQUIET = 0.2  # fraction of columns on the move above which overlaps are worked out anew
+CG_ITERATIONS = 30
+BEYOND_DAMPING = 0.03
+BEYOND_STIFFNESS = 0.3  # sigmas: how far a column beyond the edge may lie from where it was guessed
+HELD = 1e12  # relative stiffness that keeps a failed column at its start
+SMALLEST_VARIANCE = 1e-8  # in normalised units: rounding of an 8-bit frame is 1e-6, of a float32 one 1e-14
+NO_PAIRS = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+
+
+@dataclass
+class Progress:
+    """What is known of each column while the fit runs, (n,) each: its place in refine's starts (−1 for one beyond the edge, which only helps to
+    explain the rim), start (n, 2), distance to the nearest other, whether it is held at its start, Levenberg damping, squared residuals before."""
+
+    place: np.ndarray
+    start: np.ndarray
+    nearest: np.ndarray
+    held: np.ndarray
+    damping: np.ndarray
+    squares: np.ndarray
+
+
+class JointFit:
+    """The fit of one frame: `run`, then read `state`, `background`, `normal` and `progress`."""
+
+    def __init__(self, image: np.ndarray, usable: np.ndarray, place: np.ndarray, start: np.ndarray, width_px: float, threads: int) -> None:
+        """Args: image (H, W) float32, 0 where not usable; usable (H, W) bool; start (n, 2) sorted by y; width_px sigma of the mean peak."""
+        n = len(start)
+        self.image, self.usable, self.threads = image, usable, threads
+        self.width = self.window_width = self.first_width = width_px
+        nearest = nearest_distance(start, 2 * width_px)
+        damping = np.where(nearest < OVERLAP * width_px, DAMPING[0], DAMPING[1])
+        self.progress = Progress(place, start, nearest, np.zeros(n, bool), damping, np.full(n, np.inf))
+        self.state = State(start.copy(), np.ones(n), np.zeros(n), np.eye(2) * width_px**2)
+        self.previous: Optional[State] = None
+        self.windows = Windows(image, usable, start, width_px, threads)
+        self.state.amplitude, level = fit_amplitudes(self.windows, self.state)
+        self.background = Background(self.windows.size, BACKGROUND_SPACING * width_px, float(np.median(level)))
+        self.width_spread = 0.03  # of single columns' log widths: little, until the frame shows more
+        self.last_step = np.zeros(n)
+
+    def run(self, max_iterations: int) -> None:
+        """Iterate until the columns rest."""
+        last_learning, moving = LEARN_AT, 1.0
+        for iteration in range(max_iterations):
+            self.evaluate(first=iteration == 0, couple=iteration <= last_learning or moving > UNQUIET)
+            self._steady()
+            if iteration == LEARN_AT:
+                self._learn()
+                if self._look_beyond():
+                    last_learning = iteration + 1
+                    self.evaluate(couple=True)
+            moving = self.step()
+            if iteration > last_learning and moving < RESTLESS:
+                break
+
+    def evaluate(self, first: bool = False, couple: bool = False) -> None:
+        """Compare the model with the frame: residual, the noise and the weights that follow from it, normal equations, overlaps."""
+        windows = self.windows
+        expected = render(self.state, windows)
+        self.background.draw(windows.inner(expected))
+        self.residual = windows.image - expected
+        sample = windows.calm[:: max(1, len(windows.calm) // SAMPLE_PX)]
+        squared = self.residual.ravel()[sample].astype(np.float64) ** 2
+        # a fit follows part of the noise: the residuals of m pixels with k parameters carry (m − k) / m of it
+        self.left = max(0.25, 1 - CORE * len(self.state.yx) / max(1, np.count_nonzero(windows.covered)))
+        if first:
+            self.variance = noise.flat(max(float(squared.mean()), SMALLEST_VARIANCE))
+        else:
+            self.variance = noise.fit_variance(expected.ravel()[sample].astype(np.float64), squared / self.left, SMALLEST_VARIANCE)
+        self.weight = windows.covered / self.variance(expected)
+        # overlaps are measured in each column's own information, so only a change of the noise's dependence on the signal makes them stale
+        contrast = float(np.log(self.variance.high / self.variance.low))
+        couple = couple or abs(contrast - self.contrast) > STALE
+        if not first:
+            far = np.square(self.residual, out=expected)
+            far *= self.weight
+            outlying = np.flatnonzero(far.ravel() > OUTLIER**2)
+            self.weight.ravel()[outlying] *= OUTLIER / np.sqrt(far.ravel()[outlying])
+        self.normal = normal_equations(self.state, windows, self.residual, self.weight, self.background if couple else None)
+        if couple:
+            self.contrast = contrast
+            self._couple()
+
+    def _couple(self) -> None:
+        """Keep how columns overlap with each other and with the background: used for later steps too, scaled to their noise and amplitudes."""
+        near = pairs_among(self.state.yx, OVERLAP * self.width)
+        order = np.lexsort((near.second, near.first))
+        self.pairs = Pairs(near.first[order], near.second[order], near.distance[order])
+        self.blocks = pair_blocks(self.state, self.windows, self.weight, self.pairs)
+        self.node, self.lift = self.normal.node, self.normal.lift
+        self.coupled = self._strength(), float(self.weight.sum())
+
+    def _strength(self) -> np.ndarray:
+        """Return the square root of each column's own information (n, 4): what its couplings are measured in."""
+        strength: np.ndarray = np.sqrt(np.maximum(np.einsum("nii->ni", self.normal.matrix)[:, :CORE], 1e-30))
+        return strength
+
+    def _steady(self) -> None:
+        """Take back the steps of columns that fit much worse than before, and step more carefully there; less so where all is well."""
+        progress = self.progress
+        worse = self.normal.squares > WORSE * progress.squares
+        if self.previous is not None and worse.any():
+            for name in ("yx", "amplitude", "log_width"):
+                getattr(self.state, name)[worse] = getattr(self.previous, name)[worse]
+            progress.squares = np.where(worse, progress.squares, self.normal.squares)
+            self.evaluate(couple=self.normal.lift.size > 0)
+        else:
+            progress.squares = self.normal.squares
+        least = np.where(progress.place < 0, BEYOND_DAMPING, DAMPING[1])  # of one beyond the edge, distance and height can hardly be told apart
+        progress.damping = np.where(worse, np.minimum(10 * progress.damping, 10.0), np.maximum(0.2 * progress.damping, least))
+
+    def step(self) -> float:
+        """Take one joint step; return the fraction of columns that it moved noticeably."""
+        state, background = self.state, self.background
+        background.weigh(self.windows.inner(self.weight))
+        score = background.score(self.windows.inner(self.weight * self.residual))
+        self.previous = replace(state)
+        step = joint_step(self.equations(), background, score, self.progress.damping, CG_ITERATIONS)
+        length = np.hypot(step.columns[:, 0], step.columns[:, 1])
+        limit = np.minimum(1.0, 0.5 * self.width / np.maximum(length, 1e-12))
+        size = np.abs(state.amplitude)
+        state.yx = state.yx + step.columns[:, :2] * limit[:, None]
+        state.amplitude = state.amplitude + np.clip(step.columns[:, 2], -0.7 * size - 0.02, 2 * size + 0.1)
+        state.log_width = np.clip(state.log_width + np.clip(step.columns[:, 3], -0.2, 0.2), -0.7, 0.7)
+        background.values = background.values + step.nodes.reshape(background.count)
+        self._widen(float(np.clip(step.width, -0.2, 0.2)))
+        self.last_step = length
+        error = 1 / np.sqrt(np.maximum(self.normal.matrix[:, 0, 0], 1e-30))
+        seen = self.progress.place >= 0
+        return float((length > np.maximum(RESTING * error, 1e-4))[seen].mean())
+
+    def _widen(self, log_factor: float) -> None:
+        """Make the mean peak exp(log_factor) times as wide, within what its first estimate allows; windows follow where it matters."""
+        wanted = float(np.linalg.det(self.state.shape) ** 0.25) * float(np.exp(log_factor))
+        self.width = float(np.clip(wanted, 0.6 * self.first_width, 1.7 * self.first_width))
+        self.state.shape = self.state.shape * (self.width**2 / np.sqrt(np.linalg.det(self.state.shape)))
+        if abs(self.width / self.window_width - 1) > 0.04:
+            self.windows.set_width(self.width)
+            self.window_width = self.width
+
+    def equations(self) -> Equations:
+        """Return the joint equations with what was learnt of widths added, failed columns held in place and those beyond the edge on a leash."""
+        own, gradient, progress = self.normal.matrix[:, :CORE, :CORE], self.normal.gradient.copy(), self.progress
+        stiff, pull = np.zeros_like(gradient), np.zeros_like(gradient)
+        stiff[:, 3] = 1 / self.width_spread**2
+        pull[:, 3] = -self.state.log_width / self.width_spread**2
+        beyond = progress.place < 0
+        leash = (BEYOND_STIFFNESS * self.width) ** -2
+        for axis in (0, 1):
+            stiff[beyond, axis] = leash
+            pull[beyond, axis] = leash * (progress.start[beyond, axis] - self.state.yx[beyond, axis])
+            stiff[progress.held, axis] = HELD * (own[progress.held, axis, axis] + 1e-12)
+            gradient[progress.held, axis] = 0
+        plane, flat = self.normal.matrix[:, :CORE, CORE:], self.normal.matrix[:, CORE:, CORE:]
+        change = self._strength() / self.coupled[0]
+        blocks = self.blocks * change[self.pairs.first, :, None] * change[self.pairs.second, None, :]
+        lift = self.lift * change[:, :, None] * np.sqrt(float(self.weight.sum()) / self.coupled[1])
+        return Equations(own, gradient, stiff, pull, (~beyond).astype(np.float64), blocks, self.pairs, self.node, lift, plane, flat)
+
+    contrast = 0.0
+
+    def _learn(self) -> None:
+        """Learn from what each column would say of its width on its own how alike they are; give the mean peak the ellipticity they agree on."""
+        free = self.equations()._replace(pairs=NO_PAIRS, stiff=np.zeros_like(self.normal.gradient))
+        alone = covariance(free, self.state.yx)
+        estimate = self.state.log_width + np.einsum("nj,nj->n", alone[:, 3], self.normal.gradient)
+        self.width_spread = priors.learn_width(estimate, alone[:, 3, 3]).spread
+        misfit = self.normal.chi2 / np.maximum(self.normal.pixels, 1)
+        score, information = self.normal.ellipticity[misfit <= np.percentile(misfit, 90)].sum(axis=0).T
+        stretch, shear = np.clip(score / np.maximum(information, 1e-30), -0.15, 0.15) * (score**2 > 9 * information)
+        shape = self.state.shape
+        self.state.shape = shape + np.array([[2 * stretch * shape[0, 0], shear], [shear, -2 * stretch * shape[1, 1]]])
+
+    def _look_beyond(self) -> bool:
+        """Add columns beyond the edge of the frame, of which only the flank is seen, where the rim's residuals show them; return whether any."""
+        found, amplitude = find_beyond(
+            self.windows.inner(self.residual),
+            self.windows.inner(self.weight),
+            self.state.yx,
+            self.width,
+            float(np.median(self.state.amplitude)),
+        )
+        if len(found) == 0:
+            return False
+        state, progress, many = self.state, self.progress, len(found)
+        yx = np.concatenate([state.yx, found])
+        order = np.argsort(np.rint(yx[:, 0]), kind="stable")
+        self.state = State(
+            yx[order], np.append(state.amplitude, amplitude)[order], np.append(state.log_width, np.zeros(many))[order], state.shape
+        )
+        start = np.concatenate([progress.start, found])[order]
+        none = np.zeros(many)
+        self.progress = Progress(
+            np.append(progress.place, np.full(many, -1))[order],
+            start,
+            np.append(progress.nearest, none + np.inf)[order],
+            np.append(progress.held, none.astype(bool))[order],
+            np.append(progress.damping, none + DAMPING[0])[order],
+            np.append(progress.squares, none + np.inf)[order],
+        )
+        self.previous = None
+        self.last_step = np.append(self.last_step, none)[order]
+        self.windows = Windows(self.image, self.usable, start, self.width, self.threads)
+        self.window_width = self.width
+        return True

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,14 @@ COMMANDS = [
 
 
 def test_help_answers_in_half_a_second() -> None:
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    best = 9.9
+    """Processor time, so that a busy machine does not decide; best of three."""
+    environment, best = {**os.environ, "PYTHONPATH": str(REPOSITORY)}, 9.9
     for _ in range(3):
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([sys.executable, "-m", "stemzoo", "--help"], capture_output=True, text=True, env=environment)
-        best = min(best, time.perf_counter() - start)
-    assert done.returncode == 0 and "analyze" in done.stdout
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        assert done.returncode == 0 and "analyze" in done.stdout
     assert best < 0.5
 
 

@@ -77,7 +77,7 @@ def manifold_figure(encoding: Encoding, decode: Decode) -> Figure:
     for k, pattern in enumerate(patterns):
         top, left = (k // GRID) * (size + gap), (k % GRID) * (size + gap)
         tile[top : top + size, left : left + size] = pattern
-    side, head, pad = 7.0, 0.85, 0.7
+    side, head, pad = 7.0, 0.85, 0.9
     tall = side * tile.shape[0] / tile.shape[1]
     width, height = side + 1.5 * pad, tall + head + pad
     figure = Figure(figsize=(width, height), dpi=style.DPI, facecolor=style.PAPER)
@@ -93,9 +93,9 @@ def manifold_figure(encoding: Encoding, decode: Decode) -> Figure:
         spine.set_visible(False)
     axes.set_facecolor(style.PAPER)
     centres = (np.arange(GRID) + 0.5) * (size + gap) - gap / 2 - 0.5
-    axes.set_xticks(centres[::2], [f"{v:.2g}" for v in spans[0][::2]])
+    axes.set_xticks(centres[::2], [f"{v:.3g}" for v in spans[0][::2]])
     axes.set_xlabel("z1", color=style.INK)
-    axes.set_yticks(centres[:rows:2] if rows > 1 else [], [f"{v:.2g}" for v in spans[1][::-1][::2]] if rows > 1 else [])
+    axes.set_yticks(centres[:rows:2] if rows > 1 else [], [f"{v:.3g}" for v in spans[1][::-1][::2]] if rows > 1 else [])
     if rows > 1:
         axes.set_ylabel("z2", color=style.INK)
     axes.tick_params(colors=style.MUTED, length=0, labelsize=10)

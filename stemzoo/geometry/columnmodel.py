@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple, TypeVar
 
 import numpy as np
 
-from stemzoo.geometry.background import Background
+from stemzoo.geometry.background import Background, Reach
 from stemzoo.geometry.neighbours import Pairs
 
 CORE = 4
 FIT_RADIUS = 3.0  # sigmas: holds 94 % of what the photons of a peak say of its position, and little of what they do not
 RENDER_RADIUS = 3.9  # sigmas: a neighbour's tail beyond is below 5e-4 of its peak
-CHUNK_PX = 120_000  # pixels of windows at a time
+CHUNK_PX = 60_000  # pixels of windows at a time
 
 T = TypeVar("T")
 
@@ -43,8 +44,8 @@ class Normal(NamedTuple):
 
     matrix (n, 7, 7) and gradient (n, 4): the four parameters, then (matrix only) a constant and slopes in y and x about the column;
     chi2 (n,) weighted and squares (n,) plain sum of squared residuals; pixels (n,) used; ellipticity (n, 2, 2): score and information of the
-    two shape terms (stretch along y, shear), zero unless asked for; node (n, K²) background nodes that share pixels with the column and lift
-    (n, 4, K²) how strongly, empty unless asked for.
+    two shape terms (stretch along y, shear), zero unless asked for; lift (n, 4, K²) how strongly each parameter shares pixels with the
+    background nodes in the window (`Windows.reach`), empty unless asked for.
     """
 
     matrix: np.ndarray
@@ -53,7 +54,6 @@ class Normal(NamedTuple):
     squares: np.ndarray
     pixels: np.ndarray
     ellipticity: np.ndarray
-    node: np.ndarray
     lift: np.ndarray
 
 
@@ -70,12 +70,15 @@ class Windows:
         self.width = image.shape[1] + 2 * self.pad
         self.image = np.pad(image, self.pad)
         self.usable = np.pad(usable, self.pad)
+        self._lock = Lock()
         self.set_width(sigma_px)
 
     def set_width(self, sigma_px: float) -> None:
         """Fit windows and rendering windows to the width of the mean peak, and find out which pixels lie in any window."""
         self.fit_y, self.fit_x = _disk(min(max(FIT_RADIUS * sigma_px, 2.0), self.pad))
         self.draw_y, self.draw_x = _disk(min(max(RENDER_RADIUS * sigma_px, 3.0), self.pad))
+        self.half = int(max(np.abs(self.fit_y).max(), np.abs(self.fit_x).max()))
+        self._reach: Optional[Reach] = None
         covered = np.zeros(self.image.shape, bool)
 
         def cover(start: int, stop: int) -> None:
@@ -88,6 +91,13 @@ class Windows:
         core = slice(self.pad + rim, -self.pad - rim)
         inner[core, core] = self.covered[core, core]
         self.calm = np.flatnonzero(inner if inner.any() else self.covered)
+
+    def reach(self, background: Background) -> Reach:
+        """Return which of the background's nodes make it in each fit window, and how; worked out once for each size of the windows."""
+        with self._lock:
+            if self._reach is None:
+                self._reach = background.reach(self.centre, self.half)
+            return self._reach
 
     def inner(self, padded: np.ndarray) -> np.ndarray:
         """Return the frame's own part (H, W) of a padded array."""
@@ -188,13 +198,14 @@ def _templates(
     return out, pull_y - pull_x, peak
 
 
-def normal_equations(state: State, windows: Windows, residual: np.ndarray, weight: np.ndarray, background: Optional[Background]) -> Normal:
+def normal_equations(
+    state: State, windows: Windows, residual: np.ndarray, weight: np.ndarray, background: Optional[Background] = None, shape_too: bool = False
+) -> Normal:
     """Return every column's normal equations for the whole model's residual and weight, both in the padded frame.
 
-    Args: background: given where the shape terms and the coupling to its nodes are wanted as well.
+    Args: background: given where the coupling to its nodes is wanted; shape_too: whether the shape terms are.
     """
     flat_residual, flat_weight = residual.ravel(), weight.ravel()
-    half = int(max(np.abs(windows.fit_y).max(), np.abs(windows.fit_x).max()))
 
     def work(start: int, stop: int) -> Normal:
         which = np.arange(start, stop)
@@ -209,32 +220,28 @@ def normal_equations(state: State, windows: Windows, residual: np.ndarray, weigh
         chi2 = np.einsum("cm,cm->c", w, squares)
         squares *= used
         terms = np.zeros((stop - start, 2, 2))
-        node, lift = np.zeros((stop - start, 0), np.int64), np.zeros((stop - start, CORE, 0))
-        if background is not None:
+        if shape_too:
             pull = w * left
             shear = templates[:, 0] * templates[:, 1] / np.where(np.abs(peak) > 1e-12, peak, np.float32(np.inf))
             for k, term in enumerate((stretch * peak, shear)):
                 terms[:, k, 0] = np.einsum("cm,cm->c", term, pull)
                 terms[:, k, 1] = np.einsum("cm,cm,cm->c", term, w, term)
-            node, lift = _lift(weighted[:, :CORE], windows, background, start, stop, half)
-        return Normal(matrix, gradient, chi2, squares.sum(axis=1), used.sum(axis=1), terms, node, lift)
+        lift = np.zeros((stop - start, CORE, 0)) if background is None else _lift(weighted[:, :CORE], windows, background, start, stop)
+        return Normal(matrix, gradient, chi2, squares.sum(axis=1), used.sum(axis=1), terms, lift)
 
     parts = windows.each(len(windows.fit_y), work)
-    whole = Normal(*(np.concatenate([getattr(part, name) for part in parts]).astype(np.float64) for name in Normal._fields))
-    return whole._replace(node=whole.node.astype(np.int64))
+    return Normal(*(np.concatenate([getattr(part, name) for part in parts]).astype(np.float64) for name in Normal._fields))
 
 
-def _lift(
-    weighted: np.ndarray, windows: Windows, background: Background, start: int, stop: int, half: int
-) -> Tuple[np.ndarray, np.ndarray]:
-    """Return the background nodes (c, K²) in each window and their weighted products with the column's four derivatives (c, 4, K²)."""
-    side = 2 * half + 1
+def _lift(weighted: np.ndarray, windows: Windows, background: Background, start: int, stop: int) -> np.ndarray:
+    """Return the weighted products of each column's four derivatives (c, 4, m) with the background nodes in its window: (c, 4, K²)."""
+    reach = windows.reach(background)
+    side = 2 * windows.half + 1
     square = np.zeros((stop - start, CORE, side * side), np.float32)
-    square[:, :, (windows.fit_y + half) * side + windows.fit_x + half] = weighted
-    reach = background.reach(windows.centre[start:stop], half)
-    by_col = np.matmul(square.reshape(stop - start, CORE * side, side), reach.by_col).reshape(stop - start, CORE, side, -1)
-    lift = np.matmul(reach.by_row.transpose(0, 2, 1)[:, None], by_col)
-    return reach.node, lift.reshape(stop - start, CORE, -1)
+    square[:, :, (windows.fit_y + windows.half) * side + windows.fit_x + windows.half] = weighted
+    by_col = np.matmul(square.reshape(stop - start, CORE * side, side), reach.by_col[start:stop]).reshape(stop - start, CORE, side, -1)
+    lift: np.ndarray = np.matmul(reach.by_row[start:stop].transpose(0, 2, 1)[:, None], by_col).reshape(stop - start, CORE, -1)
+    return lift
 
 
 def pair_blocks(state: State, windows: Windows, weight: np.ndarray, pairs: Pairs) -> np.ndarray:

@@ -72,7 +72,8 @@ class JointFit:
         """Iterate until the columns rest."""
         last_learning, moving = LEARN_AT, 1.0
         for iteration in range(max_iterations):
-            self.evaluate(first=iteration == 0, couple=iteration <= last_learning or moving > UNQUIET)
+            unquiet = iteration > last_learning + 1 and moving > UNQUIET
+            self.evaluate(first=iteration == 0, couple=iteration <= last_learning or unquiet, shape_too=iteration == LEARN_AT)
             self._steady()
             if iteration == LEARN_AT:
                 self._learn()
@@ -83,7 +84,7 @@ class JointFit:
             if iteration > last_learning and moving < RESTLESS:
                 break
 
-    def evaluate(self, first: bool = False, couple: bool = False) -> None:
+    def evaluate(self, first: bool = False, couple: bool = False, shape_too: bool = False) -> None:
         """Compare the model with the frame: residual, the noise and the weights that follow from it, normal equations, overlaps."""
         windows = self.windows
         expected = render(self.state, windows)
@@ -106,7 +107,7 @@ class JointFit:
             far *= self.weight
             outlying = np.flatnonzero(far.ravel() > OUTLIER**2)
             self.weight.ravel()[outlying] *= OUTLIER / np.sqrt(far.ravel()[outlying])
-        self.normal = normal_equations(self.state, windows, self.residual, self.weight, self.background if couple else None)
+        self.normal = normal_equations(self.state, windows, self.residual, self.weight, self.background if couple else None, shape_too)
         if couple:
             self.contrast = contrast
             self._couple()
@@ -117,7 +118,7 @@ class JointFit:
         order = np.lexsort((near.second, near.first))
         self.pairs = Pairs(near.first[order], near.second[order], near.distance[order])
         self.blocks = pair_blocks(self.state, self.windows, self.weight, self.pairs)
-        self.node, self.lift = self.normal.node, self.normal.lift
+        self.node, self.lift = self.windows.reach(self.background).node, self.normal.lift
         self.coupled = self._strength(), float(self.weight.sum())
 
     def _strength(self) -> np.ndarray:
@@ -133,7 +134,7 @@ class JointFit:
             for name in ("yx", "amplitude", "log_width"):
                 getattr(self.state, name)[worse] = getattr(self.previous, name)[worse]
             progress.squares = np.where(worse, progress.squares, self.normal.squares)
-            self.evaluate(couple=self.normal.lift.size > 0)
+            self.evaluate(couple=self.normal.lift.size > 0, shape_too=True)
         else:
             progress.squares = self.normal.squares
         least = np.where(progress.place < 0, BEYOND_DAMPING, DAMPING[1])  # of one beyond the edge, distance and height can hardly be told apart

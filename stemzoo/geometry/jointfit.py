@@ -27,7 +27,9 @@ OUTLIER = 4.0  # standard deviations beyond which a residual pulls with the same
 STALE = 0.1  # change of the noise's contrast between bright and dark, in logarithms, after which overlaps are worked out anew
 RESTING = 0.1  # standard errors: a smaller step of a column is its last …
 RESTLESS = 0.03  # … and of the fit, when no more than this fraction of columns steps farther
-UNQUIET = 0.2  # fraction of columns on the move above which overlaps are worked out anew
+UNQUIET = 0.2  # fraction of columns on the move above which overlaps are worked out anew …
+LONG_STEP = 0.1  # … as they are after a step of any column by so many sigmas
+WILD = 0.8  # sigmas: where the steps of one in fifty are longer, the joint equations were out of date and the step is not taken
 CG_ITERATIONS = 30
 BEYOND_DAMPING = 0.03
 BEYOND_STIFFNESS = 0.3  # sigmas: how far a column beyond the edge may lie from where it was guessed
@@ -67,12 +69,14 @@ class JointFit:
         self.background = Background(self.windows.size, BACKGROUND_SPACING * width_px, float(np.median(level)))
         self.width_spread = 0.03  # of single columns' log widths: little, until the frame shows more
         self.last_step = np.zeros(n)
+        self.settled = False  # after the first step that was taken
+        self.contrast = 0.0
 
     def run(self, max_iterations: int) -> None:
         """Iterate until the columns rest."""
         last_learning, moving = LEARN_AT, 1.0
         for iteration in range(max_iterations):
-            unquiet = iteration > last_learning + 1 and moving > UNQUIET
+            unquiet = iteration > last_learning + 1 and (moving > UNQUIET or float(self.last_step.max()) > LONG_STEP * self.width)
             self.evaluate(first=iteration == 0, couple=iteration <= last_learning or unquiet, shape_too=iteration == LEARN_AT)
             self._steady()
             if iteration == LEARN_AT:
@@ -148,6 +152,12 @@ class JointFit:
         self.previous = replace(state)
         step = joint_step(self.equations(), background, score, self.progress.damping, CG_ITERATIONS)
         length = np.hypot(step.columns[:, 0], step.columns[:, 1])
+        self.last_step = length
+        if not np.isfinite(length).all() or np.percentile(length, 98) > WILD * self.width * (1 if self.settled else 2):
+            self.progress.damping = np.minimum(10 * self.progress.damping, 10.0)
+            self.previous = None
+            return 1.0
+        self.settled = True
         limit = np.minimum(1.0, 0.5 * self.width / np.maximum(length, 1e-12))
         size = np.abs(state.amplitude)
         state.yx = state.yx + step.columns[:, :2] * limit[:, None]
@@ -155,10 +165,10 @@ class JointFit:
         state.log_width = np.clip(state.log_width + np.clip(step.columns[:, 3], -0.2, 0.2), -0.7, 0.7)
         background.values = background.values + step.nodes.reshape(background.count)
         self._widen(float(np.clip(step.width, -0.2, 0.2)))
-        self.last_step = length
         error = 1 / np.sqrt(np.maximum(self.normal.matrix[:, 0, 0], 1e-30))
         seen = self.progress.place >= 0
-        return float((length > np.maximum(RESTING * error, 1e-4))[seen].mean())
+        seen[self.pairs.first[self.progress.place[self.pairs.second] < 0]] = False  # these wait for what is beyond the edge, slowly
+        return float((length > np.maximum(RESTING * error, 1e-4))[seen].mean()) if seen.any() else 0.0
 
     def _widen(self, log_factor: float) -> None:
         """Make the mean peak exp(log_factor) times as wide, within what its first estimate allows; windows follow where it matters."""
@@ -187,8 +197,6 @@ class JointFit:
         blocks = self.blocks * change[self.pairs.first, :, None] * change[self.pairs.second, None, :]
         lift = self.lift * change[:, :, None] * np.sqrt(float(self.weight.sum()) / self.coupled[1])
         return Equations(own, gradient, stiff, pull, (~beyond).astype(np.float64), blocks, self.pairs, self.node, lift, plane, flat)
-
-    contrast = 0.0
 
     def _learn(self) -> None:
         """Learn from what each column would say of its width on its own how alike they are; give the mean peak the ellipticity they agree on."""

@@ -20,6 +20,7 @@ from stemzoo.geometry.jointfit import NO_PAIRS, JointFit
 from stemzoo.geometry.neighbours import nearest_distance, pairs_among
 from stemzoo.geometry.width import mean_width
 
+FLANK_REACH, FLANK_ERROR = 3.5, 0.025  # sigmas: this near to one beyond the edge, its supposed place shifts a column by about so much
 UNSETTLED = 0.5  # standard errors: a column that still moves by more has not converged
 
 
@@ -164,6 +165,8 @@ def _result(fit: JointFit, starts: np.ndarray, offset: float, scale: float, sett
     chi2 = fit.normal.chi2 / np.maximum(fit.normal.pixels * fit.left, 1.0)
     error = np.sqrt(np.einsum("nii->ni", covariance(fit.equations(), state.yx))[:, :2])
     error *= _misfit(chi2, fit.normal.pixels)[:, None] * _correlation(fit)
+    flanked = fit.pairs.first[(progress.place[fit.pairs.second] < 0) & (fit.pairs.distance < FLANK_REACH * fit.width)]
+    error[flanked] = np.hypot(error[flanked], FLANK_ERROR * fit.width)
     seen = progress.place >= 0
     good = seen & ~progress.held & np.isfinite(error).all(axis=1) & (error > 0).all(axis=1)
     at, own = progress.place[seen], progress.place[good]

@@ -11,7 +11,7 @@ from typing import NamedTuple, Tuple
 import numpy as np
 
 BLOCK = 256  # pixels drawn at a time, each way: only the nodes near a block take part
-FINE = 3  # summed pixels a node, each way, in which the equations are set up
+FINE = 6  # summed pixels a node, each way, in which the equations are set up
 DAMPING = 1.02  # the summed pixels stand for slightly different ones: keeps the joint equations positive
 ROUGHNESS = 1e-2  # stiffness against bending, relative to what the data say: decides only where there are none
 

@@ -139,7 +139,7 @@ def _fitted(
         held, state = fit.progress.held, fit.state
         state.yx[held], state.log_width[held] = fit.progress.start[held], 0.0
         for _ in range(2):
-            fit.evaluate()
+            fit.evaluate(couple=True)
             fit.step()
     return _result(fit, starts, offset, scale, settings)
 

@@ -14,9 +14,11 @@ import numpy as np
 from stemzoo.errors import DatasetError
 from stemzoo.geometry.matching import match
 from stemzoo.io.datasets import Dataset
+from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.pipeline import LocateOptions, locate
 from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.types import Frames
+from stemzoo.zoo import resolve
 
 TOLERANCE = 0.5
 """A column is found if a position lies within this of it [Å]."""
@@ -146,6 +148,17 @@ def evaluate(
         if progress is not None:
             progress(index + 1, len(data))
     return summarise(results, by or (lambda result: result.material))
+
+
+def evaluate_model(
+    model: str,
+    dataset: str | Path,
+    *,
+    by: Callable[[FrameScore], str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Score]:
+    """As `evaluate`, for a model by its name in the zoo or its bundle's folder."""
+    return evaluate(Segmenter(Bundle.load(resolve(model))), dataset, by=by, progress=progress)
 
 
 def summarise(results: Iterable[FrameScore], by: Callable[[FrameScore], str]) -> list[Score]:

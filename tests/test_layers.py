@@ -35,6 +35,7 @@ ROOMS: dict[str, set[str]] = {
     "export": SHARED | {"geometry", "runtime", "zoo", "nets", "training"},
     "report": SHARED | {"geometry", "runtime", "io"},
     "live": SHARED | {"geometry", "runtime", "io", "zoo", "report"},
+    "label": SHARED | {"geometry", "runtime", "io"},
     "evaluate": SHARED | {"geometry", "runtime", "io", "zoo"},
     "analyze": SHARED | {"geometry", "runtime", "io", "zoo", "report", "training", "export"},
 }

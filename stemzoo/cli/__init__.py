@@ -15,6 +15,7 @@ from typing import Any
 import typer
 
 from stemzoo.cli import analysis, data, models, train
+from stemzoo.cli.evaluate import evaluate
 from stemzoo.errors import StemzooError
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ analysis.register(app)
 app.add_typer(data.data_app, name="data")
 app.add_typer(train.train_app, name="train")
 app.add_typer(models.zoo_app, name="zoo")
+app.command("evaluate", epilog="Example: stemzoo evaluate adf-unet held_back.h5 --by-dose")(evaluate)
 app.command("export", epilog="Example: stemzoo export run/checkpoints/best.ckpt --out my-unet/v1")(models.export)
 
 

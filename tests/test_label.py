@@ -5,7 +5,7 @@ import pytest
 
 from stemzoo.errors import DatasetError, PixelSizeError
 from stemzoo.io.datasets import Dataset
-from stemzoo.io.labels import label_frames
+from stemzoo.label import label_frames
 
 
 @pytest.fixture

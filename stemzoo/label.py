@@ -40,8 +40,8 @@ def label_frames(pairs: list[tuple[Path, Path]], out: Path, *, pixel_size: float
                 if outside.any():
                     y, x = columns.yx[outside][0]
                     raise DatasetError(
-                        f"{table_path}: column at y {y:.1f}, x {x:.1f} px lies outside the {frames.shape[0]}×{frames.shape[1]} px of {frame_path}; "
-                        "are y and x exchanged, or in another unit?"
+                        f"{table_path}: column at y {y:.1f}, x {x:.1f} px lies outside the {frames.shape[0]}×{frames.shape[1]} px of "
+                        f"{frame_path}; are y and x exchanged, or in another unit?"
                     )
                 writer.add(
                     LabelledFrame(

@@ -23,12 +23,21 @@ class EncoderGraph(nn.Module):
     def __init__(self, net: PolarRVAE | RVAE) -> None:
         super().__init__()
         self.net = net
+        if isinstance(net, PolarRVAE):
+            with torch.no_grad():
+                self.register_buffer("table", net.gauge_table(), persistent=False)
+
+    table: Tensor
 
     def forward(self, subimages: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return angle [rad], its standard error [rad], order of symmetry, latents."""
-        if isinstance(self.net, PolarRVAE):
-            return encode_polar(self.net, subimages)
-        return self.net.angle_and_latents(subimages)
+        net = self.net
+        if isinstance(net, RVAE):
+            return net.angle_and_latents(subimages)
+        _, latents, _, log_likelihood, peak, _ = look(net, net.normalise(subimages))
+        symmetry, gauge = net.look_up(latents, self.table)
+        sigma = angle_sigma(peak, log_likelihood, net.log_inflation(latents), symmetry)
+        return wrap(peak.angle + gauge, 2 * math.pi / symmetry), sigma, symmetry.to(torch.int64), latents
 
 
 class DecoderGraph(nn.Module):
@@ -37,14 +46,18 @@ class DecoderGraph(nn.Module):
     def __init__(self, net: PolarRVAE | RVAE) -> None:
         super().__init__()
         self.net = net
+        if isinstance(net, PolarRVAE):
+            with torch.no_grad():
+                self.register_buffer("table", net.gauge_table(), persistent=False)
+
+    table: Tensor
 
     def forward(self, latents: Tensor, angle: Tensor) -> Tensor:
         """Return the patterns."""
         if isinstance(self.net, RVAE):
             return self.net.decode(latents, angle)
-        decoded = self.net.decode(latents)
-        _, gauge = self.net.symmetry_and_gauge(decoded, self.net.log_inflation(latents))
-        return self.net.render(decoded[:, 0], angle - gauge)
+        _, gauge = self.net.look_up(latents, self.table)
+        return self.net.render(self.net.decode(latents)[:, 0], angle - gauge)
 
 
 def look(net: PolarRVAE, images: Tensor) -> tuple[Tensor, Tensor, Posterior, Tensor, Peak, Tensor]:
@@ -63,15 +76,6 @@ def look(net: PolarRVAE, images: Tensor) -> tuple[Tensor, Tensor, Posterior, Ten
             step = peak.offset.round().clamp(-1, 1)
             coefficients = net.coefficients(images, step)
     return coefficients, latents, posterior, log_likelihood, peak, step
-
-
-def encode_polar(net: PolarRVAE, subimages: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return angle, angle_sigma, symmetry and latents of raw sub-images."""
-    _, latents, posterior, log_likelihood, peak, _ = look(net, net.normalise(subimages))
-    log_inflation = net.log_inflation(latents)
-    symmetry, gauge = net.symmetry_and_gauge(posterior.pattern, log_inflation)
-    sigma = angle_sigma(peak, log_likelihood, log_inflation, symmetry)
-    return wrap(peak.angle + gauge, 2 * math.pi / symmetry), sigma, symmetry.to(torch.int64), latents
 
 
 def angle_sigma(peak: Peak, log_likelihood: Tensor, log_inflation: Tensor, symmetry: Tensor) -> Tensor:

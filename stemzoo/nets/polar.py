@@ -29,6 +29,8 @@ TURNS = 32  # angles on which the encoder looks at a ring
 MASK_TURNS = 64  # angles on which corners of the window are accounted for; the mask repeats every quarter
 SATURATION = 8.0  # normalised intensities are cut off here, so that foreign input cannot overflow the graph
 SYMMETRIC = 0.025  # share of its angular power that a pattern may lose when turned by 2π/n and still count as n-fold
+LANDMARKS = 256  # training latents kept to tell symmetry and gauge by
+NEAR = 0.4  # latent distance over which landmarks are averaged
 INDISTINGUISHABLE = 9.0  # squared distance, in noise units, below which two orientations cannot be told apart in one sub-image
 
 
@@ -74,7 +76,7 @@ class PolarRVAE(nn.Module):
         self.window_px, self.latents, self.per_image = window_px, latents, per_image
         self.prior = offset_px**-2
         grid = PolarGrid(window_px)
-        self.n_inner, self.n_masked, self.half, self.n_angles = grid.n_inner, grid.n_masked, grid.size // 2, grid.n_angles
+        self.n_inner, self.n_masked, self.n_half, self.n_angles = grid.n_inner, grid.n_masked, grid.size // 2, grid.n_angles
         channels = width // 2
         self.first = nn.Linear(5 * self.n_inner, channels)
         self.second = nn.Linear(5 * channels, width)
@@ -87,10 +89,12 @@ class PolarRVAE(nn.Module):
             nn.init.zeros_(parameter)
         self.register_buffer("mean", torch.tensor(0.0))
         self.register_buffer("std", torch.tensor(1.0))
+        self.register_buffer("landmarks", torch.zeros(LANDMARKS, latents))
         self._matrices(grid)
 
     mean: Tensor
     std: Tensor
+    landmarks: Tensor
     projection: Tensor
     gradient: Tensor
     orders: Tensor
@@ -168,7 +172,8 @@ class PolarRVAE(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """Return (N, 3, D): the pattern and its derivatives along x and y, in the pattern's own orientation."""
         weight, bias = self._decoding()
-        return (self.hidden(latents) @ weight + bias).reshape(-1, 3, 2 * self.half)
+        hidden: Tensor = self.hidden(latents)
+        return (hidden @ weight + bias).reshape(-1, 3, 2 * self.n_half)
 
     def _decoding(self) -> tuple[Tensor, Tensor]:
         weight, bias = self.pattern.weight.T, self.pattern.bias
@@ -184,7 +189,7 @@ class PolarRVAE(nn.Module):
         """
         decoded = self.decode(latents)
         precision = torch.exp(-self.log_noise)
-        scaled, half, tail = decoded * precision, self.half, self.n_masked
+        scaled, half, tail = decoded * precision, self.n_half, self.n_masked
         xc, xs, yc, ys = coefficients[:, None, :half], coefficients[:, None, half:], scaled[..., :half], scaled[..., half:]
         even, odd = (xc * yc + xs * ys) @ self.ring_sum, (xs * yc - xc * ys) @ self.ring_sum
         left, right = [0, 0, 0, 1, 2, 1], [0, 1, 2, 1, 2, 2]
@@ -249,7 +254,8 @@ class PolarRVAE(nn.Module):
 
     def log_inflation(self, latents: Tensor) -> Tensor:
         """Return (N,) log of the factor by which the angle's variance exceeds that of white noise (disorder is not white); 0 untrained."""
-        return self.inflation(latents)[:, 0]
+        value: Tensor = self.inflation(latents)
+        return value[:, 0]
 
     def symmetry_and_gauge(self, decoded: Tensor, log_inflation: Tensor) -> tuple[Tensor, Tensor]:
         """Return the order n of each pattern and the angle (N,) at which its n-th harmonic points; order 1 where it has no structure.
@@ -259,7 +265,7 @@ class PolarRVAE(nn.Module):
 
         Args: decoded: (N, 3, D) as `decode` gives it.
         """
-        half, seen = self.half, self.seen[: self.half]
+        half, seen = self.n_half, self.seen[: self.n_half]
         cosine, sine = decoded[..., :half], decoded[..., half:]
         weighted_cosine, weighted_sine = cosine * seen, sine * seen
         # (N, 3, M): the pattern turned against itself, and against its gradients
@@ -283,11 +289,29 @@ class PolarRVAE(nn.Module):
             gauge = torch.where(same, torch.atan2(moments[1][:, n], moments[0][:, n] + 1e-12) / n, gauge)
         return order, gauge
 
+    def gauge_table(self) -> Tensor:
+        """Return (LANDMARKS, 15): at each landmark the order as one of `ORDERS`, and cosine and sine of n times the gauge in its place."""
+        order, gauge = self.symmetry_and_gauge(self.decode(self.landmarks), self.log_inflation(self.landmarks))
+        chosen = (order[:, None] == order.new_tensor(ORDERS)).to(order.dtype)
+        return torch.cat([chosen, chosen * torch.cos(order * gauge)[:, None], chosen * torch.sin(order * gauge)[:, None]], 1)
+
+    def look_up(self, latents: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+        """Return order and gauge (N,) of latents (N, Z) as their nearest landmarks have it, averaged.
+
+        One sub-image's own pattern would do, were its latents free of noise; the average keeps that noise out of the angle.
+        """
+        distance = latents.square().sum(1, keepdim=True) - 2 * latents @ self.landmarks.T + self.landmarks.square().sum(1)
+        votes, cosine, sine = (torch.softmax(-distance / (2 * NEAR**2), 1) @ table).chunk(3, 1)
+        best = (votes == votes.amax(1, keepdim=True)).to(votes.dtype)
+        best = best / best.sum(1, keepdim=True)
+        order = (best @ votes.new_tensor(ORDERS)).round()
+        return order, torch.atan2((best * sine).sum(1), (best * cosine).sum(1) + 1e-12) / order
+
     def render(self, pattern: Tensor, angle: Tensor) -> Tensor:
         """Return (N, S, S): patterns (N, D) turned counter-clockwise by `angle` (N,), in normalised intensities."""
         order = self.ring_sum @ self.orders
         cosine, sine = torch.cos(angle[:, None] * order), torch.sin(angle[:, None] * order)
-        even, odd = pattern[:, : self.half], pattern[:, self.half :]
+        even, odd = pattern[:, : self.n_half], pattern[:, self.n_half :]
         turned = torch.cat([even * cosine - odd * sine, odd * cosine + even * sine], 1)
         return (turned @ self.rendering).reshape(-1, self.window_px, self.window_px)
 

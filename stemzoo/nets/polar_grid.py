@@ -89,7 +89,7 @@ class PolarGrid:
         ring, order = self.ring_and_order
         scale = np.where(order == 0, 1.0, np.sqrt(2.0)) / np.sqrt(self.area_px[ring])
         phase = order[:, None] * angles
-        return np.concatenate([scale[:, None] * np.cos(phase), scale[:, None] * np.sin(phase)])
+        return np.asarray(np.concatenate([scale[:, None] * np.cos(phase), scale[:, None] * np.sin(phase)]))
 
     def synthesis(self, n_angles: int, rings: np.ndarray, max_order: int | None = None) -> np.ndarray:
         """Return (D, len(rings) * n_angles): coefficients to values on the given rings, at equally spaced angles."""
@@ -97,7 +97,8 @@ class PolarGrid:
         ring = np.tile(self.ring_and_order[0], 2)
         order = np.tile(self.ring_and_order[1], 2)
         keep = np.ones(len(order), bool) if max_order is None else order <= max_order
-        return (values[:, None] * ((ring[:, None] == rings) & keep[:, None])[:, :, None]).reshape(len(ring), -1)
+        chosen = (ring[:, None] == rings) & keep[:, None]
+        return np.asarray((values[:, None] * chosen[:, :, None]).reshape(len(ring), -1))
 
     def mask(self, n_angles: int) -> np.ndarray:
         """Return (R, n_angles) in [0, 1]: how much of each point of a ring the window sees."""

@@ -103,7 +103,8 @@ class RVAE(nn.Module):
         for number, layer in enumerate(self.layers):
             extra = self.skips[number](content)[:, None] if self.skips is not None else 0
             hidden = torch.tanh(layer(hidden) + extra)
-        return self.value(hidden).reshape(-1, self.window_px, self.window_px)
+        drawn: Tensor = self.value(hidden)
+        return drawn.reshape(-1, self.window_px, self.window_px)
 
     def sample(self, code: Code, generator: torch.Generator | None = None) -> Tensor:
         """Return one draw (N, K) from the code."""

@@ -41,7 +41,7 @@ class Jackknife:
     @torch.no_grad()
     def ratios(self, net: PolarRVAE, coefficients: Tensor, posterior: Posterior, angle: Tensor, first_turn: int) -> Tensor:
         """Return (N,): the ratio for sub-images whose best angle (N,) is known; sectors begin at `first_turn` of `TURNS`."""
-        half, order = net.half, net.ring_sum @ net.orders
+        half, order = net.n_half, net.ring_sum @ net.orders
         cosine, sine = torch.cos(angle[:, None] * order)[:, None], torch.sin(angle[:, None] * order)[:, None]
         even, odd = posterior.pattern[..., :half], posterior.pattern[..., half:]
         turned = torch.cat([even * cosine - odd * sine, odd * cosine + even * sine], 2)

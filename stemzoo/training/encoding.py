@@ -107,7 +107,7 @@ class EncoderTask(L.LightningModule):
 
     def _polar(self, net: PolarRVAE, batch: SubImageBatch) -> tuple[Tensor, dict[str, Tensor]]:
         done = self.global_step / max(1, self.total_steps)
-        step = self.steps[batch.index].float()
+        step = self.steps[batch.number].float()
         coefficients = net.coefficients(net.normalise(batch.image), step)
         mean, log_sigma = net.encode(coefficients)
         latents = mean + log_sigma.exp() * torch.randn_like(mean)
@@ -120,7 +120,9 @@ class EncoderTask(L.LightningModule):
         centring = off_centre(whole, peak.angle, mean.detach())
         loss = divergence - evidence + 0.5 * self.config.centring * centring
         if done >= OFFSET_FROM:
-            self.steps[batch.index] = whole.detach().round().clamp(-1, 1).to(torch.int8)
+            self.steps[batch.number] = whole.detach().round().clamp(-1, 1).to(torch.int8)
+        slots = (8 * self.global_step + torch.arange(8)) % len(net.landmarks)
+        net.landmarks[slots] = mean[:8].detach()
         parts = {"loss": divergence - evidence, "divergence": divergence, "evidence": evidence, "off_centre_px": centring.sqrt()}
         if done >= DISORDER_FROM:
             some = slice(0, DISORDER_SAMPLE)
@@ -223,6 +225,7 @@ def fit_encoder(subimages: SubImages, config: EncoderConfig | None = None, progr
         warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
         warnings.filterwarnings("ignore", message=".*`val_dataloader`.*")
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+        warnings.filterwarnings("ignore", message=".*`IterableDataset` has `__len__`.*")
         warnings.filterwarnings("ignore", message=".*Starting from v1.9.0.*")
         task = EncoderTask.for_data(config, data)
         trainer = L.Trainer(

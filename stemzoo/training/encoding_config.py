@@ -21,7 +21,9 @@ class EncoderConfig(Strict):
     window_px: int = Field(default=32, ge=8, le=128, description="samples along a side of the sub-images cut from datasets")
     latents: int = Field(default=2, ge=1, le=16)
     width: int = Field(default=64, ge=8, description="size of the hidden layers; twice that in the published form, as is usual there")
-    offset_px: float = Field(default=0.6, gt=0, le=1.0, description="polar: prior spread of a column's offset from the middle, per axis [px]")
+    offset_px: float = Field(
+        default=0.6, gt=0, le=1.0, description="polar: prior spread of a column's offset from the middle, per axis [px]"
+    )
     normalisation: Literal["set", "image"] = Field(
         default="set", description="`set`: by the training set's mean and spread, so that latents know thickness; `image`: each by its own"
     )
@@ -31,7 +33,9 @@ class EncoderConfig(Strict):
     learning_rate: float = Field(default=3e-3, gt=0)
     centring: float = Field(default=60.0, ge=0, description="polar: how strongly patterns are held in the middle of their window [1/px²]")
     validation_fraction: float = Field(default=0.1, ge=0, lt=1)
-    memory_mb: int = Field(default=256, ge=8, description="sub-images held at a time; larger sets are streamed, shuffled within what is held")
+    memory_mb: int = Field(
+        default=256, ge=8, description="sub-images held at a time; larger sets are streamed, shuffled within what is held"
+    )
     translation: bool = Field(False, description="published: also infer an offset")
     likelihood: Literal["mse", "bce"] = Field(default="mse", description="published")
     skip: bool = Field(False, description="published: latents enter every layer of the decoder")

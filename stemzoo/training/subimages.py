@@ -27,10 +27,10 @@ MIN_SUBIMAGES = 64  # fewer cannot tell a pattern of a thousand pixels from its 
 
 
 class SubImageBatch(NamedTuple):
-    """image: (B, S, S) float32, raw intensities. index: (B,) int64, the sub-image's number within the training set."""
+    """image: (B, S, S) float32, raw intensities. number: (B,) int64, the sub-image's number within the training set."""
 
     image: Tensor
-    index: Tensor
+    number: Tensor
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class SubImageData(L.LightningDataModule):
     """Train and validation batches of an encoder.
 
     Args:
-        parts: as `from_subimages` and `from_datasets` make them.
+        parts: as `from_subimages` and `from_files` make them.
         window_px: side S. pixel_size: Å/px of the sub-images, or None.
         config: batch, seed, validation_fraction, memory_mb.
 
@@ -96,7 +96,7 @@ class SubImageData(L.LightningDataModule):
         return cls(parts, subimages.window_px, subimages.pixel_size, config)
 
     @classmethod
-    def from_datasets(cls, config: EncoderConfig) -> SubImageData:
+    def from_files(cls, config: EncoderConfig) -> SubImageData:
         """Return the data module of windows of `config.window` Å around the columns of the frames in `config.datasets`, cut when read."""
         if not config.datasets or config.window is None:
             raise DatasetError("an encoder's training wants `datasets` (HDF5 files made by `stemzoo data simulate`) and `window` [Å]")
@@ -178,7 +178,7 @@ class _Rows:
     rows: np.ndarray
 
     def __call__(self) -> np.ndarray:
-        return self.data[self.rows]
+        return np.asarray(self.data[self.rows])
 
 
 @dataclass(frozen=True)

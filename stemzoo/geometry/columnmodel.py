@@ -19,6 +19,7 @@ from stemzoo.geometry.neighbours import Pairs
 CORE = 4
 FIT_RADIUS = 3.0  # sigmas: holds 94 % of what the photons of a peak say of its position, and little of what they do not
 RENDER_RADIUS = 3.9  # sigmas: a neighbour's tail beyond is below 5e-4 of its peak
+COVER_RADIUS = 4.5  # sigmas: pixels this near to a column tell of the background and of the noise
 CHUNK_PX = 60_000  # pixels of windows at a time
 
 T = TypeVar("T")
@@ -66,7 +67,7 @@ class Windows:
         self.threads = threads
         reach = int(1.5 * sigma_px)  # of columns beyond the edge
         self.centre = np.clip(np.rint(yx), -reach, np.asarray(image.shape) - 1 + reach).astype(np.int64)
-        self.pad = int(np.ceil(max(RENDER_RADIUS * sigma_px * 1.3, 3.0))) + 1 + reach
+        self.pad = int(np.ceil(max(COVER_RADIUS * sigma_px * 1.3, 3.0))) + 1 + reach
         self.width = image.shape[1] + 2 * self.pad
         self.image = np.pad(image, self.pad)
         self.usable = np.pad(usable, self.pad)
@@ -81,10 +82,12 @@ class Windows:
         self._reach: Optional[Reach] = None
         covered = np.zeros(self.image.shape, bool)
 
-        def cover(start: int, stop: int) -> None:
-            covered.ravel()[self.flat_index(start, stop, self.fit_y, self.fit_x)] = True
+        cover_y, cover_x = _disk(min(COVER_RADIUS * sigma_px, self.pad))
 
-        self.each(len(self.fit_y), cover)
+        def cover(start: int, stop: int) -> None:
+            covered.ravel()[self.flat_index(start, stop, cover_y, cover_x)] = True
+
+        self.each(len(cover_y), cover)
         self.covered = covered & self.usable
         inner = np.zeros_like(covered)
         rim = min(int(3 * sigma_px), min(self.size) // 4)  # beyond the frame's edge may lie columns that nobody sees
@@ -297,11 +300,22 @@ def fit_amplitudes(windows: Windows, state: State) -> Tuple[np.ndarray, np.ndarr
     return both[:, 0], both[:, 1]
 
 
-def residual_windows(
-    state: State, windows: Windows, residual: np.ndarray, weight: np.ndarray, which: np.ndarray
-) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what the model leaves over around columns `which` (k,), over the noise's standard deviation, as (k, P, P) with 0 outside the disk;
-    independent noise freed of the same parameters, in the same form; and the (k, P, P) mask of the pixels used."""
+class Leftover(NamedTuple):
+    """What the model leaves over around k columns, in square windows (k, P, P), 0 outside the disk and where pixels are masked.
+
+    residual over the noise's standard deviation; white: independent noise freed of the same parameters; inside: bool, pixels used;
+    along_y and along_x: derivatives of the column by y and x, over the noise's standard deviation.
+    """
+
+    residual: np.ndarray
+    white: np.ndarray
+    inside: np.ndarray
+    along_y: np.ndarray
+    along_x: np.ndarray
+
+
+def leftover(state: State, windows: Windows, residual: np.ndarray, weight: np.ndarray, which: np.ndarray) -> Leftover:
+    """Return what the fit left over around columns `which` (k,), for judging the noise's correlation."""
     templates, _, _ = _templates(state, windows, which, which, full=True)
     y, x = windows.fit_y, windows.fit_x
     base = (windows.centre[which, 0] + windows.pad) * windows.width + windows.centre[which, 1] + windows.pad
@@ -310,12 +324,12 @@ def residual_windows(
     used = root > 0
     left = residual.ravel()[index] * root
     basis = (templates * root[:, None]).astype(np.float64)
+    along = basis[:, :2].copy()
     basis /= np.maximum(np.sqrt((basis**2).sum(axis=2, keepdims=True)), 1e-12)
     white = np.random.default_rng(0).standard_normal(left.shape) * used
     gram = np.matmul(basis, basis.transpose(0, 2, 1)) + 1e-9 * np.eye(basis.shape[1])
     white -= np.matmul(basis.transpose(0, 2, 1), np.linalg.solve(gram, np.matmul(basis, white[:, :, None])))[:, :, 0]
-    reach = int(max(np.abs(y).max(), np.abs(x).max()))
-    squares = np.zeros((3, len(which), 2 * reach + 1, 2 * reach + 1), np.float32)
-    for square, values in zip(squares, (left, white, used)):
-        square[:, y + reach, x + reach] = values
-    return squares[0], squares[1], squares[2] > 0
+    squares = np.zeros((5, len(which), 2 * windows.half + 1, 2 * windows.half + 1), np.float32)
+    for square, values in zip(squares, (left, white, used, along[:, 0], along[:, 1])):
+        square[:, y + windows.half, x + windows.half] = values
+    return Leftover(squares[0], squares[1], squares[2] > 0, squares[3], squares[4])

@@ -20,7 +20,8 @@ from stemzoo.geometry.rim import find_beyond
 SAMPLE_PX = 60_000  # pixels that the noise model is fitted to
 OVERLAP = 4.6  # sigmas: farther apart, two peaks share less than half a per cent of their information
 BACKGROUND_SPACING = 10.0  # sigmas between nodes of the background: at 6, a column pays 10 % of its precision for the freedom, at 10, 3 %
-LEARN_AT = 1  # iteration that learns the ellipticity, how alike the widths are, and who is beyond the edge
+LEARN_AT = 1  # iteration that learns how alike the widths are, and who is beyond the edge
+LEARN_SHAPE_UNTIL = 4  # last iteration that may change the ellipticity
 DAMPING = (0.1, 1e-3)  # at first, and at last; relative to the diagonal of a column's normal matrix
 WORSE = 1.3  # times its squared residuals before: such a step of a column is taken back
 OUTLIER = 4.0  # standard deviations beyond which a residual pulls with the same force
@@ -77,13 +78,15 @@ class JointFit:
         last_learning, moving = LEARN_AT, 1.0
         for iteration in range(max_iterations):
             unquiet = iteration > last_learning + 1 and (moving > UNQUIET or float(self.last_step.max()) > LONG_STEP * self.width)
-            self.evaluate(first=iteration == 0, couple=iteration <= last_learning or unquiet, shape_too=iteration == LEARN_AT)
+            self.evaluate(first=iteration == 0, couple=iteration <= last_learning or unquiet, shape_too=0 < iteration <= LEARN_SHAPE_UNTIL)
             self._steady()
             if iteration == LEARN_AT:
-                self._learn()
+                self._learn_widths()
                 if self._look_beyond():
                     last_learning = iteration + 1
                     self.evaluate(couple=True)
+            if 0 < iteration <= LEARN_SHAPE_UNTIL and self._learn_shape():
+                last_learning = iteration + 1
             moving = self.step()
             if iteration > last_learning and moving < RESTLESS:
                 break
@@ -198,17 +201,23 @@ class JointFit:
         lift = self.lift * change[:, :, None] * np.sqrt(float(self.weight.sum()) / self.coupled[1])
         return Equations(own, gradient, stiff, pull, (~beyond).astype(np.float64), blocks, self.pairs, self.node, lift, plane, flat)
 
-    def _learn(self) -> None:
-        """Learn from what each column would say of its width on its own how alike they are; give the mean peak the ellipticity they agree on."""
+    def _learn_widths(self) -> None:
+        """Learn from what each column would say of its width on its own how alike they are."""
         free = self.equations()._replace(pairs=NO_PAIRS, stiff=np.zeros_like(self.normal.gradient))
         alone = covariance(free, self.state.yx)
         estimate = self.state.log_width + np.einsum("nj,nj->n", alone[:, 3], self.normal.gradient)
         self.width_spread = priors.learn_width(estimate, alone[:, 3, 3]).spread
+
+    def _learn_shape(self) -> bool:
+        """Give the mean peak the ellipticity that columns agree on, where they do so beyond noise; return whether that changed it much."""
         misfit = self.normal.chi2 / np.maximum(self.normal.pixels, 1)
         score, information = self.normal.ellipticity[misfit <= np.percentile(misfit, 90)].sum(axis=0).T
-        stretch, shear = np.clip(score / np.maximum(information, 1e-30), -0.15, 0.15) * (score**2 > 9 * information)
+        limit = np.array([0.15, 0.15 * self.width**2])
+        stretch, shear = np.clip(score / np.maximum(information, 1e-30), -limit, limit) * (score**2 > 9 * information)
         shape = self.state.shape
-        self.state.shape = shape + np.array([[2 * stretch * shape[0, 0], shear], [shear, -2 * stretch * shape[1, 1]]])
+        change = np.array([[2 * stretch * shape[0, 0], shear], [shear, -2 * stretch * shape[1, 1]]])
+        self.state.shape = shape + change
+        return bool(np.abs(change).max() > 0.02 * self.width**2)
 
     def _look_beyond(self) -> bool:
         """Add columns beyond the edge of the frame, of which only the flank is seen, where the rim's residuals show them; return whether any."""

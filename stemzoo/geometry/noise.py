@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stemzoo.geometry.columnmodel import Leftover
+
 CLIP = 9.0  # squared residuals above this many variances (three sigma) are outliers, not noise …
 KEPT = 0.9733  # … and the mean square of a normal law below it
 
@@ -69,24 +71,24 @@ def fit_variance(expected: np.ndarray, squared: np.ndarray, smallest: float) -> 
     return VarianceModel(v_low, v_high, low, high, max(smallest, 0.25 * min(low, high)))
 
 
-def correlation_inflation(residual: np.ndarray, white: np.ndarray, inside: np.ndarray, shape: np.ndarray) -> np.ndarray:
+def correlation_inflation(left: Leftover, shape: np.ndarray, pixels_each: float) -> np.ndarray:
     """Return by how much correlated noise raises the standard error of y and of x over that of independent pixels: (2,), 1 or more.
 
     Args:
-        residual: (k, P, P) what a fit left over in k windows, over the noise's standard deviation, 0 outside `inside`.
-        white: (k, P, P) independent unit noise that the same fit was subtracted from: what `residual` would be, were its pixels independent.
-        inside: (k, P, P) bool, pixels used.
+        left: what a fit left over in some windows.
         shape: (2, 2) covariance of the peak, px².
+        pixels_each: pixels per column of the frame that the fit had to itself.
 
     The variance of a position is Σ ρ(l) κ(l) times the uncorrelated one: ρ the residuals' autocorrelation at lag l, κ that of the peak's
-    derivative, (1 − pull²) exp(−lᵀ S⁻¹ l / 4) with pull the derivative's own direction. Short lags only: longer ones are the fit's doing.
+    derivative, (1 − pull²) exp(−lᵀ S⁻¹ l / 4) with pull the lag along the derivative's direction. Only short lags: longer ones are the fit's
+    doing. A fit also takes the more of the noise away the fewer independent pixels there are, which the residuals cannot show.
     """
-    side = residual.shape[1]
+    side = left.residual.shape[1]
     grid = 1 << int(np.ceil(np.log2(2 * side)))
+    count = _autocorrelation(left.inside.astype(np.float32), grid)
     correlations = []
-    count = _autocorrelation(inside.astype(np.float32), grid)
-    for left in (residual, white):
-        total = _autocorrelation(left, grid) / np.maximum(count, 1.0)
+    for stack in (left.residual, left.white):
+        total = _autocorrelation(stack, grid) / np.maximum(count, 1.0)
         correlations.append(total / max(float(total[0, 0]), 1e-30))
     lag = np.fft.fftfreq(grid, 1 / grid)
     ly, lx = lag[:, None], lag[None, :]
@@ -94,15 +96,38 @@ def correlation_inflation(residual: np.ndarray, white: np.ndarray, inside: np.nd
     squared = inverse[0, 0] * ly * ly + 2 * inverse[0, 1] * ly * lx + inverse[1, 1] * lx * lx
     near = (squared <= 2.0) & (count > 0.2 * count[0, 0])
     out = []
-    for pull, variance in (
-        (inverse[0, 0] * ly + inverse[0, 1] * lx, inverse[0, 0]),
-        (inverse[0, 1] * ly + inverse[1, 1] * lx, inverse[1, 1]),
-    ):
+    grain = 1.0 + max(0.0, float((correlations[0] - correlations[1])[near].sum()))  # pixels that share their noise
+    grain /= max(0.3, 1 - 5 * grain / pixels_each)  # the fit hides some of that as well
+    for pull, variance in ((inverse[0, 0] * ly + inverse[0, 1] * lx, inverse[0, 0]), (inverse[0, 1] * ly + inverse[1, 1] * lx, inverse[1, 1])):
         kernel = (1 - pull * pull / (2 * variance)) * np.exp(-squared / 4)
         observed, expected = (float((rho * kernel)[near].sum()) for rho in correlations)
-        spread = np.sqrt(2 * float((kernel[near] ** 2).sum()) / max(float(inside.sum()), 1.0))
+        scatter = np.sqrt(2 * float((kernel[near] ** 2).sum()) / max(float(left.inside.sum()), 1.0))
         excess = observed - expected
-        out.append(np.sqrt(1 + excess) if excess > 0.1 + 3 * spread else 1.0)
+        taken = max(0.2, 1 - 5 * grain / pixels_each) / max(0.2, 1 - 5 / pixels_each)
+        out.append((1 + excess) / taken if excess > 0.1 + 3 * scatter else 1.0)
+    return np.sqrt(np.maximum(out, _rowwise(left)))
+
+
+def _rowwise(left: Leftover) -> np.ndarray:
+    """Return by how much the variances of y and x exceed those of independent pixels because whole scan rows err together: (2,).
+
+    A position's score is a sum over rows; its variance is taken from the rows' own scatter instead of from the pixels'.
+    Source: the sandwich estimator, P. J. Huber, Proc. 5th Berkeley Symp. 1, 221 (1967), with rows as independent groups.
+    """
+    out = []
+    for along in (left.along_y, left.along_x):
+        score = (along * left.residual).sum(axis=2, dtype=np.float64)
+        information = (along * along).sum(axis=2, dtype=np.float64)
+        total = information.sum(axis=1)
+        # the fit makes each column's scores add up to nothing, which hides a part of their scatter
+        hidden = 1 - (information**2).sum(axis=1) / np.maximum(total**2, 1e-30)
+        each = (score**2).sum(axis=1) / np.maximum(total * np.maximum(hidden, 0.1), 1e-30)
+        each = each[total > 0]
+        if len(each) == 0:
+            out.append(1.0)
+            continue
+        typical, scatter = float(np.mean(np.minimum(each, 9 * np.median(each)))), float(each.std() / np.sqrt(len(each)))
+        out.append(typical if typical > 1.1 + 3 * scatter else 1.0)
     return np.asarray(out)
 
 

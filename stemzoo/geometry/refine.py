@@ -14,7 +14,7 @@ import numpy as np
 
 from stemzoo.errors import ShapeError
 from stemzoo.geometry import noise
-from stemzoo.geometry.columnmodel import residual_windows
+from stemzoo.geometry.columnmodel import leftover
 from stemzoo.geometry.coupling import covariance
 from stemzoo.geometry.jointfit import NO_PAIRS, JointFit
 from stemzoo.geometry.neighbours import nearest_distance, pairs_among
@@ -203,7 +203,8 @@ def _correlation(fit: JointFit) -> np.ndarray:
     misfit = fit.normal.chi2 / np.maximum(fit.normal.pixels, 1)
     which = np.flatnonzero(free & (misfit <= np.percentile(misfit[free], 75)))
     which = which[:: max(1, len(which) // 120)]
-    return noise.correlation_inflation(*residual_windows(fit.state, fit.windows, fit.residual, fit.weight, which), shape=fit.state.shape)
+    each = min(len(fit.windows.fit_y), np.count_nonzero(fit.windows.covered) / len(misfit))
+    return noise.correlation_inflation(leftover(fit.state, fit.windows, fit.residual, fit.weight, which), fit.state.shape, each)
 
 
 def _first_of_each(yx: np.ndarray, rank: np.ndarray, closest_px: float) -> np.ndarray:

@@ -51,6 +51,21 @@ def wavelength(energy_kev: float) -> float:
     return 12.2642596 / math.sqrt(volts * (1 + 0.97847538e-6 * volts))
 
 
+def _centring(otf: np.ndarray, axis: np.ndarray, source_sigma: float) -> np.ndarray:
+    """The phase ramp that puts the probe's origin where a symmetric peak fits it best.
+
+    Coma moves the whole image; since nothing in a frame tells of such a shift, a column's true position is taken without it. The ramp is the
+    least-squares fit of the transfer function's phase, weighted by what each frequency says of a position.
+    """
+    qy, qx = axis[:, None], axis[None]
+    q2 = qy**2 + qx**2
+    weight = np.abs(otf * np.exp(-2 * (np.pi * source_sigma) ** 2 * q2)) ** 2
+    phase = np.angle(otf)
+    moments = np.array([[(weight * qy * qy).sum(), (weight * qy * qx).sum()], [(weight * qy * qx).sum(), (weight * qx * qx).sum()]])
+    slope = np.linalg.solve(moments, np.array([(weight * phase * qy).sum(), (weight * phase * qx).sum()]))
+    return np.asarray(np.exp(-1j * (slope[0] * qy + slope[1] * qx)))
+
+
 def transfer(optics: Optics, fy: np.ndarray, fx: np.ndarray) -> np.ndarray:
     """Return the optical transfer function of incoherent ADF imaging: the Fourier transform of the probe's intensity.
 
@@ -74,6 +89,7 @@ def transfer(optics: Optics, fy: np.ndarray, fx: np.ndarray) -> np.ndarray:
     amplitude = np.fft.ifft2(aperture * np.exp(-2j * np.pi / lam * chi))
     otf = np.fft.fft2(np.abs(amplitude) ** 2)
     otf /= otf[0, 0].real
+    otf *= _centring(otf, axis, optics.source_fwhm / 2.3548)
     shifted = np.fft.fftshift(otf)
     step = axis[1]
     rows, cols = np.broadcast_arrays(fy / step + _GRID // 2, fx / step + _GRID // 2)

@@ -72,3 +72,16 @@ def test_rows_move_by_what_they_are_told():
     moved = shift_rows(image, np.array([0.0, 0.4, -1.7]))
     centre = (moved * x).sum(1) / moved.sum(1)
     assert centre == pytest.approx([30, 30.4, 28.3], abs=0.01)
+
+
+def test_coma_deforms_the_peak_but_does_not_move_its_fit():
+    shifted = Optics(coma_nm=300.0, coma_deg=0.0, source_fwhm=0.7)
+    y, x = np.mgrid[:80, :80]
+    image = render(np.array([[40.0, 40.0]]), np.ones(1), np.full(1, 0.08), (80, 80), 0.2, shifted)
+    template = np.exp(-((y - 40) ** 2 + (x - 40) ** 2) / (2 * 2.2**2))
+    overlap = np.fft.irfft2(np.fft.rfft2(image) * np.conj(np.fft.rfft2(template)))
+    peak = np.array(np.unravel_index(overlap.argmax(), overlap.shape))
+    assert peak.tolist() == [0, 0]
+    right, left, middle = overlap[0, 1], overlap[0, -1], overlap[0, 0]
+    assert abs(0.5 * (left - right) / (left + right - 2 * middle)) < 0.1
+    assert np.abs(image - image[:, ::-1][:, np.r_[79, :79]]).max() > 0.02 * image.max()

@@ -76,8 +76,14 @@ def _resample(image: np.ndarray, new: int, axis: int) -> np.ndarray:
         centre = (np.arange(start, stop) + 0.5) * scale - 0.5
         low, high = int(np.floor(centre[0] - reach)), int(np.ceil(centre[-1] + reach)) + 1
         taps = np.arange(low, high)
-        weight = cubic((centre[:, None] - taps[None]) / max(1.0, scale))
-        weight = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
+        offset = taps[None] - centre[:, None]
+        weight = cubic(offset / max(1.0, scale))
+        weight /= weight.sum(axis=1, keepdims=True)
+        if scale > 1:  # a widened kernel is sampled unevenly: put its centre of mass back, or every column would shift by a hundredth
+            lever = offset * np.abs(weight)
+            weight -= lever * ((weight * offset).sum(axis=1) / (lever * offset).sum(axis=1))[:, None]
+            weight /= weight.sum(axis=1, keepdims=True)
+        weight = weight.astype(np.float32)
         source = image.take(reflect(taps, old), axis=axis)
         if axis == 0:
             out[start:stop] = weight @ source

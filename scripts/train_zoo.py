@@ -27,12 +27,26 @@ RECIPES = ROOT / "datasets"
 HELD_BACK_SEED = 90_000
 MATERIALS = ("sr3fe2o7", "srtio3", "mos2")
 
+ALIGNED = {
+    "optics.defocus_nm": [-1.5, 1.5],
+    "optics.astigmatism_nm": [0.0, 0.8],
+    "optics.coma_nm": [0.0, 20.0],
+    "optics.source_fwhm": [0.4, 0.8],
+    "scan.row_jitter": [0.0, 0.03],
+}
+"""A well-aligned microscope: the universal recipe alone shows mostly probes that are not."""
+
 SEGMENTERS: dict[str, dict[str, Any]] = {
     "adf-unet": {
-        "recipe": "universal",
-        "frames": 1600,
-        "seed": 1,
-        "config": {"classes": ("column",), "steps": 14000, "steps_per_epoch": 500, "precision": "bf16-mixed"},
+        "data": {
+            "universal": {"recipe": "universal", "n_frames": 1600, "seed": 1},
+            "aligned": {"recipe": "universal", "n_frames": 900, "seed": 2, "settings": ALIGNED},
+        },
+        "stages": [
+            {"data": ["universal"], "steps": 14000, "stop_after": 8500, "steps_per_epoch": 500, "seed": 1},
+            {"data": ["universal", "aligned"], "steps": 4000, "learning_rate": 2e-3, "steps_per_epoch": 500, "seed": 2},
+        ],
+        "config": {"classes": ("column",), "precision": "bf16-mixed"},
         "card": {
             "title": "Atomic columns in ADF-STEM frames of any material",
             "summary": "Finds atomic columns in annular dark-field frames, whatever the lattice: one class, `column`.",
@@ -64,10 +78,14 @@ def main() -> None:
 def make_segmenter(name: str, work: Path, version: int, checkpoint: Path | None, out: Path) -> None:
     """Train (unless there is a checkpoint), evaluate and bundle one segmenter."""
     plan = SEGMENTERS[name]
-    if checkpoint is None:
-        data = simulate_dataset(RECIPES / f"{plan['recipe']}.toml", plan["frames"], work / "train.h5", plan["seed"])
-        config = SegmenterConfig(datasets=(str(data),), seed=plan["seed"], **plan["config"])
-        checkpoint = train_segmenter(config, work / "run").best
+    hours = 0.0
+    for number, stage in enumerate(plan["stages"], 1) if checkpoint is None else ():
+        paths = [simulated(work, key, **plan["data"][key]) for key in stage["data"]]
+        settings = {key: value for key, value in stage.items() if key != "data"}
+        config = SegmenterConfig(datasets=tuple(str(path) for path in paths), **plan["config"], **settings)
+        run = train_segmenter(config, work / f"stage{number}", start=checkpoint)
+        checkpoint, hours = run.best, hours + run.seconds / 3600
+    assert checkpoint is not None
     _, modules, draft = load_for_export(checkpoint)
     draft |= {
         "name": name,
@@ -77,13 +95,22 @@ def make_segmenter(name: str, work: Path, version: int, checkpoint: Path | None,
         **plan["card"],
     }
     draft["materials"] = sorted(path.stem for path in RECIPES.glob("*.toml") if path.stem != "universal")
-    draft["training"]["recipes"] = [plan["recipe"]]
+    draft["training"]["recipes"] = [entry["recipe"] for entry in plan["data"].values()]
+    draft["training"]["steps"] = sum(stage.get("stop_after", stage["steps"]) for stage in plan["stages"])
+    if hours:
+        draft["training"]["hours"] = round(hours, 2)
     trial = work / f"trial-{name}"
     shutil.rmtree(trial, ignore_errors=True)
     write_bundle(trial, modules, draft)
     draft["evaluation"] = held_back_scores(Segmenter(Bundle.load(trial)), work)
     card = write_bundle(out / name / f"v{version}", modules, draft)
     print(f"{card.id}: {card.size_bytes / 1e6:.1f} MB, {card.parameters:,} parameters")
+
+
+def simulated(work: Path, key: str, recipe: str, n_frames: int, seed: int, settings: dict[str, Any] | None = None) -> Path:
+    """The dataset of one training stage, made unless it is there."""
+    path = work / f"{key}.h5"
+    return path if path.exists() else simulate_dataset(RECIPES / f"{recipe}.toml", n_frames, path, seed, settings=settings)
 
 
 def held_back_scores(segmenter: Segmenter, work: Path) -> list[dict[str, Any]]:

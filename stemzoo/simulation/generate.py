@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from stemzoo.errors import RecipeError
 from stemzoo.io.datasets import DatasetWriter, LabelledFrame
@@ -62,6 +63,7 @@ def simulate(recipe: Recipe, rng: np.random.Generator) -> SimulatedFrame:
     scene = lay_out(recipe, extent, rng)
     for defect in recipe.defects:
         scene = defects.apply(defect, scene, rng)
+    scene = _hide_faint(scene, recipe.structure.visible_fraction)
     specimen = recipe.specimen
     if displacement := draw(specimen.displacement, rng):
         scene = replace(scene, yx=scene.yx + rng.normal(0, displacement, scene.yx.shape))
@@ -161,6 +163,16 @@ def simulate_dataset(
     return Path(out)
 
 
+def _hide_faint(scene: Scene, fraction: float, reach: float = 6.0) -> Scene:
+    """Take from the truth what is fainter than `fraction` of the brightest column within `reach` [Å], as defects may have left it."""
+    if not len(scene.yx):
+        return scene
+    _, index = cKDTree(scene.yx).query(scene.yx, k=min(16, len(scene.yx)), distance_upper_bound=reach)
+    weight = np.append(scene.weight, 0.0)
+    brightest = weight[index.reshape(len(scene.yx), -1)].max(axis=1)
+    return replace(scene, species=np.where(scene.weight < fraction * brightest, -1, scene.species))
+
+
 def _outline(scene: Scene, recipe: Recipe, size: int, rng: np.random.Generator) -> tuple[Scene, np.ndarray]:
     """Cut the specimen to a particle or an edge; returns the scene and the (H, W) share of each pixel that is covered."""
     roll = rng.random()
@@ -243,8 +255,6 @@ def _recording(recipe: Recipe, pixel_size: float, rng: np.random.Generator) -> n
 
 
 def _check_spacing(recipe: Recipe, scene: Scene, pixel_size: float) -> None:
-    from scipy.spatial import cKDTree
-
     seen = scene.yx[(scene.species >= 0) & (np.abs(scene.yx) < scene.extent / 2 + MARGIN).all(axis=1)]
     if len(seen) < 2:
         return

@@ -51,6 +51,7 @@ class SegmenterConfig(Strict):
     patch_px: int = Field(128, ge=32, multiple_of=16)
     batch: int = Field(16, ge=1)
     steps: int = Field(4000, ge=1)
+    stop_after: int | None = Field(None, ge=1, description="break the schedule off after so many steps, for another stage to follow")
     steps_per_epoch: int = Field(250, ge=1)
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(1e-4, ge=0)

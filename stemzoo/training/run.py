@@ -93,7 +93,7 @@ def train_segmenter(
     task = SegmenterTask(config, data.classes)
     if start is not None:
         load_weights(task.net, start)
-    steps = config.steps
+    steps = min(config.steps, config.stop_after or config.steps)
     callbacks: list[Callback] = [EMAWeightAveraging(decay=config.ema_decay)] if config.ema_decay else []
     return fit(
         task,

@@ -88,21 +88,25 @@ class Background:
     def score(self, weighted_residual: np.ndarray) -> np.ndarray:
         """Return the gradient by each node (nodes,) for weighted residuals (height, width)."""
         score = self.basis[0].T @ self._sum(weighted_residual) @ self.basis[1] - self.stiff * _bend(self.values)
-        return score.ravel()
+        out: np.ndarray = score.ravel()
+        return out
 
     def product(self, vector: np.ndarray) -> np.ndarray:
         """Return the information matrix of the nodes times `vector` (nodes,)."""
         grid = vector.reshape(self.count)
-        product = self.basis[0].T @ (self.weight * (self.basis[0] @ grid @ self.basis[1].T)) @ self.basis[1] + self.stiff * _bend(grid)
-        return product.ravel()
+        measured = self.basis[0].T @ (self.weight * (self.basis[0] @ grid @ self.basis[1].T)) @ self.basis[1]
+        product: np.ndarray = (measured + self.stiff * _bend(grid)).ravel()
+        return product
 
     def diagonal(self) -> np.ndarray:
         """Return the diagonal of that matrix (nodes,)."""
-        return ((self.basis[0] ** 2).T @ self.weight @ (self.basis[1] ** 2)).ravel() + 6 * self.stiff
+        diagonal: np.ndarray = ((self.basis[0] ** 2).T @ self.weight @ (self.basis[1] ** 2)).ravel() + 6 * self.stiff
+        return diagonal
 
     def _sum(self, pixels: np.ndarray) -> np.ndarray:
         by_row = np.add.reduceat(pixels, self.edges[0][:-1], axis=0)
-        return np.add.reduceat(by_row, self.edges[1][:-1], axis=1).astype(np.float64)
+        both: np.ndarray = np.add.reduceat(by_row, self.edges[1][:-1], axis=1).astype(np.float64)
+        return both
 
 
 def _spline(position: np.ndarray, spacing: float, count: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:

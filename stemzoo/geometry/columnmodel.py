@@ -44,8 +44,8 @@ class Normal(NamedTuple):
     """Normal equations of each column's window at the current state.
 
     matrix (n, 7, 7) and gradient (n, 4): the four parameters, then (matrix only) a constant and slopes in y and x about the column;
-    chi2 (n,) weighted and squares (n,) plain sum of squared residuals; pixels (n,) used; ellipticity (n, 2, 2): score and information of the
-    two shape terms (stretch along y, shear), zero unless asked for; lift (n, 4, K²) how strongly each parameter shares pixels with the
+    chi2 (n,) weighted and squares (n,) plain sum of squared residuals; pixels (n,) used; ellipticity (n, 2, 2): score and information of
+    the two shape terms (stretch along y, shear), zero unless asked for; lift (n, 4, K²) how strongly each parameter shares pixels with the
     background nodes in the window (`Windows.reach`), empty unless asked for.
     """
 
@@ -123,7 +123,8 @@ class Windows:
     def flat_index(self, start: int, stop: int, dy: np.ndarray, dx: np.ndarray) -> np.ndarray:
         """Return positions in the padded, flattened frame of the pixels at (dy, dx) around columns start … stop: (c, m)."""
         base = (self.centre[start:stop, 0] + self.pad) * self.width + self.centre[start:stop, 1] + self.pad
-        return base[:, None] + (dy * self.width + dx)[None]
+        index: np.ndarray = base[:, None] + (dy * self.width + dx)[None]
+        return index
 
 
 def _disk(radius: float) -> Tuple[np.ndarray, np.ndarray]:
@@ -182,8 +183,8 @@ def render(state: State, windows: Windows) -> np.ndarray:
 def _templates(
     state: State, windows: Windows, which: np.ndarray, seen_from: np.ndarray, full: bool
 ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the derivatives (c, 4 or 7, m) of the model in the fit windows of `seen_from` by the parameters of `which`, the difference of the
-    two pulls times distance, and the peak (c, m)."""
+    """Return the derivatives (c, 4 or 7, m) of the model in the fit windows of `seen_from` by the parameters of `which`, the difference
+    of the two pulls times distance, and the peak (c, m)."""
     y, x = _offsets(state, windows, which, seen_from, windows.fit_y, windows.fit_x)
     peak, pull_y, pull_x = _gaussian(state, which, y, x)
     out = np.empty((len(which), 7 if full else CORE, y.shape[1]), np.float32)
@@ -202,7 +203,12 @@ def _templates(
 
 
 def normal_equations(
-    state: State, windows: Windows, residual: np.ndarray, weight: np.ndarray, background: Optional[Background] = None, shape_too: bool = False
+    state: State,
+    windows: Windows,
+    residual: np.ndarray,
+    weight: np.ndarray,
+    background: Optional[Background] = None,
+    shape_too: bool = False,
 ) -> Normal:
     """Return every column's normal equations for the whole model's residual and weight, both in the padded frame.
 
@@ -269,7 +275,8 @@ def pair_blocks(state: State, windows: Windows, weight: np.ndarray, pairs: Pairs
         other, _, _ = _templates(state, windows, second, first, full=False)
         apart = windows.centre[first] - windows.centre[second]
         other *= ((windows.fit_y + apart[:, :1]) ** 2 + (windows.fit_x + apart[:, 1:]) ** 2 <= radius)[:, None]
-        return np.matmul(own[first - start], other.transpose(0, 2, 1))
+        block: np.ndarray = np.matmul(own[first - start], other.transpose(0, 2, 1))
+        return block
 
     per_column = len(once) // len(state.yx)
     blocks[once] = np.concatenate(windows.each(len(windows.fit_y) * (1 + per_column), work))

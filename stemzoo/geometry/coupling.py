@@ -19,8 +19,13 @@ SHARED = np.array([4.0, 12.0, 12.0])  # how much better than one column's window
 
 
 class Equations(NamedTuple):
-    """The joint normal equations: own (n, 4, 4), gradient (n, 4), prior stiff (n, 4) and its pull (n, 4), coupling (p, 4, 4) between `pairs` (ordered, each couple twice), lift (n, 4, K²)
-    between columns and background nodes `node` (n, K²), and how each column meets the local plane of the background: plane (n, 4, 3), flat (n, 3, 3)."""
+    """The joint normal equations of n columns and the background.
+
+    own (n, 4, 4) and gradient (n, 4) of each column; stiff (n, 4) a prior's information and pull (n, 4) its gradient; sharing (n,) 1
+    where a column has a say in the common width; coupling (p, 4, 4) between `pairs` (ordered, each couple twice); lift (n, 4, K²) between
+    columns and background nodes `node` (n, K²); plane (n, 4, 3) and flat (n, 3, 3): how each column's window sees a plane of background
+    about the column.
+    """
 
     own: np.ndarray
     gradient: np.ndarray
@@ -42,7 +47,8 @@ def _times(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
 
 class Step(NamedTuple):
-    """A joint step: of each column (n, 4), of all log widths together, and of the background's nodes (k,). Steps add and scale like one vector."""
+    """A joint step: of each column (n, 4), of all log widths together, and of the background's nodes (k,). Steps add and scale like one
+    vector."""
 
     columns: np.ndarray
     width: float
@@ -61,7 +67,8 @@ def joint_step(equations: Equations, background: Background, score: np.ndarray, 
     """Return the step that solves the joint equations for the columns' gradient and the background's `score` (k,).
 
     A column's log width is the sum of its own, which the prior in `equations.stiff` holds back, and of one that all share, which is free.
-    Conjugate gradients, preconditioned by each column's own matrix and the nodes' diagonal; `damping` (n,) is Levenberg's, relative to the diagonal.
+    Conjugate gradients, preconditioned by each column's own matrix and the nodes' diagonal; `damping` (n,) is Levenberg's, relative to
+    the diagonal.
     Source: J. Nocedal and S. J. Wright, Numerical Optimization (2006), algorithm 5.3.
     """
     n, pairs, node, lift = len(equations.own), equations.pairs, equations.node, equations.lift
@@ -107,10 +114,11 @@ def joint_step(equations: Equations, background: Background, score: np.ndarray, 
 
 
 def covariance(equations: Equations, yx: np.ndarray) -> np.ndarray:
-    """Return the covariance (n, 4, 4) of each column's parameters with its overlapping neighbours' and the background unknown; NaN where singular.
+    """Return the covariance (n, 4, 4) of each column's parameters with its overlapping neighbours' and the background unknown; NaN where
+    singular.
 
-    A column is taken with its `MOST_NEIGHBOURS` nearest overlapping columns, their couplings among each other and a plane of background under all of
-    them; who is farther away is held fixed. yx (n, 2) are the columns' positions.
+    A column is taken with its `MOST_NEIGHBOURS` nearest overlapping columns, their couplings among each other and a plane of background
+    under all of them; who is farther away is held fixed. yx (n, 2) are the columns' positions.
     """
     n, pairs = len(equations.own), equations.pairs
     order = np.lexsort((pairs.distance, pairs.first))
@@ -155,7 +163,8 @@ def _marginal(equations: Equations, yx: np.ndarray, members: np.ndarray, keys: n
 
 
 def inverse(matrix: np.ndarray, wanted: int) -> np.ndarray:
-    """Return the leading (wanted, wanted) blocks of the inverses of symmetric matrices (g, k, k), NaN where one is not positive definite."""
+    """Return the leading (wanted, wanted) blocks of the inverses of symmetric matrices (g, k, k), NaN where one is not positive
+    definite."""
     size = matrix.shape[1]
     diagonal = np.einsum("gii->gi", matrix)
     scale = np.sqrt(np.maximum(diagonal, 1e-300))
@@ -164,6 +173,6 @@ def inverse(matrix: np.ndarray, wanted: int) -> np.ndarray:
     unit[~good] = np.eye(size)
     unit[:, np.arange(size), np.arange(size)] += 1e-9
     right = np.broadcast_to(np.eye(size)[:, :wanted], (len(unit), size, wanted))
-    out = np.linalg.solve(unit, right.copy())[:, :wanted] / (scale[:, :wanted, None] * scale[:, None, :wanted])
+    out: np.ndarray = np.linalg.solve(unit, right.copy())[:, :wanted] / (scale[:, :wanted, None] * scale[:, None, :wanted])
     out[~good | (np.einsum("gii->gi", out) <= 0).any(axis=1)] = np.nan
     return out

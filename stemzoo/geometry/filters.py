@@ -15,7 +15,8 @@ LARGEST_PX = 1024  # a frame's middle of this size decides: more pixels sharpen 
 
 
 def even_frame(image: np.ndarray) -> Optional[np.ndarray]:
-    """Return the middle of a frame, at most 1024 px a side, cleaned, its slow background taken off and its contrast evened out; None if flat."""
+    """Return the middle of a frame, at most 1024 px a side, cleaned, its slow background taken off and its contrast evened out; None if
+    flat."""
     middle = image[
         tuple(slice(max(0, (length - LARGEST_PX) // 2), max(0, (length - LARGEST_PX) // 2) + LARGEST_PX) for length in image.shape)
     ]
@@ -28,7 +29,8 @@ def even_frame(image: np.ndarray) -> Optional[np.ndarray]:
     frame = frame - blur(frame, reach)
     contrast = np.sqrt(np.maximum(blur(frame * frame, 2 * reach), 0))
     floor = 0.3 * float(np.median(contrast))
-    return frame / np.maximum(contrast, max(floor, 1e-12))
+    even: np.ndarray = frame / np.maximum(contrast, max(floor, 1e-12))
+    return even
 
 
 def blur(image: np.ndarray, sigma_px: float) -> np.ndarray:

@@ -41,8 +41,9 @@ NO_PAIRS = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
 
 @dataclass
 class Progress:
-    """What is known of each column while the fit runs, (n,) each: its place in refine's starts (−1 for one beyond the edge, which only helps to
-    explain the rim), start (n, 2), distance to the nearest other, whether it is held at its start, Levenberg damping, squared residuals before."""
+    """What is known of each column while the fit runs, (n,) each: its place in refine's starts (−1 for one beyond the edge, which only
+    helps to explain the rim), start (n, 2), distance to the nearest other, whether it is held at its start, Levenberg damping, squared
+    residuals before."""
 
     place: np.ndarray
     start: np.ndarray
@@ -100,7 +101,7 @@ class JointFit:
         sample = windows.calm[:: max(1, len(windows.calm) // SAMPLE_PX)]
         squared = self.residual.ravel()[sample].astype(np.float64) ** 2
         # a fit follows part of the noise: the residuals of m pixels with k parameters carry (m − k) / m of it
-        self.left = max(0.25, 1 - CORE * len(self.state.yx) / max(1, np.count_nonzero(windows.covered)))
+        self.left = max(0.25, 1 - CORE * len(self.state.yx) / max(1, int(np.count_nonzero(windows.covered))))
         if first:
             self.variance = noise.flat(max(float(squared.mean()), SMALLEST_VARIANCE))
         else:
@@ -120,7 +121,8 @@ class JointFit:
             self._couple()
 
     def _couple(self) -> None:
-        """Keep how columns overlap with each other and with the background: used for later steps too, scaled to their noise and amplitudes."""
+        """Keep how columns overlap with each other and with the background: used for later steps too, scaled to their noise and
+        amplitudes."""
         near = pairs_among(self.state.yx, OVERLAP * self.width)
         order = np.lexsort((near.second, near.first))
         self.pairs = Pairs(near.first[order], near.second[order], near.distance[order])
@@ -144,7 +146,9 @@ class JointFit:
             self.evaluate(couple=self.normal.lift.size > 0, shape_too=True)
         else:
             progress.squares = self.normal.squares
-        least = np.where(progress.place < 0, BEYOND_DAMPING, DAMPING[1])  # of one beyond the edge, distance and height can hardly be told apart
+        least = np.where(
+            progress.place < 0, BEYOND_DAMPING, DAMPING[1]
+        )  # of one beyond the edge, distance and height can hardly be told apart
         progress.damping = np.where(worse, np.minimum(10 * progress.damping, 10.0), np.maximum(0.2 * progress.damping, least))
 
     def step(self) -> float:
@@ -183,7 +187,8 @@ class JointFit:
             self.window_width = self.width
 
     def equations(self) -> Equations:
-        """Return the joint equations with what was learnt of widths added, failed columns held in place and those beyond the edge on a leash."""
+        """Return the joint equations with what was learnt of widths added, failed columns held in place and those beyond the edge on a
+        leash."""
         own, gradient, progress = self.normal.matrix[:, :CORE, :CORE], self.normal.gradient.copy(), self.progress
         stiff, pull = np.zeros_like(gradient), np.zeros_like(gradient)
         stiff[:, 3] = 1 / self.width_spread**2
@@ -220,7 +225,8 @@ class JointFit:
         return bool(np.abs(change).max() > 0.02 * self.width**2)
 
     def _look_beyond(self) -> bool:
-        """Add columns beyond the edge of the frame, of which only the flank is seen, where the rim's residuals show them; return whether any."""
+        """Add columns beyond the edge of the frame, of which only the flank is seen, where the rim's residuals show them; return whether
+        any."""
         found, amplitude = find_beyond(
             self.windows.inner(self.residual),
             self.windows.inner(self.weight),

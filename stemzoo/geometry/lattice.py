@@ -1,7 +1,7 @@
 """The lattice of a frame in pixels, when it has one. Owns the search for its two vectors; NumPy only.
 
-Called by runtime.pipeline, which holds a frame's pixel size against its lattice, and by scale, which brings a frame without pixel size to a network's
-sampling. The strongest grain wins; what the pixels are in Å is not known here.
+Called by runtime.pipeline, which holds a frame's pixel size against its lattice, and by scale, which brings a frame without pixel size to
+a network's sampling. The strongest grain wins; what the pixels are in Å is not known here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Lattice:
     Args:
         vectors_px: (2, 2) float64, rows a and b as (y, x) in px, |a| ≤ |b|, reduced: no shorter pair spans the same lattice.
         period_px: |a|, the shortest translation.
-        strength: in [0, 1], fraction of the spectrum's significant peaks, by power, that lie on the reciprocal lattice; low for several grains.
+        strength: in [0, 1], fraction of the spectrum's significant peaks, by power, that lie on the reciprocal lattice; low for several
+        grains.
     """
 
     vectors_px: np.ndarray
@@ -41,9 +42,9 @@ class Lattice:
 def find_lattice(image: np.ndarray) -> Optional[Lattice]:
     """Return the lattice of a frame (H, W), or None where there is none: single atoms, noise, fringes in one direction only.
 
-    The significant peaks of the power spectrum, noise and slow background left out, give an autocorrelation free of both; its maxima are the candidate
-    vectors, and the smallest cell whose reciprocal lattice explains the peaks is the answer. A superstructure counts when its own peaks are
-    significant. Raises: ShapeError if `image` is not 2-D.
+    The significant peaks of the power spectrum, noise and slow background left out, give an autocorrelation free of both; its maxima are
+    the candidate vectors, and the smallest cell whose reciprocal lattice explains the peaks is the answer. A superstructure counts when
+    its own peaks are significant. Raises: ShapeError if `image` is not 2-D.
     """
     if image.ndim != 2:
         raise ShapeError(f"find_lattice got an array of shape {image.shape}; wanted one frame (H, W)")
@@ -64,7 +65,8 @@ def find_lattice(image: np.ndarray) -> Optional[Lattice]:
 
 
 def _spectral_peaks(power: np.ndarray, height: int, width: int) -> Tuple[np.ndarray, np.ndarray]:
-    """Return frequencies (k, 2) in cycles per px of significant spectral peaks, one of each ± couple, and their power over the noise (k,)."""
+    """Return frequencies (k, 2) in cycles per px of significant spectral peaks, one of each ± couple, and their power over the noise
+    (k,)."""
     fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
     radius = np.hypot(fy, fx)
     bins = radius * min(height, width)
@@ -73,7 +75,8 @@ def _spectral_peaks(power: np.ndarray, height: int, width: int) -> Tuple[np.ndar
     order = np.argsort(ring.ravel(), kind="stable")
     edges = np.searchsorted(ring.ravel()[order], np.arange(count + 1))
     # noise power is exponential: its 35th percentile, which the peaks of a lattice do not reach, lies at 0.43 of its mean
-    floor = np.array([np.percentile(power.ravel()[order[a:b]], 35) / 0.43 if b > a else 0.0 for a, b in zip(edges[:-1], edges[1:])])
+    rings = [power.ravel()[order[a:b]] for a, b in zip(edges[:-1].tolist(), edges[1:].tolist())]
+    floor = np.array([np.percentile(values, 35) / 0.43 if len(values) else 0.0 for values in rings])
     floor = np.maximum(floor, np.maximum(np.append(floor[1:], 0), np.append(0, floor[:-1])))
     # a crystal without noise has rings without floor: the spectrum's own leakage and rounding set one
     over = power / np.maximum(floor[ring], 1e-9 * power.max())
@@ -106,7 +109,8 @@ def _spectral_peaks(power: np.ndarray, height: int, width: int) -> Tuple[np.ndar
 
 
 def _autocorrelation_maxima(power: np.ndarray, peaks: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return the maxima (k, 2) px of the autocorrelation made of significant peaks only, shortest first, those too weak to be translations left out."""
+    """Return the maxima (k, 2) px of the autocorrelation made of significant peaks only, shortest first, those too weak to be
+    translations left out."""
     kept = np.zeros_like(power)
     row = np.rint(peaks[:, 0] * height).astype(np.int64)
     col = np.rint(peaks[:, 1] * width).astype(np.int64)
@@ -142,8 +146,8 @@ def _autocorrelation_maxima(power: np.ndarray, peaks: np.ndarray, height: int, w
 def _smallest_cell(
     candidates: np.ndarray, peaks: np.ndarray, strength: np.ndarray, shape: Tuple[int, ...]
 ) -> Optional[Tuple[np.ndarray, float]]:
-    """Return the smallest cell spanned by two candidates that suits the spectral peaks about as well as any, refined on them, and how much of
-    them it explains."""
+    """Return the smallest cell spanned by two candidates that suits the spectral peaks about as well as any, refined on them, and how
+    much of them it explains."""
     weight = np.sqrt(strength)  # of the amplitudes: a superstructure's weak peaks have a say
     weight = weight / weight.sum()
     order = np.hypot(peaks[:, 0], peaks[:, 1])
@@ -175,7 +179,8 @@ def _smallest_cell(
 
 
 def _cells(vectors: np.ndarray, frequencies: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield cells (2, 2) spanned by two of the translations (k, 2) px, then those whose reciprocal lattice two of the frequencies (m, 2) span."""
+    """Yield cells (2, 2) spanned by two of the translations (k, 2) px, then those whose reciprocal lattice two of the frequencies (m, 2)
+    span."""
     for source, reciprocal in ((vectors, False), (frequencies, True)):
         for i, a in enumerate(source):
             for b in source[i + 1 :]:
@@ -195,7 +200,8 @@ def _points(cell: np.ndarray, reach: float) -> List[Tuple[int, int]]:
 
 
 def _distance(cell: np.ndarray, peaks: np.ndarray, shape: Tuple[int, ...]) -> Tuple[np.ndarray, np.ndarray]:
-    """Return each peak's indices (k, 2) in the reciprocal lattice of `cell`, rounded, and how far it lies from there, in spectral bins (k,)."""
+    """Return each peak's indices (k, 2) in the reciprocal lattice of `cell`, rounded, and how far it lies from there, in spectral bins
+    (k,)."""
     index = peaks @ cell.T
     nearest = np.rint(index)
     off = (peaks - nearest @ np.linalg.inv(cell).T) * shape
@@ -203,7 +209,8 @@ def _distance(cell: np.ndarray, peaks: np.ndarray, shape: Tuple[int, ...]) -> Tu
 
 
 def _refine(cell: np.ndarray, peaks: np.ndarray, strength: np.ndarray, shape: Tuple[int, ...]) -> np.ndarray:
-    """Return the cell whose reciprocal lattice fits the peaks near it best, by weighted least squares; low orders first, so that none is misindexed."""
+    """Return the cell whose reciprocal lattice fits the peaks near it best, by weighted least squares; low orders first, so that none is
+    misindexed."""
     order = np.hypot(peaks[:, 0], peaks[:, 1])
     for limit in (0.5, 0.75, 1.0, 1.0):
         index, off = _distance(cell, peaks, shape)

@@ -1,6 +1,7 @@
 """How noisy a frame is, learnt from what a fit leaves over. Owns the variance model and the correction for correlated noise; NumPy only.
 
-A frame's units are not counts: gain, offset and readout noise are unknown, smoothing may have correlated neighbouring pixels. Called by refine.
+A frame's units are not counts: gain, offset and readout noise are unknown, smoothing may have correlated neighbouring pixels. Called by
+refine.
 """
 
 from __future__ import annotations
@@ -80,8 +81,8 @@ def correlation_inflation(left: Leftover, shape: np.ndarray, pixels_each: float)
         pixels_each: pixels per column of the frame that the fit had to itself.
 
     The variance of a position is Σ ρ(l) κ(l) times the uncorrelated one: ρ the residuals' autocorrelation at lag l, κ that of the peak's
-    derivative, (1 − pull²) exp(−lᵀ S⁻¹ l / 4) with pull the lag along the derivative's direction. Only short lags: longer ones are the fit's
-    doing. A fit also takes the more of the noise away the fewer independent pixels there are, which the residuals cannot show.
+    derivative, (1 − pull²) exp(−lᵀ S⁻¹ l / 4) with pull the lag along the derivative's direction. Only short lags: longer ones are the
+    fit's doing. A fit also takes the more of the noise away the fewer independent pixels there are, which the residuals cannot show.
     """
     side = left.residual.shape[1]
     grid = 1 << int(np.ceil(np.log2(2 * side)))
@@ -98,14 +99,18 @@ def correlation_inflation(left: Leftover, shape: np.ndarray, pixels_each: float)
     out = []
     grain = 1.0 + max(0.0, float((correlations[0] - correlations[1])[near].sum()))  # pixels that share their noise
     grain /= max(0.3, 1 - 5 * grain / pixels_each)  # the fit hides some of that as well
-    for pull, variance in ((inverse[0, 0] * ly + inverse[0, 1] * lx, inverse[0, 0]), (inverse[0, 1] * ly + inverse[1, 1] * lx, inverse[1, 1])):
+    for pull, variance in (
+        (inverse[0, 0] * ly + inverse[0, 1] * lx, inverse[0, 0]),
+        (inverse[0, 1] * ly + inverse[1, 1] * lx, inverse[1, 1]),
+    ):
         kernel = (1 - pull * pull / (2 * variance)) * np.exp(-squared / 4)
         observed, expected = (float((rho * kernel)[near].sum()) for rho in correlations)
         scatter = np.sqrt(2 * float((kernel[near] ** 2).sum()) / max(float(left.inside.sum()), 1.0))
         excess = observed - expected
         taken = max(0.2, 1 - 5 * grain / pixels_each) / max(0.2, 1 - 5 / pixels_each)
         out.append((1 + excess) / taken if excess > 0.1 + 3 * scatter else 1.0)
-    return np.sqrt(np.maximum(out, _rowwise(left)))
+    inflation: np.ndarray = np.sqrt(np.maximum(out, _rowwise(left)))
+    return inflation
 
 
 def _rowwise(left: Leftover) -> np.ndarray:

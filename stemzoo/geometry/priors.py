@@ -1,7 +1,7 @@
 """How alike the columns of a frame are, learnt from the frame: the spread of their widths. NumPy only.
 
-Empirical Bayes: widths are left as free as the columns of this frame show them to be beyond their noise, so a column pays in precision only for
-freedom that the frame needs. Called by refine.
+Empirical Bayes: widths are left as free as the columns of this frame show them to be beyond their noise, so a column pays in precision
+only for freedom that the frame needs. Called by refine.
 """
 
 from __future__ import annotations
@@ -35,10 +35,7 @@ def learn_width(estimate: np.ndarray, variance: np.ndarray) -> WidthPrior:
 
 def _excess(value: np.ndarray, variance: np.ndarray) -> float:
     """Return the standard deviation of `value` beyond its known error variances."""
-    if len(value) < FEW:
-        total = float((value**2).mean())
-    else:
-        total = float((1.4826 * np.median(np.abs(value))) ** 2)
+    total = float((value**2).mean()) if len(value) < FEW else float(1.4826 * np.median(np.abs(value))) ** 2
     return float(np.sqrt(max(0.0, total - float(np.median(variance)))))
 
 

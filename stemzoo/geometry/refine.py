@@ -1,14 +1,14 @@
 """Columns placed where the photons say: all Gaussians of a frame fitted together. Owns `refine`, its options, failures and standard errors.
 
-Maximum likelihood for Poisson plus readout noise by Fisher scoring: each pixel is weighted by the variance that the model predicts, gain and
-offset learnt from the residuals (noise). The iteration is in jointfit, the model in columnmodel and background, overlaps in coupling. NumPy
-only. Called by runtime.pipeline.
+Maximum likelihood for Poisson plus readout noise by Fisher scoring: each pixel is weighted by the variance that the model predicts, gain
+and offset learnt from the residuals (noise). The iteration is in jointfit, the model in columnmodel and background, overlaps in coupling.
+NumPy only. Called by runtime.pipeline.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional
 
 import numpy as np
 
@@ -97,8 +97,8 @@ def refine(
     if starts.ndim != 2 or starts.shape[1] != 2:
         raise ShapeError(f"refine got positions of shape {starts.shape}; wanted (n, 2), y and x in px")
     finite = np.isfinite(image)
-    usable = finite if mask is None else finite & ~np.asarray(mask, dtype=bool)
-    inside = np.isfinite(starts).all(axis=1) & ((starts > -1) & (starts < np.asarray(image.shape))).all(axis=1)
+    usable = np.asarray(finite if mask is None else finite & ~np.asarray(mask, dtype=bool))
+    inside = np.asarray((np.isfinite(starts) & (starts > -1) & (starts < np.asarray(image.shape))).all(axis=1))
     if not inside.any() or not usable.any():
         return _nothing(starts, settings)
     return _fitted(image, usable, starts, inside, min_separation_px, settings)

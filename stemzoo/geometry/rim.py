@@ -1,6 +1,7 @@
 """Columns beyond the edge of a frame, known by the flank that reaches into it. Owns their detection in residuals; NumPy only.
 
-Without them the flank would pull at the columns along the edge, and through the shared width and background at all others. Called by jointfit.
+Without them the flank would pull at the columns along the edge, and through the shared width and background at all others. Called by
+jointfit.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ SIGNIFICANT = 5.0  # standard errors of the flank's height
 def find_beyond(
     residual: np.ndarray, weight: np.ndarray, known_yx: np.ndarray, width_px: float, typical: float
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Return supposed positions (k, 2) px, outside the frame, and amplitudes (k,) of columns whose flank the residuals show along the edges.
+    """Return supposed positions (k, 2) px, outside the frame, and amplitudes (k,) of columns whose flank the residuals show along the
+    edges.
 
     Args: residual and weight (H, W) of the model so far; known_yx (n, 2) columns in it; width_px their sigma; typical their amplitude.
     """

@@ -43,8 +43,8 @@ class ScaleEstimate:
 def scale_to_network(image: np.ndarray, nominal_sampling: float) -> Optional[ScaleEstimate]:
     """Return by how much to resample a frame (H, W) so that its columns are as wide and as far apart as at `nominal_sampling` [Å/px].
 
-    The width of the bright spots speaks for itself; where there is a lattice, the distance between nearest spots has a say too, each weighted by
-    how much it varies among materials and microscopes. None where no spots stand out.
+    The width of the bright spots speaks for itself; where there is a lattice, the distance between nearest spots has a say too, each
+    weighted by how much it varies among materials and microscopes. None where no spots stand out.
     """
     sigma = peak_width_px(image)
     if sigma is None:

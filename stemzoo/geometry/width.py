@@ -1,7 +1,7 @@
 """How wide and how far apart the columns of a frame are, in pixels, before anything is fitted. Owns the scale search; NumPy only.
 
-`mean_width` starts a refinement from known positions; `peak_width_px` and `nearest_spacing_px` know nothing of the frame beforehand. Called by
-refine, lattice and scale.
+`mean_width` starts a refinement from known positions; `peak_width_px` and `nearest_spacing_px` know nothing of the frame beforehand.
+Called by refine, lattice and scale.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ def peak_width_px(image: np.ndarray) -> Optional[float]:
 
 
 def nearest_spacing_px(image: np.ndarray) -> Optional[float]:
-    """Return the typical distance [px] from a bright spot to the nearest other one, or None where fewer than three stand out of the noise."""
+    """Return the typical distance [px] from a bright spot to the nearest other one, or None where fewer than three stand out of the
+    noise."""
     blobs = find_blobs(image)
     if blobs is None:
         return None
@@ -91,7 +92,8 @@ def middle_of(image: np.ndarray) -> np.ndarray:
 
 
 def find_blobs(image: np.ndarray) -> Optional[Blobs]:
-    """Return the bright spots in the middle of a frame (H, W) at the scale at which all of them together answer most strongly; None for too few."""
+    """Return the bright spots in the middle of a frame (H, W) at the scale at which all of them together answer most strongly; None for
+    too few."""
     middle, _ = clean(middle_of(image))
     low, high = np.percentile(middle, (0.1, 99.9))
     if not high > low or min(middle.shape) < 16:

@@ -1,4 +1,5 @@
-"""Small frames with exact truth for the tests of this room: Gaussian columns on a background, Poisson noise, and the Cramér–Rao bound of both."""
+"""Small frames with exact truth for the tests of this room: Gaussian columns on a background, Poisson noise, and the Cramér–Rao bound of
+both."""
 
 from __future__ import annotations
 
@@ -42,8 +43,9 @@ def lattice(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return positions (n, 2) and relative amplitudes (n,) of a lattice inside the frame, columns jittered by 2 % of the spacing.
 
-    `kind`: square (one species), perovskite (a second, fainter one in the middle), honeycomb (bright and faint), graphene (two alike), dumbbell (pairs a
-    third of the spacing apart), row (close in x, far in y). `spacing_px` is the nearest distance between columns, for dumbbells that of a pair.
+    `kind`: square (one species), perovskite (a second, fainter one in the middle), honeycomb (bright and faint), graphene (two alike),
+    dumbbell (pairs, the next pair 2.5 times as far away), row (close in x, far in y). `spacing_px` is the nearest distance
+    between columns.
     """
     rng = np.random.default_rng(seed)
     s = spacing_px

@@ -14,7 +14,9 @@ from stemzoo.geometry.lattice import find_lattice
 SPACING_TO_PERIOD = {"square": 1.0, "perovskite": 2**0.5, "honeycomb": 3**0.5, "graphene": 3**0.5}
 
 
-def _frame(kind: str, spacing: float, size: int, counts: float, sigma_of_spacing: float = 0.2, turn: float = 0.3, seed: int = 0) -> np.ndarray:
+def _frame(
+    kind: str, spacing: float, size: int, counts: float, sigma_of_spacing: float = 0.2, turn: float = 0.3, seed: int = 0
+) -> np.ndarray:
     yx, peak = lattice(kind, spacing, size, margin_px=-10, turn=turn, seed=seed)
     y, x = np.mgrid[:size, :size] / size
     return scene(yx, peak * counts, sigma_of_spacing * spacing, (size, size), counts * (0.4 + 0.6 * y + 0.3 * x * x)).noisy(seed)
@@ -66,7 +68,13 @@ def test_noise_single_atoms_gradients_and_fringes_have_no_lattice(counts: float)
     y, x = np.mgrid[:256, :256]
     atoms = scene(rng.uniform(8, 248, (40, 2)), np.full(40, 2 * counts), 2.5, (256, 256), counts)
     texture = counts * (2 + np.cos(x / 31.0) + np.sin(y / 23.0 + x / 57.0))
-    for expected in (np.full((256, 256), counts), atoms.expected, counts * (1 + y / 100), texture, counts * (2 + np.cos(y * 0.7 + x * 0.2))):
+    for expected in (
+        np.full((256, 256), counts),
+        atoms.expected,
+        counts * (1 + y / 100),
+        texture,
+        counts * (2 + np.cos(y * 0.7 + x * 0.2)),
+    ):
         assert find_lattice(rng.poisson(expected)) is None
     assert find_lattice(1.0 + y + 0 * x) is None
     assert find_lattice(np.ones((64, 64))) is None

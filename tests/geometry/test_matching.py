@@ -53,7 +53,9 @@ def test_pairs_are_complete_against_brute_force() -> None:
     a, b = rng.uniform(-50, 70, (200, 2)), rng.uniform(-20, 90, (150, 2))
     pairs = pairs_within(a, b, 7.5)
     distance = np.linalg.norm(a[:, None] - b[None], axis=-1)
-    assert set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)) == set(zip(*(i.tolist() for i in np.nonzero(distance <= 7.5)), strict=True))
+    assert set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)) == set(
+        zip(*(i.tolist() for i in np.nonzero(distance <= 7.5)), strict=True)
+    )
     assert np.allclose(pairs.distance, distance[pairs.first, pairs.second])
 
 

@@ -61,7 +61,7 @@ def test_a_window_larger_than_the_frame_works_and_absurd_ones_are_refused() -> N
     cut_out = cut(frames, _columns(np.array([[10.0, 12.0]])), 50, 25)
     assert np.isfinite(cut_out.data).all()
     assert not cut_out.inside.any()
-    with pytest.raises(ShapeError, match="window of 100 px .* wanted 2 to 80 px"):
+    with pytest.raises(ShapeError, match=r"window of 100 px .* wanted 2 to 80 px"):
         cut(frames, _columns(np.array([[10.0, 12.0]])), 100)
     with pytest.raises(ShapeError, match="window of 1 px"):
         cut(frames, _columns(np.array([[10.0, 12.0]])), 1)

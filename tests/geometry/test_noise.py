@@ -1,0 +1,32 @@
+"""The noise model against noise of known gain, offset and readout."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stemzoo.geometry.noise import fit_variance, flat
+
+
+@pytest.mark.parametrize(("gain", "readout", "offset"), [(1.0, 0.0, 0.0), (12.0, 30.0, -500.0), (0.02, 0.5, 100.0)])
+def test_gain_and_readout_noise_are_recovered_whatever_the_zero_of_the_detector(gain: float, readout: float, offset: float) -> None:
+    rng = np.random.default_rng(0)
+    counts = rng.uniform(5, 80, 60_000)
+    expected = gain * counts + offset
+    frame = gain * rng.poisson(counts) + offset + rng.normal(0, readout, counts.shape)
+    model = fit_variance(expected, (frame - expected) ** 2, 1e-12)
+    assert model(expected.copy()) == pytest.approx(gain**2 * counts + readout**2, rel=0.12)
+
+
+def test_a_few_outliers_do_not_count_as_noise() -> None:
+    rng = np.random.default_rng(1)
+    expected = rng.uniform(0, 1, 20_000)
+    squared = rng.normal(0, 0.1, expected.shape) ** 2
+    squared[::100] = 50.0
+    assert fit_variance(expected, squared, 1e-12)(np.array([0.2, 0.8])) == pytest.approx(0.01, rel=0.1)
+
+
+def test_noiseless_and_tiny_samples_get_the_smallest_variance_or_a_flat_one() -> None:
+    assert fit_variance(np.linspace(0, 1, 1000), np.zeros(1000), 1e-8)(np.array([0.5])) == pytest.approx(1e-8)
+    assert fit_variance(np.ones(20), np.full(20, 4.0), 1e-8)(np.array([1.0, 7.0])) == pytest.approx(4.0)
+    assert flat(2.0)(np.array([-5.0, 5.0])) == pytest.approx(2.0)

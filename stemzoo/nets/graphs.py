@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,16 +19,19 @@ class EncoderGraph(nn.Module):
     """Sub-images (N, S, S), raw intensities, to angle (N,), angle_sigma (N,), symmetry (N,) int64 and latents (N, Z).
 
     The polar form looks twice: once to see by how many whole pixels the column lies off the middle, then at the window cut anew around it.
+    `cases` are inputs, by name, on which an export should be proved.
     """
 
     def __init__(self, net: PolarRVAE | RVAE) -> None:
         super().__init__()
         self.net = net
+        self.cases = []
         if isinstance(net, PolarRVAE):
             with torch.no_grad():
                 self.register_buffer("table", net.gauge_table(), persistent=False)
 
     table: Tensor
+    cases: list[dict[str, np.ndarray]]
 
     def forward(self, subimages: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return angle [rad], its standard error [rad], order of symmetry, latents."""

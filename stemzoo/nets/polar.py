@@ -218,11 +218,11 @@ class PolarRVAE(nn.Module):
         return Posterior(even, odd, constant, decoded)
 
     def log_likelihood(self, posterior: Posterior) -> Tensor:
-        """Return (N, T): log p(sub-image | latents, angle) at T equally spaced angles."""
+        """Return (N, T): log p(sub-image | latents, angle) at T equally spaced angles, less `posterior.constant`, which would drown it."""
         q, b1, b2, a11, a22, a12 = (posterior.even @ self.cosines + posterior.odd @ self.sines).unbind(1)
         determinant = (a11 * a22 - a12**2).clamp(min=self.prior**2)
         gain = (a22 * b1**2 + a11 * b2**2 - 2 * a12 * b1 * b2) / determinant
-        return -0.5 * (q - gain + determinant.log()) + posterior.constant[:, None]
+        return -0.5 * (q - gain + determinant.log())
 
     def peak(self, posterior: Posterior, log_likelihood: Tensor, newton_steps: int = 3) -> Peak:
         """Return the highest peak, found on the grid and refined between its angles by Newton's method on the Fourier sums."""
@@ -244,7 +244,7 @@ class PolarRVAE(nn.Module):
             hessian = -0.5 * curve[:, 0] + inverse(slope, slope) + inverse(value, curve)
             if step < newton_steps:
                 angle = angle + (gradient / (-hessian).clamp(min=1e-2)).clamp(-limit, limit)
-        height = -0.5 * (value[:, 0] - inverse(value, value) + determinant.log()) + posterior.constant
+        height = -0.5 * (value[:, 0] - inverse(value, value) + determinant.log())
         along, across = (a12 * value[:, 2] - a22 * value[:, 1]) / determinant, (a12 * value[:, 1] - a11 * value[:, 2]) / determinant
         cosine, sine = angle.cos(), angle.sin()
         offset = torch.stack([along * cosine - across * sine, -(along * sine + across * cosine)], 1)

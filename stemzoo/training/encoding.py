@@ -28,6 +28,8 @@ Progress = Callable[[str, int, int], None]
 OFFSET_FROM = 0.35  # share of the training after which sub-images are cut anew around their column
 DISORDER_FROM = 0.5  # share after which the angle's error is calibrated, on a few sub-images of each batch
 DISORDER_SAMPLE = 20
+CLIP = 50.0
+EXAMPLES = 33  # sub-images kept in the checkpoint, to prove an exported graph on intensities that the encoder knows
 NEIGHBOURHOOD = 0.25  # latent distance within which patterns share a centre
 GAUGE = {
     "polar": "the reference is the column's own pattern, turned so that its n-th circular harmonic has phase 0 (n: its symmetry)",
@@ -58,10 +60,12 @@ class EncoderTask(L.LightningModule):
         self.window_px, self.pixel_size, self.total_steps = window_px, pixel_size, total_steps
         self.net = build(self.config, window_px)
         self.register_buffer("steps", torch.zeros(n_train, 2, dtype=torch.int8))
+        self.register_buffer("examples", torch.zeros(EXAMPLES, window_px, window_px))
         self.jackknife: Jackknife | None = None
         self._epoch: dict[str, list[Tensor]] = {}
 
     steps: Tensor
+    examples: Tensor
 
     @classmethod
     def for_data(cls, config: EncoderConfig, data: SubImageData) -> EncoderTask:
@@ -70,6 +74,7 @@ class EncoderTask(L.LightningModule):
         bce = config.form == "published" and config.likelihood == "bce"
         task.net.mean.fill_(data.low if bce else data.mean)
         task.net.std.fill_(data.high - data.low if bce else data.std)
+        task.examples.copy_(torch.from_numpy(data.examples(EXAMPLES)))
         return task
 
     def training_step(self, batch: SubImageBatch, index: int) -> Tensor:
@@ -97,7 +102,7 @@ class EncoderTask(L.LightningModule):
                 posterior = net.posterior(coefficients, mean, step)
                 log_likelihood = net.log_likelihood(posterior)
                 step = (step + net.peak(posterior, log_likelihood, 1).offset).round().clamp(-1, 1)
-            evidence = torch.logsumexp(log_likelihood, 1) - math.log(net.n_angles)
+            evidence = posterior.constant + torch.logsumexp(log_likelihood, 1) - math.log(net.n_angles)
             loss = (gaussian_divergence(mean, log_sigma) - evidence).mean()
         else:
             images = net.normalise(batch.image)
@@ -113,7 +118,7 @@ class EncoderTask(L.LightningModule):
         latents = mean + log_sigma.exp() * torch.randn_like(mean)
         posterior = net.posterior(coefficients, latents, step)
         log_likelihood = net.log_likelihood(posterior)
-        evidence = (torch.logsumexp(log_likelihood, 1) - math.log(net.n_angles)).mean()
+        evidence = (posterior.constant + torch.logsumexp(log_likelihood, 1) - math.log(net.n_angles)).mean()
         divergence = gaussian_divergence(mean, log_sigma).mean()
         peak = net.peak(posterior, log_likelihood, newton_steps=0)
         whole = step + peak.offset
@@ -146,6 +151,10 @@ class EncoderTask(L.LightningModule):
             capacity = first + (last - first) * min(1.0, self.global_step / max(1, self.total_steps))
             loss = misfit + rotation.mean() + capacity_loss(content, capacity, gamma)
         return loss, {"loss": loss, "misfit": misfit, "divergence_rotation": rotation.mean(), "divergence": content.mean()}
+
+    def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
+        """Clip what the first steps, far from any pattern, would throw off course."""
+        self.clip_gradients(optimizer, gradient_clip_val=CLIP, gradient_clip_algorithm="norm")
 
     def configure_optimizers(self) -> Any:
         """AdamW under one cycle; noise level and error calibration learn faster than the networks and decay towards nothing."""
@@ -232,7 +241,6 @@ def fit_encoder(subimages: SubImages, config: EncoderConfig | None = None, progr
             accelerator="cpu",
             devices=1,
             max_epochs=epochs_for(config, data),
-            gradient_clip_val=50.0,
             limit_val_batches=0,
             logger=False,
             enable_checkpointing=False,
@@ -255,6 +263,7 @@ def export_parts(loaded: dict[str, Any]) -> tuple[dict[str, nn.Module], dict[str
 def task_parts(task: EncoderTask) -> tuple[dict[str, nn.Module], dict[str, Any]]:
     """Return what a bundle is made of: modules `model`, `decoder` and `weights`, and the draft of the card.
 
+    The model carries `cases`, sub-images to prove its graph on: what is far from the training set's intensities has no angle to agree on.
     Where the sub-images had no pixel size, window and sampling count pixels as Å, and the card's limits say so.
     """
     config, net = task.config, task.net.eval()
@@ -274,4 +283,6 @@ def task_parts(task: EncoderTask) -> tuple[dict[str, nn.Module], dict[str, Any]]
     }
     if task.pixel_size is None:
         draft["limits"] = ["The training frames had no pixel size: the window is meant in pixels, and Å here are pixels."]
-    return {"model": EncoderGraph(net), "decoder": DecoderGraph(net), "weights": net}, draft
+    model = EncoderGraph(net)
+    model.cases = [{"subimages": task.examples[:n].numpy()} for n in (5, 2, 1, EXAMPLES)]
+    return {"model": model, "decoder": DecoderGraph(net), "weights": net}, draft

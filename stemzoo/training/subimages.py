@@ -119,6 +119,11 @@ class SubImageData(L.LightningDataModule):
         """Optimiser steps in one epoch."""
         return sum(sum(part.n for part in chunk) // self.batch for chunk in self.train_chunks)
 
+    def examples(self, n: int) -> np.ndarray:
+        """Return (n, S, S) training sub-images, evenly drawn from the first that are loaded."""
+        loaded = _load(self.train_chunks[0])
+        return np.asarray(loaded[np.linspace(0, len(loaded) - 1, n).astype(int)])
+
     def train_dataloader(self) -> DataLoader[SubImageBatch]:
         """Shuffled batches, all of the same length."""
         return DataLoader(_Batches(self.train_chunks, self.batch, self.config.seed, shuffle=True), batch_size=None)

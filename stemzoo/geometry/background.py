@@ -12,7 +12,7 @@ import numpy as np
 
 BLOCK = 256  # pixels drawn at a time, each way: only the nodes near a block take part
 FINE = 6  # summed pixels a node, each way, in which the equations are set up
-DAMPING = 1.02  # the summed pixels stand for slightly different ones: keeps the joint equations positive
+DAMPING = 0.02  # the summed pixels stand for slightly different ones: keeps the joint equations positive
 ROUGHNESS = 1e-2  # stiffness against bending, relative to what the data say: decides only where there are none
 
 
@@ -41,7 +41,7 @@ class Background:
         self.basis = [
             _dense((edge[:-1] + edge[1:] - 1) / 2, step, count) for edge, step, count in zip(self.edges, self.spacing, self.count)
         ]
-        self.stiff = 0.0
+        self.stiff, self.damping = 0.0, DAMPING
         self.weight = np.zeros((len(self.edges[0]) - 1, len(self.edges[1]) - 1))
 
     def reach(self, centre: np.ndarray, half: int) -> Reach:
@@ -82,7 +82,7 @@ class Background:
 
     def weigh(self, weight: np.ndarray) -> None:
         """Set the equations up for pixels weighted by `weight` (height, width)."""
-        self.weight = DAMPING * self._sum(weight)
+        self.weight = (1 + self.damping) * self._sum(weight)
         self.stiff = ROUGHNESS * float(self.weight.sum()) / self.values.size
 
     def score(self, weighted_residual: np.ndarray) -> np.ndarray:

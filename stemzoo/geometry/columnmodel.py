@@ -310,8 +310,9 @@ def fit_amplitudes(windows: Windows, state: State) -> Tuple[np.ndarray, np.ndarr
 class Leftover(NamedTuple):
     """What the model leaves over around k columns, in square windows (k, P, P), 0 outside the disk and where pixels are masked.
 
-    residual over the noise's standard deviation; white: independent noise freed of the same parameters; inside: bool, pixels used;
-    along_y and along_x: derivatives of the column by y and x, over the noise's standard deviation.
+    residual over the noise's standard deviation, what columns of like brightness have in common taken off; white: independent noise freed
+    of the same parameters; inside: bool, pixels used; along_y and along_x: derivatives of the column by y and x, over the noise's standard
+    deviation.
     """
 
     residual: np.ndarray
@@ -330,6 +331,10 @@ def leftover(state: State, windows: Windows, residual: np.ndarray, weight: np.nd
     root = np.sqrt(weight.ravel()[index])
     used = root > 0
     left = residual.ravel()[index] * root
+    # a misfit that all share, as of a probe that is no Gaussian, is not noise and does not scatter positions
+    alike = np.array_split(np.argsort(state.amplitude[which]), max(1, min(3, len(which) // 10)))
+    for group in alike if len(which) >= 10 else ():
+        left[group] -= left[group].mean(axis=0) * used[group]
     basis = (templates * root[:, None]).astype(np.float64)
     along = basis[:, :2].copy()
     basis /= np.maximum(np.sqrt((basis**2).sum(axis=2, keepdims=True)), 1e-12)

@@ -56,8 +56,20 @@ class Progress:
 class JointFit:
     """The fit of one frame: `run`, then read `state`, `background`, `normal` and `progress`."""
 
-    def __init__(self, image: np.ndarray, usable: np.ndarray, place: np.ndarray, start: np.ndarray, width_px: float, threads: int) -> None:
-        """Args: image (H, W) float32, 0 where not usable; usable (H, W) bool; start (n, 2) sorted by y; width_px sigma of the mean peak."""
+    def __init__(
+        self,
+        image: np.ndarray,
+        usable: np.ndarray,
+        place: np.ndarray,
+        start: np.ndarray,
+        width_px: float,
+        threads: int,
+        careful: bool = False,
+    ) -> None:
+        """Args: image (H, W) float32, 0 where not usable; usable (H, W) bool; start (n, 2) sorted by y; width_px sigma of the mean peak.
+
+        careful: hold the widths at `width_px` and the background stiff, for frames in which those cannot be told from the columns.
+        """
         n = len(start)
         self.image, self.usable, self.threads = image, usable, threads
         self.width = self.window_width = self.first_width = width_px
@@ -68,8 +80,10 @@ class JointFit:
         self.previous: Optional[State] = None
         self.windows = Windows(image, usable, start, width_px, threads)
         self.state.amplitude, level = fit_amplitudes(self.windows, self.state)
-        self.background = Background(self.windows.size, BACKGROUND_SPACING * width_px, float(np.median(level)))
-        self.width_spread = 0.03  # of single columns' log widths: little, until the frame shows more
+        spacing = (2 if careful else 1) * BACKGROUND_SPACING * width_px
+        self.background = Background(self.windows.size, spacing, float(np.median(level)))
+        self.width_spread = 0.005 if careful else 0.03  # of single columns' log widths: little, until the frame shows more
+        self.careful, self.least_damping = careful, 0.03 if careful else DAMPING[1]
         self.last_step = np.zeros(n)
         self.settled = False  # after the first step that was taken
         self.contrast = 0.0
@@ -82,7 +96,8 @@ class JointFit:
             self.evaluate(first=iteration == 0, couple=iteration <= last_learning or unquiet, shape_too=0 < iteration <= LEARN_SHAPE_UNTIL)
             self._steady()
             if iteration == LEARN_AT:
-                self._learn_widths()
+                if not self.careful:
+                    self._learn_widths()
                 if self._look_beyond():
                     last_learning = iteration + 1
                     self.evaluate(couple=True)
@@ -146,9 +161,8 @@ class JointFit:
             self.evaluate(couple=self.normal.lift.size > 0, shape_too=True)
         else:
             progress.squares = self.normal.squares
-        least = np.where(
-            progress.place < 0, BEYOND_DAMPING, DAMPING[1]
-        )  # of one beyond the edge, distance and height can hardly be told apart
+        # of one beyond the edge, distance and height can hardly be told apart
+        least = np.where(progress.place < 0, BEYOND_DAMPING, self.least_damping)
         progress.damping = np.where(worse, np.minimum(10 * progress.damping, 10.0), np.maximum(0.2 * progress.damping, least))
 
     def step(self) -> float:
@@ -162,6 +176,7 @@ class JointFit:
         self.last_step = length
         if not np.isfinite(length).all() or np.percentile(length, 98) > WILD * self.width * (1 if self.settled else 2):
             self.progress.damping = np.minimum(10 * self.progress.damping, 10.0)
+            background.damping = min(3 * background.damping, 1.0)
             self.previous = None
             return 1.0
         self.settled = True
@@ -194,6 +209,7 @@ class JointFit:
         stiff[:, 3] = 1 / self.width_spread**2
         pull[:, 3] = -self.state.log_width / self.width_spread**2
         beyond = progress.place < 0
+        sharing = np.where(beyond | self.careful, 0.0, 1.0)
         leash = (BEYOND_STIFFNESS * self.width) ** -2
         for axis in (0, 1):
             stiff[beyond, axis] = leash
@@ -204,7 +220,7 @@ class JointFit:
         change = self._strength() / self.coupled[0]
         blocks = self.blocks * change[self.pairs.first, :, None] * change[self.pairs.second, None, :]
         lift = self.lift * change[:, :, None] * np.sqrt(float(self.weight.sum()) / self.coupled[1])
-        return Equations(own, gradient, stiff, pull, (~beyond).astype(np.float64), blocks, self.pairs, self.node, lift, plane, flat)
+        return Equations(own, gradient, stiff, pull, sharing, blocks, self.pairs, self.node, lift, plane, flat)
 
     def _learn_widths(self) -> None:
         """Learn from what each column would say of its width on its own how alike they are."""

@@ -15,7 +15,7 @@ from stemzoo.geometry.neighbours import nearest_distance
 from stemzoo.geometry.resample import clean
 
 SIGNIFICANT = 5.5  # standard deviations of white noise that a blob stands above its surroundings: one in 10⁷ by chance
-SPIKE = 0.8  # px: a spot this narrow is a pixel or two: rare counts of a frame with almost none; columns are sampled better
+SPIKE = 0.62  # px: a spot this narrow is one pixel: rare counts of a frame with almost none
 FEWEST = 3  # blobs that make a typical one
 DETECTED_NOISE = 1.0 / 3.0  # cycles per px: beyond, a frame of sampled columns holds little but noise
 

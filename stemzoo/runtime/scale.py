@@ -19,6 +19,7 @@ from stemzoo.types import Frames
 PLAUSIBLE_PERIOD = (1.2, 12.0)  # Å
 PLAUSIBLE_WIDTH = (0.12, 1.8)  # Å
 WIDEST_PERIOD = 20.0  # peak sigmas: a longer period is no lattice of columns but the scatter of a few atoms, and says nothing of the scale
+NARROW = 1.0  # px: peaks this narrow may be single counts of a frame with few, and speak against nothing
 ESTIMATE_SPREAD = 1.25  # a stand-in this close to the trained range's ends may in truth lie outside
 
 
@@ -63,6 +64,8 @@ def find_scale(frames: Frames, image: np.ndarray) -> Scale:
 
 def _contradiction(pixel_size: float, estimate: ScaleEstimate) -> Optional[str]:
     """Return why `pixel_size` [Å/px] cannot be true, or None. The peaks and, where there is one, the lattice must both speak against it."""
+    if estimate.peak_sigma_px < NARROW:
+        return None
     period = estimate.period_px
     if period is not None and period > WIDEST_PERIOD * estimate.peak_sigma_px:
         period = None

@@ -169,3 +169,12 @@ def test_classes_must_match_the_graph(tmp_path: Path, standins: type, lattice_fr
     standins.save_segmenter(tmp_path / "model.onnx", {**standins.segmenter_card, "classes": ["A", "B"]})
     with pytest.raises(ModelError, match="blob@1: its graph gives 1 classes, its card names 2"):
         locate(lattice_frames[0], Segmenter(Bundle.load(tmp_path, standins.options)))
+
+
+def test_single_counts_do_not_overrule_a_pixel_size(segmenter: Segmenter) -> None:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:200, :200]
+    particle = 0.3 * np.exp(-((y - 100) ** 2 + (x - 100) ** 2) / (2 * 40.0**2)) * (1 + np.cos(y / 2.5) * np.cos(x / 2.5))
+    analysis = locate(Frames(rng.poisson(particle).astype(np.float32)[None], 0.16, "file"), segmenter)
+    assert analysis.sampling_factor == 1.0
+    assert not any("pixel size" in notice for notice in analysis.notices)

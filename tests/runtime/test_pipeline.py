@@ -14,6 +14,7 @@ from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.pipeline import EncodeOptions, LocateOptions, analyze, encode, locate, subimages, window_for
 from stemzoo.runtime.segmenter import Segmenter
+from stemzoo.simulation import load, simulate
 from stemzoo.types import Columns, Frames
 
 LatticeFrames = tuple[Frames, np.ndarray]
@@ -172,9 +173,9 @@ def test_classes_must_match_the_graph(tmp_path: Path, standins: type, lattice_fr
 
 
 def test_single_counts_do_not_overrule_a_pixel_size(segmenter: Segmenter) -> None:
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:200, :200]
-    particle = 0.3 * np.exp(-((y - 100) ** 2 + (x - 100) ** 2) / (2 * 40.0**2)) * (1 + np.cos(y / 2.5) * np.cos(x / 2.5))
-    analysis = locate(Frames(rng.poisson(particle).astype(np.float32)[None], 0.16, "file"), segmenter)
+    settings = {"specimen.particle": 1.0, "dose.counts_per_column": 100.0, "frame.sampling": 0.16, "frame.size_px": 320}
+    recipe = load(Path(__file__).parents[2] / "datasets" / "gold_110.toml", settings)
+    image = simulate(recipe, np.random.default_rng(0)).image
+    analysis = locate(Frames(image[None], 0.16, "file"), segmenter)
     assert analysis.sampling_factor == 1.0
     assert not any("pixel size" in notice for notice in analysis.notices)

@@ -86,12 +86,12 @@ WELL_ALIGNED = {
 ENCODERS: dict[str, dict[str, Any]] = {
     "rvae-sr3fe2o7": {
         "data": {"recipe": "sr3fe2o7", "n_frames": 60, "seed": 11, "settings": {**ALIGNED, "frame.sampling": 0.2}},
-        "config": {"window": 8.0, "window_px": 36, "latents": 2, "normalisation": "image", "epochs": 8, "seed": 11},
+        "config": {"window": 8.0, "window_px": 40, "latents": 2, "normalisation": "image", "epochs": 8, "seed": 11},
         "card": {
             "title": "Local structure in Sr3Fe2O7 and its relatives along [100]",
             "summary": "Angle and two latents of the 8 Å around each column, invariant to rotation, gain and offset.",
             "materials": ["sr3fe2o7"],
-            "sampling": {"min": 0.1, "nominal": 0.25, "max": 0.35},
+            "sampling": {"min": 0.1, "nominal": 0.2, "max": 0.3},
             "default": True,
             "limits": [
                 "Trained on simulated Sr3Fe2O7 along [100] alone; elsewhere angles and latents are of unproved meaning: fit an encoder.",

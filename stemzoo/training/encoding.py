@@ -29,6 +29,7 @@ OFFSET_FROM = 0.35  # share of the training after which sub-images are cut anew 
 DISORDER_FROM = 0.5  # share after which the angle's error is calibrated, on a few sub-images of each batch
 DISORDER_SAMPLE = 20
 CLIP = 50.0
+GRADIENT_CLIP = 50.0  # norm of a step's gradient; single sub-images with a hot pixel would otherwise throw the training off
 EXAMPLES = 33  # sub-images kept in the checkpoint, to prove an exported graph on intensities that the encoder knows
 NEIGHBOURHOOD = 0.25  # latent distance within which patterns share a centre
 GAUGE = {
@@ -97,12 +98,14 @@ class EncoderTask(L.LightningModule):
             images = net.normalise(batch.image)
             step = torch.zeros_like(images[:, 0, :2])
             for _ in range(2):
+                taken = step
                 coefficients = net.coefficients(images, step)
                 mean, log_sigma = net.encode(coefficients)
                 posterior = net.posterior(coefficients, mean, step)
                 log_likelihood = net.log_likelihood(posterior)
                 step = (step + net.peak(posterior, log_likelihood, 1).offset).round().clamp(-1, 1)
-            evidence = posterior.constant + torch.logsumexp(log_likelihood, 1) - math.log(net.n_angles)
+            constant = net.constant(net.energy(images, coefficients, taken))
+            evidence = constant + torch.logsumexp(log_likelihood, 1) - math.log(net.n_angles)
             loss = (gaussian_divergence(mean, log_sigma) - evidence).mean()
         else:
             images = net.normalise(batch.image)
@@ -113,12 +116,14 @@ class EncoderTask(L.LightningModule):
     def _polar(self, net: PolarRVAE, batch: SubImageBatch) -> tuple[Tensor, dict[str, Tensor]]:
         done = self.global_step / max(1, self.total_steps)
         step = self.steps[batch.number].float()
-        coefficients = net.coefficients(net.normalise(batch.image), step)
+        images = net.normalise(batch.image)
+        coefficients = net.coefficients(images, step)
         mean, log_sigma = net.encode(coefficients)
         latents = mean + log_sigma.exp() * torch.randn_like(mean)
         posterior = net.posterior(coefficients, latents, step)
         log_likelihood = net.log_likelihood(posterior)
-        evidence = (posterior.constant + torch.logsumexp(log_likelihood, 1) - math.log(net.n_angles)).mean()
+        constant = net.constant(net.energy(images, coefficients, step))
+        evidence = (constant + torch.logsumexp(log_likelihood, 1) - math.log(net.n_angles)).mean()
         divergence = gaussian_divergence(mean, log_sigma).mean()
         peak = net.peak(posterior, log_likelihood, newton_steps=0)
         whole = step + peak.offset

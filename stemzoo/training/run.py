@@ -122,6 +122,7 @@ def fit(
     mode: str = "min",
     resume: str | Path | None = None,
     callbacks: list[Callback] | None = None,
+    gradient_clip: float | None = None,
     progress: bool = True,
 ) -> Run:
     """Run Lightning's Trainer over `task` and `data`, with checkpoints, a CSV log and provenance in the folder `out`.
@@ -159,6 +160,7 @@ def fit(
             precision=options.get("precision", "32-true"),
             max_epochs=epochs,
             max_steps=steps,
+            gradient_clip_val=gradient_clip,
             logger=CSVLogger(out, name="", version=""),
             callbacks=[best, newest, interrupt, *(callbacks or []), *([_Progress()] if progress else [])],
             enable_progress_bar=progress,

@@ -20,6 +20,8 @@ CORE = 4
 FIT_RADIUS = 3.0  # sigmas: holds 94 % of what the photons of a peak say of its position, and little of what they do not
 RENDER_RADIUS = 3.9  # sigmas: a neighbour's tail beyond is below 5e-4 of its peak
 COVER_RADIUS = 4.5  # sigmas: pixels this near to a column tell of the background and of the noise
+NOISE_PX = 2_000_000  # pixels of the frame from which those that tell of the noise are chosen
+BATCH = 16  # chunks handed out at a time
 CHUNK_PX = 60_000  # pixels of windows at a time
 
 T = TypeVar("T")
@@ -65,13 +67,17 @@ class Windows:
         """Args: image (H, W) float32; usable (H, W) bool; yx (n, 2) starts sorted by y; sigma_px of the mean peak."""
         self.size = image.shape
         self.threads = threads
-        reach = int(1.5 * sigma_px)  # of columns beyond the edge
-        self.centre = np.clip(np.rint(yx), -reach, np.asarray(image.shape) - 1 + reach).astype(np.int64)
-        self.pad = int(np.ceil(max(COVER_RADIUS * sigma_px * 1.3, 3.0))) + 1 + reach
+        self.beyond = int(1.5 * sigma_px)  # how far outside the frame a column may lie
+        self.pad = int(np.ceil(max(COVER_RADIUS * sigma_px * 1.3, 3.0))) + 1 + self.beyond
         self.width = image.shape[1] + 2 * self.pad
         self.image = np.pad(image, self.pad)
         self.usable = np.pad(usable, self.pad)
         self._lock = Lock()
+        self.place(yx, sigma_px)
+
+    def place(self, yx: np.ndarray, sigma_px: float) -> None:
+        """Centre the windows on positions yx (n, 2), sorted by y."""
+        self.centre = np.clip(np.rint(yx), -self.beyond, np.asarray(self.size) - 1 + self.beyond).astype(np.int64)
         self.set_width(sigma_px)
 
     def set_width(self, sigma_px: float) -> None:
@@ -93,7 +99,9 @@ class Windows:
         rim = min(int(3 * sigma_px), min(self.size) // 4)  # beyond the frame's edge may lie columns that nobody sees
         core = slice(self.pad + rim, -self.pad - rim)
         inner[core, core] = self.covered[core, core]
-        self.calm = np.flatnonzero(inner if inner.any() else self.covered)
+        chosen = inner if inner.any() else self.covered
+        stride = max(1, chosen.size // NOISE_PX)
+        self.calm = np.flatnonzero(chosen.ravel()[::stride]) * stride
 
     def reach(self, background: Background) -> Reach:
         """Return which of the background's nodes make it in each fit window, and how; worked out once for each size of the windows."""
@@ -113,12 +121,18 @@ class Windows:
             yield start, min(start + many, len(self.centre))
 
     def each(self, pixels: int, work: Callable[[int, int], T]) -> List[T]:
-        """Return work(start, stop) for chunks of columns, in order; NumPy lets go of the interpreter, so threads share the load."""
+        """Return work(start, stop) for chunks of columns, in order."""
+        return list(self.stream(pixels, work))
+
+    def stream(self, pixels: int, work: Callable[[int, int], T]) -> Iterator[T]:
+        """Yield work(start, stop) for chunks of columns, in order; NumPy lets go of the interpreter, so threads share the load."""
         chunks = list(self.chunks(pixels))
         if self.threads < 2 or len(chunks) < 2:
-            return [work(start, stop) for start, stop in chunks]
+            yield from (work(start, stop) for start, stop in chunks)
+            return
         with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(lambda chunk: work(*chunk), chunks))
+            for first in range(0, len(chunks), BATCH):  # so that few results wait for the one who takes them
+                yield from pool.map(lambda chunk: work(*chunk), chunks[first : first + BATCH])
 
     def flat_index(self, start: int, stop: int, dy: np.ndarray, dx: np.ndarray) -> np.ndarray:
         """Return positions in the padded, flattened frame of the pixels at (dy, dx) around columns start … stop: (c, m)."""
@@ -175,7 +189,7 @@ def render(state: State, windows: Windows) -> np.ndarray:
         index -= low
         return low, np.bincount(index.ravel(), weights=peak.ravel())
 
-    for low, part in windows.each(len(windows.draw_y), draw):
+    for low, part in windows.stream(len(windows.draw_y), draw):
         flat[low : low + len(part)] += part
     return total
 

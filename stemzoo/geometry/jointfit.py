@@ -71,7 +71,6 @@ class JointFit:
         careful: hold the widths at `width_px` and the background stiff, for frames in which those cannot be told from the columns.
         """
         n = len(start)
-        self.image, self.usable, self.threads = image, usable, threads
         self.width = self.window_width = self.first_width = width_px
         nearest = nearest_distance(start, 2 * width_px)
         damping = np.where(nearest < OVERLAP * width_px, DAMPING[0], DAMPING[1])
@@ -121,7 +120,8 @@ class JointFit:
             self.variance = noise.flat(max(float(squared.mean()), SMALLEST_VARIANCE))
         else:
             self.variance = noise.fit_variance(expected.ravel()[sample].astype(np.float64), squared / self.left, SMALLEST_VARIANCE)
-        self.weight = windows.covered / self.variance(expected)
+        self.weight = self.variance(expected)
+        np.divide(windows.covered, self.weight, out=self.weight)
         # overlaps are measured in each column's own information, so only a change of the noise's dependence on the signal makes them stale
         contrast = float(np.log(self.variance.high / self.variance.low))
         couple = couple or abs(contrast - self.contrast) > STALE
@@ -270,6 +270,6 @@ class JointFit:
         )
         self.previous = None
         self.last_step = np.append(self.last_step, none)[order]
-        self.windows = Windows(self.image, self.usable, start, self.width, self.threads)
+        self.windows.place(start, self.width)
         self.window_width = self.width
         return True

@@ -119,8 +119,9 @@ def _fitted(
     min_separation_px: Optional[float],
     settings: RefineOptions,
 ) -> Fit:
-    values = image[usable].ravel()
-    sample = values[:: max(1, values.size // 200_000)].astype(np.float64)
+    stride = max(1, image.size // 400_000)
+    sample = image.ravel()[::stride][usable.ravel()[::stride]].astype(np.float64)
+    sample = sample if len(sample) else image[usable].astype(np.float64)
     low, offset, high = (float(v) for v in np.percentile(sample, (1, 30, 99.5)))
     scale = (high - low) or 1.0
     normal_image = np.where(usable, (image - offset) / scale, 0.0).astype(np.float32)
@@ -134,10 +135,11 @@ def _fitted(
     closest = 0.5 * width if min_separation_px is None else min_separation_px
     place = place[_first_of_each(starts[place], place, closest)]
     fit = JointFit(normal_image, usable, place, starts[place], width, settings.threads)
+    del normal_image  # the fit has its own: a frame of 8192² is a quarter of a gigabyte
     fit.run(settings.max_iterations)
     believable = _believable(fit, settings)
     if believable.mean() < FEW_CONVERGE and len(place) >= 8:
-        again = JointFit(normal_image, usable, place, starts[place], width, settings.threads, careful=True)
+        again = JointFit(fit.windows.inner(fit.windows.image), usable, place, starts[place], width, settings.threads, careful=True)
         again.run(settings.max_iterations)
         better = _believable(again, settings)
         if better.mean() > believable.mean():

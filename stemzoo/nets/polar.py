@@ -26,8 +26,8 @@ from stemzoo.nets.polar_grid import PolarGrid
 
 ORDERS = (1, 2, 3, 4, 6)  # rotational symmetries that a motif is tested for
 TURNS = 32  # angles on which the encoder looks at a ring
-MASK_TURNS = 64  # angles on which corners of the window are accounted for; the mask repeats every quarter
 SATURATION = 8.0  # normalised intensities are cut off here, so that foreign input cannot overflow the graph
+LEAST_NOISE = 1e-3  # rings and orders draw no sub-image better than to a thousandth of its variance
 SYMMETRIC = 0.025  # share of its angular power that a pattern may lose when turned by 2π/n and still count as n-fold
 LANDMARKS = 256  # training latents kept to tell symmetry and gauge by
 NEAR = 0.4  # latent distance over which landmarks are averaged
@@ -38,12 +38,11 @@ class Posterior(NamedTuple):
     """Log-posterior of the angle as spectra over orders, and what it was computed from.
 
     even, odd: (N, 6, M) cosine and sine coefficients of: misfit q, its coupling to an offset b1, b2, and that offset's information A11,
-    A22, A12. constant: (N,) what does not hang on the angle. pattern: (N, 3, D) decoded pattern, and its derivatives along x and y.
+    A22, A12. pattern: (N, 3, D) decoded pattern, and its derivatives along x and y.
     """
 
     even: Tensor
     odd: Tensor
-    constant: Tensor
     pattern: Tensor
 
 
@@ -103,6 +102,7 @@ class PolarRVAE(nn.Module):
     sines: Tensor
     rings: Tensor
     corner_values: Tensor
+    corner_energy: Tensor
     corner_even: Tensor
     corner_odd: Tensor
     seen: Tensor
@@ -116,11 +116,11 @@ class PolarRVAE(nn.Module):
         turns = np.outer(every, np.arange(grid.n_angles) * 2 * np.pi / grid.n_angles)
         outer = np.arange(grid.n_inner, len(grid.radii_px))
         corner = np.tile(ring >= grid.n_inner, 2)
-        quarter = MASK_TURNS // 4
-        mask = grid.mask(MASK_TURNS)
-        weight = (mask[outer] * (grid.area_px[outer] / MASK_TURNS)[:, None])[:, :quarter]
+        quarter = grid.n_angles // 4
+        mask = grid.mask(grid.n_angles)
+        weight = (mask[outer] * (grid.area_px[outer] / grid.n_angles)[:, None])[:, :quarter]
         fourfold = every[::4]
-        phase = np.outer(np.arange(quarter) * 2 * np.pi / MASK_TURNS, fourfold)
+        phase = np.outer(np.arange(quarter) * 2 * np.pi / grid.n_angles, fourfold)
         # (rings, orders): the mask repeats every quarter and is even
         harmonics = weight @ np.cos(phase) * np.where(fourfold == 0, 1, 2) / quarter
         place = np.eye(grid.n_orders)[fourfold]
@@ -134,7 +134,8 @@ class PolarRVAE(nn.Module):
             "cosines": np.cos(turns),
             "sines": np.sin(turns),
             "rings": grid.synthesis(TURNS, np.arange(grid.n_inner), max_order=TURNS // 2 - 1),
-            "corner_values": grid.synthesis(MASK_TURNS, outer)[corner],
+            "corner_values": grid.synthesis(grid.n_angles, outer)[corner],
+            "corner_energy": (grid.samples(outer, grid.n_angles) * np.sqrt(np.tile(weight, 4))[..., None]).reshape(-1, grid.window_px**2).T,
             "corner_even": even,
             "corner_odd": odd,
             "seen": np.tile(mask.mean(axis=1)[ring], 2),
@@ -160,6 +161,13 @@ class PolarRVAE(nn.Module):
             images = _recut(_recut(images, step[:, 1, None, None], dim=1), step[:, 0, None, None], dim=2)
         return images.flatten(1) @ self.projection
 
+    def energy(self, images: Tensor, coefficients: Tensor, step: Tensor) -> Tensor:
+        """Return (N,) the sum of squares that the window sees: of the inner rings' coefficients, and of the outer rings under the mask."""
+        images = _recut(_recut(images, step[:, 1, None, None], dim=1), step[:, 0, None, None], dim=2)
+        half, tail = self.n_half, self.n_masked
+        inner = coefficients[:, : half - tail].square().sum(1) + coefficients[:, half:-tail].square().sum(1)
+        return inner + (images.flatten(1) @ self.corner_energy).square().sum(1)
+
     # -- encoder and decoder ------------------------------------------------------------------------------------------------------------
 
     def encode(self, coefficients: Tensor) -> tuple[Tensor, Tensor]:
@@ -179,6 +187,11 @@ class PolarRVAE(nn.Module):
         weight, bias = self.pattern.weight.T, self.pattern.bias
         return torch.cat([weight, weight @ self.gradient], 1), torch.cat([bias, bias @ self.gradient])
 
+    @property
+    def noise(self) -> Tensor:
+        """Variance of a coefficient's noise, in units of the images' variance."""
+        return self.log_noise.clamp(min=math.log(LEAST_NOISE)).exp()
+
     # -- the angle ----------------------------------------------------------------------------------------------------------------------
 
     def posterior(self, coefficients: Tensor, latents: Tensor, step: Tensor) -> Posterior:
@@ -188,7 +201,7 @@ class PolarRVAE(nn.Module):
         -2 log p = |x - y|² / v - bᵀ A⁻¹ b + log |A| + const, with b = g·(x - y) / v and A = g·g / v + prior.
         """
         decoded = self.decode(latents)
-        precision = torch.exp(-self.log_noise)
+        precision = 1 / self.noise
         scaled, half, tail = decoded * precision, self.n_half, self.n_masked
         xc, xs, yc, ys = coefficients[:, None, :half], coefficients[:, None, half:], scaled[..., :half], scaled[..., half:]
         even, odd = (xc * yc + xs * ys) @ self.ring_sum, (xs * yc - xc * ys) @ self.ring_sum
@@ -197,7 +210,7 @@ class PolarRVAE(nn.Module):
         inner = torch.stack([(whole[:, a] * whole[:, b]).sum(-1) for a, b in zip(left, right, strict=True)], 1)[..., None] * precision
         corner = torch.cat([decoded[..., half - tail : half], decoded[..., -tail:]], -1) @ self.corner_values
         product = torch.stack([corner[:, a] * corner[:, b] for a, b in zip(left, right, strict=True)], 1) * precision
-        product = product.reshape(len(left) * product.shape[0], -1, 4, MASK_TURNS // 4).sum(2).reshape(product.shape[0], len(left), -1)
+        product = product.reshape(len(left) * product.shape[0], -1, 4, self.n_angles // 4).sum(2).reshape(product.shape[0], len(left), -1)
         self_even, self_odd = product @ self.corner_even, product @ self.corner_odd
         right_px, down_px = step[:, 0], step[:, 1]
         zero = torch.zeros_like(right_px)
@@ -211,18 +224,18 @@ class PolarRVAE(nn.Module):
         first, second = (self.orders == 0).float(), (self.orders == 1).float()
         even = F.pad(cross * even, (0, 0, 0, 3)) + own * (self_even + inner * first) + at_zero * first + even1 * second
         odd = F.pad(cross * odd, (0, 0, 0, 3)) + own * self_odd + odd1 * second
-        size = self.seen.sum()
-        constant = -0.5 * (precision * coefficients.square().sum(1) + size * (self.log_noise + math.log(2 * math.pi))) + math.log(
-            self.prior
-        )
-        return Posterior(even, odd, constant, decoded)
+        return Posterior(even, odd, decoded)
 
     def log_likelihood(self, posterior: Posterior) -> Tensor:
-        """Return (N, T): log p(sub-image | latents, angle) at T equally spaced angles, less `posterior.constant`, which would drown it."""
+        """Return (N, T): log p(sub-image | latents, angle) at T equally spaced angles, less what `constant` gives."""
         q, b1, b2, a11, a22, a12 = (posterior.even @ self.cosines + posterior.odd @ self.sines).unbind(1)
         determinant = (a11 * a22 - a12**2).clamp(min=self.prior**2)
         gain = (a22 * b1**2 + a11 * b2**2 - 2 * a12 * b1 * b2) / determinant
         return -0.5 * (q - gain + determinant.log())
+
+    def constant(self, energy: Tensor) -> Tensor:
+        """Return (N,) what of the log-likelihood does not hang on the angle; kept apart, or it would drown the rest in float32."""
+        return math.log(self.prior) - 0.5 * (energy / self.noise + self.seen.sum() * (self.noise.log() + math.log(2 * math.pi)))
 
     def peak(self, posterior: Posterior, log_likelihood: Tensor, newton_steps: int = 3) -> Peak:
         """Return the highest peak, found on the grid and refined between its angles by Newton's method on the Fourier sums."""
@@ -275,7 +288,7 @@ class PolarRVAE(nn.Module):
         a12 = (weighted_cosine[:, 1] * cosine[:, 2] + weighted_sine[:, 1] * sine[:, 2]).sum(1)
         determinant = (a11 * a22 - a12**2).clamp(min=1e-9)
         total = (even[:, 0] * (self.orders > 0)).sum(1)
-        noise = torch.exp(self.log_noise + log_inflation)
+        noise = self.noise * torch.exp(log_inflation)
         moments = (cosine[:, 0] * self.moment) @ self.ring_sum, (sine[:, 0] * self.moment) @ self.ring_sum
         order, gauge = torch.ones_like(total), torch.atan2(moments[1][:, 1], moments[0][:, 1] + 1e-12)
         for n in ORDERS[1:]:

@@ -101,30 +101,44 @@ class PolarGrid:
         return np.asarray((values[:, None] * chosen[:, :, None]).reshape(len(ring), -1))
 
     def mask(self, n_angles: int) -> np.ndarray:
-        """Return (R, n_angles) in [0, 1]: how much of each point of a ring the window sees."""
-        angle = np.arange(n_angles) * 2 * np.pi / n_angles
+        """Return (R, n_angles) in [0, 1]: how much of each point of a ring the window sees.
+
+        The edges are softened (Fejér's kernel), so that a few harmonics, all multiples of 4, hold the mask exactly and it is nowhere
+        negative: a weight below zero would reward a pattern for being wrong where nobody looks.
+        """
+        fine = np.arange(512) * 2 * np.pi / 512
         edge = self.half_px + 0.5
-        x, y = (np.abs(np.outer(self.radii_px, turn(angle))) for turn in (np.cos, np.sin))
-        return np.asarray(np.clip(edge - x, 0, 1) * np.clip(edge - y, 0, 1))
+        x, y = (np.abs(np.outer(self.radii_px, turn(fine))) for turn in (np.cos, np.sin))
+        sharp = np.clip(edge - x, 0, 1) * np.clip(edge - y, 0, 1)
+        orders = np.arange(0, self.n_orders, 4)
+        harmonics = sharp @ np.cos(np.outer(fine, orders)) / len(fine) * np.where(orders == 0, 1, 2) * (1 - orders / self.n_orders)
+        return np.asarray(np.clip(harmonics @ np.cos(np.outer(orders, np.arange(n_angles) * 2 * np.pi / n_angles)), 0, 1))
 
     @property
     def n_fine(self) -> int:
         """Angles at which the image is sampled before the band limit; a multiple of 4 so that the mask keeps its symmetry."""
         return 4 * int(np.ceil(max(128, 2 * np.pi * self.radii_px[-1] / 0.75) / 4))
 
-    @cached_property
-    def projection(self) -> np.ndarray:
-        """(S², D): a flattened sub-image to its coefficients, by cubic interpolation; averaged across a ring coarser than pixels."""
-        n, size = self.n_fine, self.window_px**2
-        angle = np.arange(n) * 2 * np.pi / n
-        basis, mask, ring = self.basis(angle), self.mask(n), np.tile(self.ring_and_order[0], 2)
+    def samples(self, rings: np.ndarray, n_angles: int) -> np.ndarray:
+        """Return (len(rings), n_angles, S²): a flattened sub-image to its values on rings, averaged across a ring coarser than pixels."""
+        angle = np.arange(n_angles) * 2 * np.pi / n_angles
         n_across = max(1, round(self.spacing_px / RING_PX))
         across = ((np.arange(n_across) + 0.5) / n_across - 0.5) * self.spacing_px
-        out = np.zeros((size, self.size))
-        for i, radius in enumerate(self.radii_px):
-            weights = sum(_cubic(self.window_px, -(radius + a) * np.sin(angle), (radius + a) * np.cos(angle)) for a in across) / n_across
+        out = np.zeros((len(rings), n_angles, self.window_px**2))
+        for number, radius in enumerate(self.radii_px[rings]):
+            for a in across:
+                out[number] += _cubic(self.window_px, -(radius + a) * np.sin(angle), (radius + a) * np.cos(angle)) / n_across
+        return out
+
+    @cached_property
+    def projection(self) -> np.ndarray:
+        """(S², D): a flattened sub-image, seen through the mask, to its coefficients; by cubic interpolation."""
+        n = self.n_fine
+        basis, mask, ring = self.basis(np.arange(n) * 2 * np.pi / n), self.mask(n), np.tile(self.ring_and_order[0], 2)
+        out = np.zeros((self.window_px**2, self.size))
+        for i in range(len(self.radii_px)):
             mine = ring == i
-            out[:, mine] = (basis[mine] * (mask[i] * self.area_px[i] / n) @ weights).T
+            out[:, mine] = (basis[mine] * (mask[i] * self.area_px[i] / n) @ self.samples(np.array([i]), n)[0]).T
         return out
 
     @cached_property

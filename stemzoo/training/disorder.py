@@ -48,7 +48,7 @@ class Jackknife:
         slope = torch.cat([-order * turned[:, 0, half:], order * turned[:, 0, :half]], 1)
         pattern, right, up, slope = (torch.cat([turned, slope[:, None]], 1) @ self.values).unbind(1)
         directions = torch.stack([slope, -right, -up], 1)  # (N, 3, P): what turning and shifting the pattern changes
-        noise = net.log_noise.exp()
+        noise = net.noise
         prior = torch.diag(directions.new_tensor([0.0, 1.0, 1.0])) * net.prior * noise
         sectors = self._sectors(self.weight * self.mask * directions, first_turn).transpose(2, 3) @ self._sectors(directions, first_turn)
         information = sectors.sum(1) + prior

@@ -62,3 +62,14 @@ def test_white_noise_stays_white():
     ring = np.tile(grid.ring_and_order[0], 2)
     used = variance[(ring > 1) & (ring < grid.n_inner) & (variance > 0)]
     assert 0.5 < np.median(used) < 1.5
+
+
+@pytest.mark.parametrize("size", [16, 32, 64])
+def test_the_mask_is_nowhere_negative_and_holds_only_the_orders_that_are_kept(size):
+    grid = PolarGrid(size)
+    mask = grid.mask(256)
+    assert mask.min() >= 0 and mask.max() <= 1
+    spectrum = np.abs(np.fft.rfft(mask, axis=1)) / 256
+    kept = np.arange(0, grid.n_orders, 4)
+    assert np.delete(spectrum, kept, axis=1).max() < 1e-3
+    assert mask[: grid.n_inner - 1] == pytest.approx(1)

@@ -85,6 +85,21 @@ def test_another_seed_has_the_same_gauge(learned, unseen):
         assert np.degrees(abs(mean)) < 3.0
 
 
+def test_a_clean_crystal_in_one_orientation_is_learned():
+    """Corners of the window are then seen at one angle only; what the pattern is elsewhere must not be rewarded."""
+    how = Recording(window_px=24, pixel_size=0.25, offset_px=0.0, turn=0.0, dose=3e4, disorder=0.01)
+    task = fit_encoder(as_subimages(record(400, 0, how, PAIR).images), SHORT)
+    unseen = record(200, 1, how, PAIR)
+    angle, sigma, symmetry, latents = encode(task, unseen.images)
+    assert np.isfinite(latents).all() and task.net.noise.item() < 0.05
+    for kind, motif in enumerate(PAIR):
+        mine = unseen.kind == kind
+        assert (symmetry[mine] == motif.fold).all()
+        turn = np.exp(1j * motif.fold * angle[mine])
+        assert np.degrees(np.std(np.angle(turn / turn.mean()))) / motif.fold < 0.5
+        assert np.degrees(np.median(sigma[mine])) < 0.5
+
+
 def test_training_is_repeatable_and_leaves_the_global_random_state_alone():
     images = as_subimages(record(200, 2, HOW).images)
     config = SHORT.model_copy(update={"min_steps": 12})

@@ -66,6 +66,7 @@ def test_every_command_of_the_page_runs(page, tmp_path, monkeypatch, capsys):
     Path("columns.csv").write_text("y_px,x_px\n20.5,30.5\n60.25,80.0\n")
     Path("rutile.cif").write_text(RUTILE)
     shutil.copytree(ROOT / "datasets", "datasets")
+    shutil.copytree(ROOT / "model_cards" / "adf-unet", "my-zoo/adf-unet")
     for environment, words in commands(page):
         assert words[0] == "stemzoo", f"{page.name} shows {' '.join(words)}"
         with monkeypatch.context() as scope:

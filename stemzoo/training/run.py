@@ -88,6 +88,7 @@ def train_segmenter(
         start: weights to fine-tune from: a bundle's `weights.safetensors` or a checkpoint; the head starts anew where the classes differ.
     Raises: DatasetError, ModelError, OutputError.
     """
+    config = _whole_epochs(config)
     L.seed_everything(config.seed, workers=True, verbose=False)
     data = PatchData(config)
     task = SegmenterTask(config, data.classes)
@@ -108,6 +109,13 @@ def train_segmenter(
         callbacks=callbacks,
         progress=progress,
     )
+
+
+def _whole_epochs(config: SegmenterConfig) -> SegmenterConfig:
+    """The configuration with its steps dealt out to epochs of equal length, since only the end of an epoch is validated."""
+    epochs = max(1, round(config.steps / config.steps_per_epoch))
+    length = -(-config.steps // epochs)
+    return config.model_copy(update={"steps": epochs * length, "steps_per_epoch": length})
 
 
 def fit(

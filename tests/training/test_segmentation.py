@@ -93,6 +93,12 @@ def test_fine_tuning_starts_from_weights_and_refuses_others(config, tmp_path):
         train_segmenter(config.model_copy(update={"widths": (12, 20, 28)}), tmp_path / "c", start=first.best, progress=False)
 
 
+def test_a_run_shorter_than_an_epoch_is_validated_all_the_same(config, tmp_path):
+    run = train_segmenter(config.model_copy(update={"steps": 3, "steps_per_epoch": 250}), tmp_path / "run", progress=False)
+    assert "val_f1" in run.scores
+    assert run.best.is_file()
+
+
 def test_wrong_places_and_files_are_refused(config, tmp_path):
     with pytest.raises(OutputError, match="cannot be written"):
         train_segmenter(config, "/proc/none", progress=False)

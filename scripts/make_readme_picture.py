@@ -1,6 +1,6 @@
 """Draw docs/demo.png: columns, angle and first latent of the demo frame, side by side, from a finished analysis.
 
-    make demo && python scripts/make_readme_picture.py demo-out
+make demo && python scripts/make_readme_picture.py demo-out
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Fixtures that every room's tests share: where the experimental frames lie. Owns nothing else; a room's own fixtures live in its folder."""
+"""Fixtures that every room's tests share: where the experimental frames lie. A room's own fixtures live in its folder."""
 
 from __future__ import annotations
 

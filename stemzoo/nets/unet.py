@@ -91,7 +91,8 @@ class UNet(nn.Module):
     @property
     def receptive_px(self) -> int:
         """How far from a pixel, in pixels, the frame still bears on it with any weight that shows."""
-        return 8 * int(self.contrast.window) + 2 * sum(2 ** (level + 1) for level in range(len(self.widths)))
+        reach: int = 8 * self.contrast.window + 4 * (2 ** len(self.widths) - 1)
+        return reach
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 1, H, W) float32 detector units, H and W multiples of `stride_px` -> (B, 1 + n_classes, H, W) logits, background first."""

@@ -54,8 +54,8 @@ def wavelength(energy_kev: float) -> float:
 def _centring(otf: np.ndarray, axis: np.ndarray, source_sigma: float) -> np.ndarray:
     """The phase ramp that puts the probe's origin where a symmetric peak fits it best.
 
-    Coma moves the whole image; since nothing in a frame tells of such a shift, a column's true position is taken without it. The ramp is the
-    least-squares fit of the transfer function's phase, weighted by what each frequency says of a position.
+    Coma moves the whole image; since nothing in a frame tells of such a shift, a column's true position is taken without it. The
+    ramp is the least-squares fit of the transfer function's phase, weighted by what each frequency says of a position.
     """
     qy, qx = axis[:, None], axis[None]
     q2 = qy**2 + qx**2

@@ -14,26 +14,6 @@ from stemzoo.cli import main
 ROOT = Path(__file__).parents[1]
 BUDGET = {"--frames": "3", "--steps": "3"}
 
-RUTILE = """data_rutile
-_chemical_formula_sum 'Ti O2'
-_cell_length_a 4.594
-_cell_length_b 4.594
-_cell_length_c 2.959
-_cell_angle_alpha 90
-_cell_angle_beta 90
-_cell_angle_gamma 90
-_space_group_name_H-M_alt 'P 42/m n m'
-_space_group_IT_number 136
-loop_
-_atom_site_label
-_atom_site_type_symbol
-_atom_site_fract_x
-_atom_site_fract_y
-_atom_site_fract_z
-Ti1 Ti 0 0 0
-O1 O 0.305 0.305 0
-"""
-
 
 def commands(page):
     """The command lines of a page: (environment, words)."""
@@ -64,7 +44,7 @@ def test_every_command_of_the_page_runs(page, tmp_path, monkeypatch, capsys):
     frame = tifffile.imread(ROOT / "stemzoo" / "demo" / "sr3fe2o7_100.tif")[:288, :288]
     tifffile.imwrite("frame.tif", np.ascontiguousarray(frame), imagej=True, resolution=(50, 50), metadata={"unit": "nm"})
     Path("columns.csv").write_text("y_px,x_px\n20.5,30.5\n60.25,80.0\n")
-    Path("rutile.cif").write_text(RUTILE)
+    shutil.copy(ROOT / "tests" / "data" / "rutile.cif", "rutile.cif")
     shutil.copytree(ROOT / "datasets", "datasets")
     shutil.copytree(ROOT / "model_cards" / "adf-unet", "my-zoo/adf-unet")
     for environment, words in commands(page):

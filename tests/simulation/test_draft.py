@@ -1,5 +1,7 @@
 """From a CIF that nobody prepared to frames, in two calls."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,32 +10,10 @@ from stemzoo.io.datasets import Dataset
 from stemzoo.simulation import load, simulate_dataset
 from stemzoo.simulation.draft import draft_recipe
 
-RUTILE = """data_rutile
-_chemical_formula_sum 'Ti O2'
-_cell_length_a 4.594
-_cell_length_b 4.594
-_cell_length_c 2.959
-_cell_angle_alpha 90
-_cell_angle_beta 90
-_cell_angle_gamma 90
-_space_group_name_H-M_alt 'P 42/m n m'
-_space_group_IT_number 136
-loop_
-_atom_site_label
-_atom_site_type_symbol
-_atom_site_fract_x
-_atom_site_fract_y
-_atom_site_fract_z
-Ti1 Ti 0 0 0
-O1 O 0.305 0.305 0
-"""
-
 
 @pytest.fixture
-def cif(tmp_path):
-    path = tmp_path / "rutile.cif"
-    path.write_text(RUTILE)
-    return path
+def cif():
+    return Path(__file__).parents[1] / "data" / "rutile.cif"
 
 
 def test_rutile_goes_from_cif_to_dataset(cif, tmp_path):

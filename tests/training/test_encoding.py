@@ -91,13 +91,18 @@ def test_a_clean_crystal_in_one_orientation_is_learned():
     task = fit_encoder(as_subimages(record(400, 0, how, PAIR).images), SHORT)
     unseen = record(200, 1, how, PAIR)
     angle, sigma, symmetry, latents = encode(task, unseen.images)
-    assert np.isfinite(latents).all() and task.net.noise.item() < 0.05
+    assert np.isfinite(latents).all()
+    with torch.no_grad():
+        drawn = DecoderGraph(task.net)(torch.from_numpy(latents), torch.from_numpy(angle))
+        images = task.net.normalise(torch.from_numpy(unseen.images))
+    assert drawn.abs().max() < 2 * images.abs().max()
     for kind, motif in enumerate(PAIR):
         mine = unseen.kind == kind
         assert (symmetry[mine] == motif.fold).all()
         turn = np.exp(1j * motif.fold * angle[mine])
-        assert np.degrees(np.std(np.angle(turn / turn.mean()))) / motif.fold < 0.5
-        assert np.degrees(np.median(sigma[mine])) < 0.5
+        error = np.angle(turn / turn.mean()) / motif.fold
+        assert np.degrees(np.std(error)) < 0.3
+        assert 0.6 < np.std(error / sigma[mine]) < 1.5
 
 
 def test_training_is_repeatable_and_leaves_the_global_random_state_alone():

@@ -275,10 +275,11 @@ class PolarRVAE(nn.Module):
 
         A pattern is n-fold if turning it by 2π/n changes it by less than a small share of its angular power, or by less than one sub-image
         could tell; what a shift of the pattern would explain does not count.
+        Only rings inside the window are asked: of the corners, a crystal in one orientation shows each ring at some angles alone.
 
         Args: decoded: (N, 3, D) as `decode` gives it.
         """
-        half, seen = self.n_half, self.seen[: self.n_half]
+        half, seen = self.n_half, (self.moment > 0).to(decoded.dtype)
         cosine, sine = decoded[..., :half], decoded[..., half:]
         weighted_cosine, weighted_sine = cosine * seen, sine * seen
         # (N, 3, M): the pattern turned against itself, and against its gradients

@@ -143,3 +143,20 @@ def export(
 def _bytes(size: int) -> str:
     """Return a size as a reader takes it in."""
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+
+
+def bundle(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL…", help="Names, name@version or bundle folders; at least one segmenter.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write, new or empty.")],
+    as_json: Json = False,
+) -> None:
+    """Make a folder for an offline microscope PC: models, stemzoo.pyz, a page for the operator; it needs NumPy and onnxruntime only."""
+    from stemzoo.zoo.folder import make_folder
+
+    cards = make_folder(models, out)
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    if as_json:
+        typer.echo(json.dumps({"folder": str(out), "models": [card.id for card in cards], "size_bytes": size}))
+        return
+    typer.echo(f"{out}: {', '.join(card.id for card in cards)}, {_bytes(size)}")
+    typer.echo(f"  there: python {out / 'stemzoo.pyz'} verify")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,10 @@ def test_interrupt_leaves_nothing(zoo_root: Path, tmp_path: Path, number: signal
     np.save(tmp_path / "stack.npy", stack)
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "STEMZOO_ZOO": str(zoo_root), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "stemzoo", "analyze", str(tmp_path / "stack.npy"), "--out", str(tmp_path / "out")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # A shell starts background jobs with ^C ignored, which a child inherits: the test must not depend on who runs it.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, env=environment, cwd=tmp_path, preexec_fn=heed, **pipes)
     deadline = time.monotonic() + 30
     while not list(tmp_path.glob(".out.*")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)

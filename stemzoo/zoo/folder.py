@@ -1,0 +1,110 @@
+"""A folder for the microscope: models, the instrument layer as one file, a page for the operator. Called by `stemzoo bundle`.
+
+The zip application holds readable source (`types`, `errors`, `geometry`, `runtime`) and nothing else; it runs on any Python from 3.8 on
+that has NumPy and onnxruntime. The folder appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import stemzoo
+from stemzoo.errors import ModelError, OutputError
+from stemzoo.zoo.card import Card, read_card
+from stemzoo.zoo.catalog import resolve
+from stemzoo.zoo.check import check_files
+
+LAYER = ("__init__.py", "types.py", "errors.py", "geometry", "runtime")
+MAIN = "import sys\n\nfrom stemzoo.runtime.app import main\n\nsys.exit(main())\n"
+
+README = """stemzoo {version}, for the microscope
+{line}
+
+This folder finds atomic columns in ADF-STEM frames and says what the local symmetry around each of them is. It needs Python 3.8 or
+newer with two packages, numpy and onnxruntime; nothing else has to be installed, and nothing is sent anywhere.
+
+Once, after copying:
+
+    python stemzoo.pyz verify
+
+replays stored examples through every model and prints which execution provider runs. Each line must say that all elements agree.
+
+For each frame, saved with numpy.save as (H, W), or (T, H, W) for a stack:
+
+    python stemzoo.pyz analyze frame.npy --pixel-size 0.12 --out results
+
+--pixel-size is in Angstrom per pixel. results/columns.csv then holds one line a column: position with its error, confidence, angle
+and latents; results/run.json says which models made it. --threads 1 leaves the other cores to the acquisition.
+
+Models here:
+
+{models}
+"""
+
+
+def make_folder(models: Sequence[str], out: str | Path) -> list[Card]:
+    """Write a folder with `models` and the instrument layer, and return the models' cards.
+
+    Args:
+        models: names, name@version or bundle folders; at least one for segmentation.
+        out: must not exist yet, or be empty.
+    Raises: ModelError for an unknown or damaged model, or none for segmentation; OutputError if `out` is taken or cannot be written.
+    """
+    out = Path(out)
+    folders = [resolve(name) for name in models]
+    cards = []
+    for folder in folders:
+        card, _ = read_card(folder)
+        check_files(card, folder)
+        cards.append(card)
+    if not any(card.task == "segmentation" for card in cards):
+        raise ModelError(f"{', '.join(models)}: none finds columns; add a segmenter (stemzoo zoo list --task segmentation)")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(f"{out}: already there; name an empty --out")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error.strerror}); name another --out") from None
+    try:
+        write_application(work / "stemzoo.pyz")
+        for folder, card in zip(folders, cards, strict=True):
+            place = work / "models" / card.name / f"v{card.version}"
+            place.mkdir(parents=True)
+            for name in ("README.md", *(file.name for file in card.files if file.name != "weights.safetensors")):
+                shutil.copyfile(folder / name, place / name)
+        listed = "\n".join(f"    {card.id:<24} {card.title}" for card in cards)
+        title = f"stemzoo {stemzoo.__version__}, for the microscope"
+        text = README.format(version=stemzoo.__version__, line="=" * len(title), models=listed)
+        (work / "README.txt").write_text(text, encoding="utf-8")
+        work.chmod(0o755)
+        if out.is_dir():
+            out.rmdir()
+        os.replace(work, out)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error.strerror}); name another --out") from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return cards
+
+
+def write_application(path: Path) -> None:
+    """Write the instrument layer as a zip application; the same sources give the same bytes."""
+    package = Path(stemzoo.__file__).parent
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        _put(archive, "__main__.py", MAIN)
+        for entry in LAYER:
+            source = package / entry
+            for file in sorted(source.rglob("*.py")) if source.is_dir() else (source,):
+                _put(archive, f"stemzoo/{file.relative_to(package).as_posix()}", file.read_text(encoding="utf-8"))
+
+
+def _put(archive: zipfile.ZipFile, name: str, text: str) -> None:
+    info = zipfile.ZipInfo(name, date_time=(2020, 1, 1, 0, 0, 0))
+    info.compress_type = zipfile.ZIP_DEFLATED
+    archive.writestr(info, text)

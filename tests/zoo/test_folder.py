@@ -1,0 +1,105 @@
+"""The folder for the microscope: runs by itself, gives the package's table, fails loudly when a model is damaged."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from stemzoo.errors import ModelError, OutputError
+from stemzoo.io.read import read
+from stemzoo.runtime import Bundle, Encoder, Segmenter, analyze, write_columns
+from stemzoo.runtime.app import main
+from stemzoo.zoo import resolve
+from stemzoo.zoo.folder import make_folder
+
+ROOT = Path(__file__).parents[2]
+MODELS = ("adf-unet@1", "rvae-sr3fe2o7@1")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("usb") / "microscope"
+    make_folder(MODELS, place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def frame(tmp_path_factory):
+    path = tmp_path_factory.mktemp("frame") / "frame.npy"
+    np.save(path, tifffile.imread(ROOT / "stemzoo" / "demo" / "sr3fe2o7_100.tif")[:224, :240])
+    return path
+
+
+def test_application_alone_gives_the_table_of_the_package(folder, frame, tmp_path):
+    command = [
+        sys.executable,
+        "-I",
+        str(folder / "stemzoo.pyz"),
+        "analyze",
+        str(frame),
+        "--pixel-size",
+        "0.2",
+        "--out",
+        str(tmp_path / "alone"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr
+    segmenter, encoder = (Bundle.load(resolve(name)) for name in MODELS)
+    write_columns(tmp_path / "package.csv", analyze(read(frame, 0.2), Segmenter(segmenter), Encoder(encoder)))
+    assert (tmp_path / "alone" / "columns.csv").read_text() == (tmp_path / "package.csv").read_text()
+
+
+def test_application_holds_source_of_the_layer_and_nothing_else(folder):
+    names = zipfile.ZipFile(folder / "stemzoo.pyz").namelist()
+    assert {name.split("/")[1] for name in names if "/" in name} == {"__init__.py", "types.py", "errors.py", "geometry", "runtime"}
+    assert all(name.endswith(".py") for name in names)
+
+
+def test_verify_passes_here_and_fails_with_one_flipped_bit(folder, tmp_path, capsys):
+    assert main(["verify"], folder) == 0
+    assert capsys.readouterr().out.count("CPU") == len(MODELS)
+    damaged = tmp_path / "damaged"
+    shutil.copytree(folder, damaged)
+    path = damaged / "models" / "adf-unet" / "v1" / "model.onnx"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert main(["verify"], damaged) == 1
+    assert "adf-unet@1: FAILED" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["analyze", "none.npy", "--out", "x"], "no such file"),
+        (["analyze", "text.npy", "--out", "x"], "not a NumPy file"),
+        (["locate", "line.npy", "--out", "x"], "wanted real numbers"),
+        (["locate", "frame.npy", "--model", "nix", "--out", "x"], "unknown model 'nix'; here are adf-unet@1"),
+        (["locate", "frame.npy", "--pixel-size", "-1", "--out", "x"], "not a positive number"),
+    ],
+)
+def test_refusals_are_one_line(folder, frame, tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(frame, "frame.npy")
+    Path("text.npy").write_text("no")
+    np.save("line.npy", np.zeros(50))
+    assert main(words, folder) == 1
+    err = capsys.readouterr().err
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert not Path("x").exists()
+
+
+def test_a_folder_needs_a_segmenter_and_an_empty_place(tmp_path):
+    with pytest.raises(ModelError, match="none finds columns"):
+        make_folder(["rvae-sr3fe2o7"], tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "mine.txt").write_text("")
+    with pytest.raises(OutputError, match="already there"):
+        make_folder(["adf-unet"], tmp_path / "b")
+    assert not (tmp_path / "a").exists()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stemzoo.errors import FrameError, ModelError, PixelSizeError
+from stemzoo.errors import FrameError, ModelError, PixelSizeError, TableError
 from stemzoo.io.outputs import new_folder, stem_of
 from stemzoo.io.read import read
 from stemzoo.types import Analysis, Frames, check_pixel_size
@@ -199,6 +199,8 @@ def encode_file(path: str, columns: Path, out: Path, options: AnalyzeOptions | N
     from stemzoo.types import ModelId
 
     options = options or AnalyzeOptions()
+    if options.encoder == NONE and not options.fit_encoder:
+        raise ModelError("encode with --encoder none would do nothing; pass --encoder NAME (stemzoo zoo list shows all) or --fit-encoder")
     with new_folder(out, options.force) as folder:
         frames, first = _read(path, options)
         table = read_columns(columns, len(frames), frames.pixel_size)
@@ -207,6 +209,14 @@ def encode_file(path: str, columns: Path, out: Path, options: AnalyzeOptions | N
         )
         if not any(len(t) for t in table.columns):
             raise FrameError(f"{columns} names no column; wanted at least one row with y_px and x_px")
+        for columns_of_frame in table.columns:
+            outside = ((columns_of_frame.yx < -0.5) | (columns_of_frame.yx > np.array(frames.shape) - 0.5)).any(axis=1)
+            if outside.any():
+                y, x = columns_of_frame.yx[outside][0]
+                raise TableError(
+                    f"{columns}: column at y {y:.1f}, x {x:.1f} px of frame {columns_of_frame.frame} lies outside the "
+                    f"{frames.shape[0]}×{frames.shape[1]} px of {path}; are y and x exchanged, or is it another frame's table?"
+                )
         window = parse_window(options.window, frames.pixel_size)
         encoder: Encoder | None
         notices: tuple[str, ...] = ()

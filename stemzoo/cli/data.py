@@ -32,7 +32,7 @@ def simulate(
 
     with bars(f"simulate {recipe.stem}") as progress:
         tick = None if progress is None else (lambda done, total: progress("simulate", done, total))
-        path = simulate_dataset(recipe, frames, out, seed, progress=tick)
+        path = simulate_dataset(recipe, frames, out, seed, tick, _settings(settings))
     summary = inspect(path)
     if as_json:
         print_json({"dataset": str(path), "frames": summary.n_frames, "columns": summary.n_columns})

@@ -48,7 +48,9 @@ def export_checkpoint(checkpoint: Path, folder: Path, stated: Mapping[str, Any] 
     from stemzoo.training import load_for_export
 
     _, modules, draft = load_for_export(checkpoint)
-    return write_bundle(folder, modules, {**draft, **_named_by(folder), **(stated or {})})
+    # An encoder is proved on sub-images it was trained for: what is far from their intensities has no angle to agree on.
+    cases = getattr(modules["model"], "cases", None)
+    return write_bundle(folder, modules, {**draft, **_named_by(folder), **(stated or {})}, cases)
 
 
 def write_bundle(

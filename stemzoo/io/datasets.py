@@ -68,6 +68,8 @@ class DatasetWriter:
         self.path = Path(path)
         self._classes: list[str] = []
         self._n = 0
+        if self.path.exists() and not _is_ours(self.path):
+            raise OutputError(f"{self.path}: already there, and no dataset of stemzoo; name another --out")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             handle, self._temporary = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.", suffix=".part")
@@ -201,6 +203,14 @@ class Dataset:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None, "_owner": -1}
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with h5py.File(path, "r") as file:
+            return "schema_version" in file.attrs and "frames" in file
+    except OSError:
+        return False
 
 
 def _plain(value: Any) -> Any:

@@ -25,7 +25,8 @@ OURS = re.compile(
 def check_folder(folder: Path, force: bool = False) -> None:
     """Refuse, before anything is computed, a folder that cannot be written or must not be replaced.
 
-    A missing or empty folder is fine, and so is one that holds nothing but an earlier analysis. `force` replaces any folder.
+    A missing or empty folder is fine, and so is one that holds nothing but an earlier analysis. With `force` an earlier analysis is
+    replaced in any folder, and what is not ours stays.
     Raises: OutputError naming what stands in the way.
     """
     folder = Path(folder)
@@ -37,7 +38,7 @@ def check_folder(folder: Path, force: bool = False) -> None:
             if foreign:
                 shown = ", ".join(foreign[:3]) + (" …" if len(foreign) > 3 else "")
                 raise OutputError(
-                    f"--out {folder} holds files that are not stemzoo's ({shown}); name another folder, or pass --force to replace it"
+                    f"--out {folder} holds files that are not stemzoo's ({shown}); name another, or pass --force to write beside them"
                 )
         if folder.is_dir() and folder.resolve() in (Path.cwd().resolve(), *Path.cwd().resolve().parents):
             raise OutputError(f"--out {folder} is the folder you work in, which cannot be replaced; name a folder inside it")
@@ -116,6 +117,10 @@ def _swap(temporary: Path, folder: Path) -> None:
         os.rename(kept, folder)
         earlier.rmdir()
         raise
+    # Files that are not ours stay where they were, with `force` too: one of them may be the very frame that was analysed.
+    for entry in kept.iterdir():
+        if not OURS.fullmatch(entry.name) and not (folder / entry.name).exists():
+            os.rename(entry, folder / entry.name)
     shutil.rmtree(earlier, ignore_errors=True)
 
 

@@ -107,7 +107,7 @@ def angle_figure(field: Field, encoding: Encoding) -> Figure:
     """Return the map of angles in cyclic colours, with a wheel that shows which direction a colour means and how often it occurs."""
     colours, order, unsure = angle_colours(encoding)
     modulo = "" if order == 1 else f", known modulo {360 / order:g}°"
-    plate = style.plate(field.image.shape, "Angle", f"Turn of each local pattern from the reference, counter-clockwise{modulo}")
+    plate = style.plate(field.image.shape, "Angle", f"Turn of each local pattern from the reference of its kind, counter-clockwise{modulo}")
     _map(plate, field, colours)
     _arms(plate, field, encoding, colours, order)
     _wheel(plate.legend, np.asarray(encoding.angle)[~unsure], order, int(unsure.sum()))

@@ -83,7 +83,7 @@ def manifold_figure(encoding: Encoding, decode: Decode) -> Figure:
     figure = Figure(figsize=(width, height), dpi=style.DPI, facecolor=style.PAPER)
     FigureCanvasAgg(figure)
     figure.text(0.35 / width, 1 - 0.30 / height, "Latent manifold", color=style.INK, fontsize=15, fontweight="bold", va="center")
-    note = "Patterns the decoder draws over the latents, all turned to the reference"
+    note = "Patterns the decoder draws over the latents, each at the reference angle of its own kind"
     figure.text(0.35 / width, 1 - 0.57 / height, note, color=style.MUTED, fontsize=10.5, va="center")
     axes = figure.add_axes((pad / width, pad / height, side / width, tall / height))
     finite = tile[np.isfinite(tile)]

@@ -53,6 +53,8 @@ def find_scale(frames: Frames, image: np.ndarray) -> Scale:
     estimate = scale_to_network(image, 1.0)
     known = frames.pixel_size
     if known is None:
+        if estimate is not None and estimate.period_px is None and estimate.peak_sigma_px < NARROW:
+            estimate = None
         return _stand_in(estimate, "the pixel size is unknown")
     contradiction = None if estimate is None else _contradiction(known, estimate)
     if contradiction is None:

@@ -117,7 +117,7 @@ def draw_frames(
     """
     chosen = parts(path, settings)
     weights = np.array([weight for _, weight in chosen])
-    root = load(path).seed if seed is None else seed
+    root = load(path, settings).seed if seed is None else seed
     # Stratified: each part gets its share of frames to within one, in a shuffled order.
     share = np.floor(np.cumsum(weights / weights.sum()) * n_frames + 0.5).astype(int)
     which = np.searchsorted(share, np.arange(n_frames), side="right")

@@ -22,6 +22,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.trainer.states import RunningStage
 
 import stemzoo
 from stemzoo.errors import ModelError, OutputError
@@ -73,6 +74,9 @@ class _KeepOnException(Callback):
         self.path = path
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        # Broken off while validating, a run is between two epochs, where Lightning cannot go on: the epoch before serves better.
+        if trainer.state.stage == RunningStage.VALIDATING and self.path.exists():
+            return
         trainer.save_checkpoint(self.path)
 
 
@@ -138,6 +142,8 @@ def fit(
     ^C ends the run with its last checkpoint kept. Raises: OutputError if `out` cannot be written, ModelError for an unreadable `resume`.
     """
     out = Path(out)
+    if resume is None and any((out / "checkpoints").glob("*.ckpt")):
+        raise OutputError(f"{out}: holds a run already; go on with --resume {out}/checkpoints/last.ckpt, or name another --out")
     if resume is not None and not Path(resume).is_file():
         raise ModelError(f"{resume}: no such checkpoint; a run keeps its newest as <run>/checkpoints/last.ckpt")
     try:

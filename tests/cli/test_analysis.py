@@ -83,7 +83,7 @@ def test_an_earlier_result_is_replaced_but_foreign_files_are_not(run: Callable[.
     assert ran.code == 1 and "notes.txt" in ran.err and "--force" in ran.err
     assert (out / "notes.txt").read_text() == "mine"
     assert run("locate", frame, "--pixel-size", 0.2, "--out", out, "--force").code == 0
-    assert not (out / "notes.txt").exists()
+    assert (out / "notes.txt").read_text() == "mine"  # may be the user's only copy
 
 
 def test_frames_of_a_stack_keep_their_numbers(run: Callable[..., Any], frame: Path, tmp_path: Path) -> None:

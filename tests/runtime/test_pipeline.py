@@ -179,3 +179,9 @@ def test_single_counts_do_not_overrule_a_pixel_size(segmenter: Segmenter) -> Non
     analysis = locate(Frames(image[None], 0.16, "file"), segmenter)
     assert analysis.sampling_factor == 1.0
     assert not any("pixel size" in notice for notice in analysis.notices)
+
+
+def test_sparse_counts_without_a_pixel_size_become_no_columns_by_magnification(segmenter: Segmenter) -> None:
+    image = np.random.default_rng(0).poisson(0.2, (512, 512)).astype(np.float32)
+    analysis = locate(Frames(image[None]), segmenter)
+    assert analysis.sampling_factor == 1.0

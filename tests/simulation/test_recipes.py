@@ -179,3 +179,22 @@ def test_settings_lie_over_the_recipe_and_all_parts_of_a_mixture():
         assert frame.pixel_size == 0.2
     with pytest.raises(RecipeError, match=r"unknown key 'dose\.counts'; did you mean 'counts_per_column'"):
         load(FOLDER / "mos2.toml", {"dose.counts": 1})
+
+
+def test_the_command_line_lays_its_settings_over_the_recipe(tmp_path, capsys):
+    from stemzoo.cli import main
+
+    out = tmp_path / "d.h5"
+    words = ["data", "simulate", str(FOLDER / "mos2.toml"), "--frames", "1", "--out", str(out)]
+    assert main([*words, "--set", "dose.counts_per_column=300", "--set", "frame.sampling=0.2"]) == 0
+    attributes = Dataset(out).attributes(0)
+    assert (attributes["counts_per_column"], attributes["pixel_size"]) == (300.0, 0.2)
+    assert main([*words, "--set", "dose.counts=3"]) == 1
+    assert "did you mean 'counts_per_column'" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_dataset_is_not_overwritten(tmp_path):
+    (tmp_path / "notes.h5").write_text("mine")
+    with pytest.raises(OutputError, match="already there, and no dataset of stemzoo"):
+        simulate_dataset(FOLDER / "iron.toml", 1, tmp_path / "notes.h5")
+    assert (tmp_path / "notes.h5").read_text() == "mine"

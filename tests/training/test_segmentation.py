@@ -52,6 +52,8 @@ def test_a_run_leaves_config_log_and_checkpoints_and_goes_into_a_graph(config, t
     assert json.loads((run.folder / "config.json").read_text())["steps"] == 4
     assert "val_f1" in (run.folder / "metrics.csv").read_text()
     assert {"val_loss", "val_iou", "val_f1"} <= set(run.scores)
+    with pytest.raises(OutputError, match="holds a run already"):
+        train_segmenter(config, tmp_path / "run", progress=False)
     task, modules, draft = load_for_export(run.last)
     assert task == "segmentation"
     assert draft["classes"] == ["A", "B"]

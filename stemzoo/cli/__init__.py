@@ -1,7 +1,7 @@
 """The command line: one app, one file a group of commands, one way to fail.
 
 A command parses, calls one public function and prints. Results go to stdout, progress and refusals to stderr. `main` returns 0 for success,
-2 for usage, 1 for any error and 130 after ^C. Imports here are light, so that `stemzoo --help` answers at once.
+2 for usage and 1 for any error, ^C among them. Imports here are light, so that `stemzoo --help` answers at once.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import typer
 from stemzoo.cli import analysis, data, models, train
 from stemzoo.cli.evaluate import evaluate
 from stemzoo.errors import StemzooError
+
+INTERRUPTED = 130  # how the library below says that ^C ended a command
 
 app = typer.Typer(
     name="stemzoo",
@@ -64,12 +66,9 @@ def main(argv: list[str] | None = None) -> int:
         typer.main.get_command(app).main(args=words, prog_name="stemzoo", standalone_mode=True)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        if code == 130:
-            print("interrupted; nothing half-written was left behind", file=sys.stderr)
-        return code
+        return code if code != INTERRUPTED else _interrupted()
     except KeyboardInterrupt:
-        print("interrupted; nothing half-written was left behind", file=sys.stderr)
-        return 130
+        return _interrupted()
     except StemzooError as error:
         if debug:
             raise
@@ -90,6 +89,11 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: unexpected {where}\nThis is a fault in stemzoo; run again with --debug and report the traceback", file=sys.stderr)
         return 1
     return 0
+
+
+def _interrupted() -> int:
+    print("interrupted; nothing half-written was left behind", file=sys.stderr)
+    return 1
 
 
 def _die_like_interrupt() -> None:

@@ -197,13 +197,13 @@ def _torch() -> Iterator[None]:
 
 
 def _finish(run: Run, as_json: bool) -> None:
-    """Print what a run left behind; after ^C say how to go on and exit with 130."""
+    """Print what a run left behind; after ^C say how to go on and exit with 1."""
     if as_json:
         facts = {"folder": run.folder, "best": run.best, "last": run.last, "scores": run.scores, "seconds": run.seconds}
         print_json({**facts, "interrupted": run.interrupted})
-    else:
+    elif not run.interrupted:
         print(f"{run.folder}: {', '.join(f'{name} {value:.4g}' for name, value in run.scores.items())}, {run.seconds:.0f} s")
         print(f"  {run.best}")
     if run.interrupted:
         print(f"interrupted; the checkpoint is kept: go on with --resume {run.last}", file=sys.stderr)
-        raise typer.Exit(130)
+        raise typer.Exit(1)

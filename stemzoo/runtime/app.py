@@ -48,7 +48,7 @@ def main(argv: Optional[List[str]] = None, home: Optional[Path] = None) -> int:
         return 1
     except KeyboardInterrupt:
         print("interrupted; nothing half-written was left behind", file=sys.stderr)
-        return 130
+        return 1
     return 0
 
 

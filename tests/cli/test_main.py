@@ -1,4 +1,4 @@
-"""One way in and out: help at once, usage is 2, refusals are 1 with one message, ^C is 130."""
+"""One way in and out: help at once, usage is 2, refusals are 1 with one message, ^C is 1 too."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_version(run: Callable[..., Any]) -> None:
     ("error", "code", "said"),
     [
         (StemzooError("the frame is upside down; turn it"), 1, "error: the frame is upside down; turn it\n"),
-        (KeyboardInterrupt(), 130, "interrupted; nothing half-written was left behind\n"),
+        (KeyboardInterrupt(), 1, "interrupted; nothing half-written was left behind\n"),
         (MemoryError(), 1, "error: out of memory; analyse fewer frames at once (--frames a:b)\n"),
     ],
 )

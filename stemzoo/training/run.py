@@ -172,7 +172,7 @@ def fit(
             num_nodes=options.get("num_nodes", 1),
             strategy=options.get("strategy", "auto"),
             precision=options.get("precision", "32-true"),
-            max_epochs=epochs,
+            max_epochs=epochs if steps < 0 else -1,  # a run broken off between epochs has counted one too many: steps decide
             max_steps=steps,
             gradient_clip_val=gradient_clip,
             logger=CSVLogger(out, name="", version=""),

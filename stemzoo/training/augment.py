@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
+from skimage.filters import gaussian
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -85,7 +85,7 @@ class RandomBlur(_OnImage):
         if torch.rand(()) >= self.config.blur_probability:
             return inpt
         sigma_px = _uniform(self.config.blur) / self.pixel_size
-        return tv_tensors.Image(torch.from_numpy(gaussian_filter(inpt[0].numpy(), sigma_px))[None])
+        return tv_tensors.Image(torch.from_numpy(gaussian(inpt[0].numpy(), sigma_px, mode="reflect", preserve_range=True))[None])
 
 
 class RandomGamma(_OnImage):

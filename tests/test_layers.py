@@ -48,7 +48,7 @@ TORCH_ROOMS = ("nets", "training", "export")
 TORCH_WHEN_ASKED = ("cli", "analyze")
 """Rooms that may import torch's rooms inside the functions that need them, never on loading."""
 TORCH = {"torch", "torchvision", "torchmetrics", "lightning", "pytorch_lightning", "onnx", "onnxscript"}
-DISTRIBUTION = {"PIL": "pillow", "rsciio": "rosettasciio", "yaml": "pyyaml"}
+DISTRIBUTION = {"PIL": "pillow", "rsciio": "rosettasciio", "skimage": "scikit-image", "yaml": "pyyaml"}
 
 
 def _files(*rooms: str) -> list[Path]:

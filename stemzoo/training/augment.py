@@ -85,7 +85,8 @@ class RandomBlur(_OnImage):
         if torch.rand(()) >= self.config.blur_probability:
             return inpt
         sigma_px = _uniform(self.config.blur) / self.pixel_size
-        return tv_tensors.Image(torch.from_numpy(gaussian(inpt[0].numpy(), sigma_px, mode="reflect", preserve_range=True))[None])
+        blurred = gaussian(inpt[0].numpy(), sigma_px, mode="reflect", preserve_range=True)  # type: ignore[no-untyped-call]
+        return tv_tensors.Image(torch.from_numpy(blurred)[None])
 
 
 class RandomGamma(_OnImage):

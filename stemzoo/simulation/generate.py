@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,14 +86,16 @@ def simulate(recipe: Recipe, rng: np.random.Generator) -> SimulatedFrame:
 
     inside = visible & (yx_px >= 0).all(axis=1) & (yx_px <= size - 1).all(axis=1)
     order = np.lexsort((yx_px[inside, 1], yx_px[inside, 0]))
-    image = noise.record(expected, _recording(recipe, pixel_size, rng), rng)
+    recording = _recording(recipe, pixel_size, rng)
+    image = noise.record(expected, recording, rng)
     facts: dict[str, float | str] = {
         "material": recipe.material,
         "zone_axis": ",".join(str(i) for i in recipe.structure.zone_axis) if recipe.structure.kind == "crystal" else "",
         "counts_per_column": counts_per_column,
-        "energy_kev": optics.energy_kev,
-        "convergence_mrad": optics.convergence_mrad,
-        "defocus_nm": optics.defocus_nm,
+        **asdict(optics),
+        "thermal": float(thermal[0]) if len(thermal) else 0.0,
+        "readout": recording.readout,
+        "row_jitter": recording.row_jitter_px * pixel_size,
     }
     return SimulatedFrame(
         image,

@@ -7,16 +7,14 @@ a network's sampling. The strongest grain wins; what the pixels are in Å is not
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterator, List, Optional, Tuple
+from typing import Optional, Tuple
 
 import numpy as np
 
 from stemzoo.errors import ShapeError
 from stemzoo.geometry.filters import even_frame
-from stemzoo.geometry.width import peak_width_px
 
-__all__ = ["Lattice", "find_lattice", "peak_width_px"]
-
+LARGEST_PX = 1024  # a frame's middle of this size decides
 FALSE_ALARM = 7.0  # a spectral peak stands this many e-foldings above what all bins together reach by chance
 SHORTEST_PX = 2.5  # of a lattice vector
 PEAK_BINS = 1.3  # a spectral peak lies this close to the reciprocal lattice that explains it
@@ -48,7 +46,7 @@ def find_lattice(image: np.ndarray) -> Optional[Lattice]:
     """
     if image.ndim != 2:
         raise ShapeError(f"find_lattice got an array of shape {image.shape}; wanted one frame (H, W)")
-    frame = even_frame(image)
+    frame = even_frame(image, LARGEST_PX)
     if frame is None:
         return None
     height, width = frame.shape
@@ -153,76 +151,90 @@ def _smallest_cell(
     order = np.hypot(peaks[:, 0], peaks[:, 1])
     rising = np.argsort(order)
     reach = float(order[rising[min(len(order) - 1, int(np.searchsorted(np.cumsum(weight[rising]), 0.7)))]]) * 1.02
-    cells: List[Tuple[float, float, float, np.ndarray]] = []
-    for guess in _cells(candidates[:16], peaks[np.argsort(-strength)[:8]]):
-        cell = _refine(guess, peaks, strength, shape)
-        index, off = _distance(cell, peaks, shape)
-        hit = off < PEAK_BINS
-        if hit.sum() < 2 or np.linalg.matrix_rank(index[hit]) < 2:
-            continue
-        area = abs(float(np.linalg.det(cell)))
-        # a large cell has so dense a reciprocal lattice that it meets peaks by chance …
-        chance = min(0.9, np.pi * PEAK_BINS**2 * area / (shape[0] * shape[1]))
-        explained = (float(weight[hit].sum()) - chance) / (1 - chance)
-        # … and where two grains share it, most of its points stay empty
-        points = _points(cell, reach)
-        met = {(y, x) for y, x in index[hit & (order <= reach)].astype(int).tolist()}
-        filled = sum((y, x) in met or (-y, -x) in met for y, x in points) / max(1, len(points))
-        cells.append((area, explained * filled, explained, cell))
-    if not cells:
+    cells = _refine(_cells(candidates[:16], peaks[np.argsort(-strength)[:8]]), peaks, strength, shape)
+    index, off = _distance(cells, peaks, shape)
+    hit = off < PEAK_BINS
+    usable = _independent(index, hit)
+    if not usable.any():
         return None
-    best = max(suits for _, suits, _, _ in cells)
-    if best < 0.15:
+    cells, index, hit = cells[usable], index[usable], hit[usable]
+    area = np.abs(np.linalg.det(cells))
+    # a large cell has so dense a reciprocal lattice that it meets peaks by chance …
+    chance = np.minimum(0.9, np.pi * PEAK_BINS**2 * area / (shape[0] * shape[1]))
+    explained = (hit @ weight - chance) / (1 - chance)
+    # … and where two grains share it, most of its points stay empty
+    filled = np.array([_filled(cell, i[h & (order <= reach)], reach) for cell, i, h in zip(cells, index, hit)])
+    suits = explained * filled
+    if suits.max() < 0.15:
         return None
-    _, _, explained, cell = min((c for c in cells if c[1] >= AS_GOOD * best), key=lambda c: c[0])
-    return _reduced(cell), float(np.clip(explained, 0, 1))
+    good = np.flatnonzero(suits >= AS_GOOD * suits.max())
+    best = good[area[good].argmin()]
+    return _reduced(cells[best]), float(np.clip(explained[best], 0, 1))
 
 
-def _cells(vectors: np.ndarray, frequencies: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield cells (2, 2) spanned by two of the translations (k, 2) px, then those whose reciprocal lattice two of the frequencies (m, 2)
-    span."""
+def _cells(vectors: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
+    """Return the cells (k, 2, 2) spanned by two of the translations (m, 2) px, then those whose reciprocal lattice two of the frequencies
+    (l, 2) span."""
+    found = []
     for source, reciprocal in ((vectors, False), (frequencies, True)):
-        for i, a in enumerate(source):
-            for b in source[i + 1 :]:
-                area = abs(float(a[0] * b[1] - a[1] * b[0]))
-                if area > 0.35 * np.hypot(*a) * np.hypot(*b):
-                    cell = np.linalg.inv(np.stack([a, b])).T if reciprocal else np.stack([a, b])
-                    if abs(float(np.linalg.det(cell))) > SHORTEST_PX**2:
-                        yield cell
+        first, second = np.triu_indices(len(source), 1)
+        pairs = np.stack([source[first], source[second]], axis=1).reshape(-1, 2, 2)
+        length = np.hypot(pairs[..., 0], pairs[..., 1])
+        pairs = pairs[np.abs(np.linalg.det(pairs)) > 0.35 * length[:, 0] * length[:, 1]]
+        found.append(np.linalg.inv(pairs).transpose(0, 2, 1) if reciprocal else pairs)
+    cells = np.concatenate(found)
+    return cells[np.abs(np.linalg.det(cells)) > SHORTEST_PX**2]
 
 
-def _points(cell: np.ndarray, reach: float) -> List[Tuple[int, int]]:
-    """Return the indices of the reciprocal lattice's points within `reach` cycles per px, the origin left out."""
+def _filled(cell: np.ndarray, met: np.ndarray, reach: float) -> float:
+    """Return the fraction of the reciprocal lattice's points within `reach` cycles per px that are among the indices (k, 2) `met`, or
+    opposite to one."""
     most = int(np.ceil(reach * np.hypot(cell[:, 0], cell[:, 1]).max())) + 1
-    index = np.stack(np.meshgrid(np.arange(-most, most + 1), np.arange(-most, most + 1), indexing="ij"), axis=-1).reshape(-1, 2)
-    length = np.linalg.norm(index @ np.linalg.inv(cell).T, axis=1)
-    return [(int(y), int(x)) for y, x in index[(length <= reach) & (length > 0)]]
+    side = np.arange(-most, most + 1)
+    reciprocal = np.linalg.inv(cell).T
+    point = side[:, None, None] * reciprocal[0] + side[None, :, None] * reciprocal[1]
+    within = np.hypot(point[..., 0], point[..., 1]) <= reach
+    within[most, most] = False
+    seen = np.zeros_like(within)
+    at = met[(np.abs(met) <= most).all(axis=1)].astype(np.int64)
+    seen[most + at[:, 0], most + at[:, 1]] = seen[most - at[:, 0], most - at[:, 1]] = True
+    return float((seen & within).sum()) / max(1, int(within.sum()))
 
 
-def _distance(cell: np.ndarray, peaks: np.ndarray, shape: Tuple[int, ...]) -> Tuple[np.ndarray, np.ndarray]:
-    """Return each peak's indices (k, 2) in the reciprocal lattice of `cell`, rounded, and how far it lies from there, in spectral bins
-    (k,)."""
-    index = peaks @ cell.T
+def _independent(index: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Return for which cells (k,) at least two of the chosen (k, n) indices (k, n, 2) are independent."""
+    y, x = index[..., 0] * chosen, index[..., 1] * chosen
+    spread: np.ndarray = (y * y).sum(axis=1) * (x * x).sum(axis=1) - (y * x).sum(axis=1) ** 2
+    return spread > 0.5  # whole numbers
+
+
+def _distance(cells: np.ndarray, peaks: np.ndarray, shape: Tuple[int, ...]) -> Tuple[np.ndarray, np.ndarray]:
+    """Return each peak's indices (k, n, 2) in the reciprocal lattices of the cells (k, 2, 2), rounded, and how far it lies from there, in
+    spectral bins (k, n)."""
+    index = peaks @ cells.transpose(0, 2, 1)
     nearest = np.rint(index)
-    off = (peaks - nearest @ np.linalg.inv(cell).T) * shape
-    return nearest, np.hypot(off[:, 0], off[:, 1])
+    off = (peaks - nearest @ np.linalg.inv(cells).transpose(0, 2, 1)) * shape
+    return nearest, np.hypot(off[..., 0], off[..., 1])
 
 
-def _refine(cell: np.ndarray, peaks: np.ndarray, strength: np.ndarray, shape: Tuple[int, ...]) -> np.ndarray:
-    """Return the cell whose reciprocal lattice fits the peaks near it best, by weighted least squares; low orders first, so that none is
-    misindexed."""
+def _refine(cells: np.ndarray, peaks: np.ndarray, strength: np.ndarray, shape: Tuple[int, ...]) -> np.ndarray:
+    """Return the cells (k, 2, 2) whose reciprocal lattices fit the peaks near them best, by weighted least squares; low orders first, so
+    that none is misindexed."""
+    cells = cells.copy()
     order = np.hypot(peaks[:, 0], peaks[:, 1])
+    alive = np.ones(len(cells), bool)
     for limit in (0.5, 0.75, 1.0, 1.0):
-        index, off = _distance(cell, peaks, shape)
-        used = (off < 2.5) & (order <= limit * order.max()) & (index != 0).any(axis=1)
-        w = np.sqrt(strength[used])[:, None]
-        if used.sum() < 2 or np.linalg.matrix_rank(index[used]) < 2:
-            continue
-        reciprocal = np.linalg.lstsq(index[used] * w, peaks[used] * w, rcond=None)[0]
-        if abs(np.linalg.det(reciprocal)) < 1e-12:
-            return cell
-        cell = np.linalg.inv(reciprocal).T
-    return cell
+        index, off = _distance(cells, peaks, shape)
+        used = (off < 2.5) & (order <= limit * order.max()) & (index != 0).any(axis=2)
+        can = alive & _independent(index, used)
+        weighted = index[can] * (used[can] * strength)[..., None]
+        normal = weighted.transpose(0, 2, 1) @ index[can]
+        reciprocal = np.linalg.solve(normal, weighted.transpose(0, 2, 1) @ peaks)
+        sound = np.abs(np.linalg.det(reciprocal)) >= 1e-12
+        which = np.flatnonzero(can)
+        alive[which[~sound]] = False
+        cells[which[sound]] = np.linalg.inv(reciprocal[sound]).transpose(0, 2, 1)
+    return cells
 
 
 def _reduced(cell: np.ndarray) -> np.ndarray:

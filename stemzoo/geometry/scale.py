@@ -11,7 +11,7 @@ from typing import Optional
 import numpy as np
 
 from stemzoo.geometry.lattice import find_lattice
-from stemzoo.geometry.width import nearest_spacing_px, peak_width_px
+from stemzoo.geometry.width import find_spots
 
 TYPICAL_SIGMA = 0.46  # Å, Gaussian sigma of a column: 0.38–0.5 in five calibrated frames, 0.35–0.6 by probe, source and vibration …
 SIGMA_SPREAD = 0.20  # … and its scatter, in logarithms
@@ -41,16 +41,16 @@ class ScaleEstimate:
 
 
 def scale_to_network(image: np.ndarray, nominal_sampling: float) -> Optional[ScaleEstimate]:
-    """Return by how much to resample a frame (H, W) so that its columns are as wide and as far apart as at `nominal_sampling` [Å/px].
+    """Return by how much to resample a cleaned frame (H, W) so that columns are as wide and far apart as at `nominal_sampling` [Å/px].
 
     The width of the bright spots speaks for itself; where there is a lattice, the distance between nearest spots has a say too, each
     weighted by how much it varies among materials and microscopes. None where no spots stand out.
     """
-    sigma = peak_width_px(image)
-    if sigma is None:
+    spots = find_spots(image)
+    if spots is None:
         return None
     lattice = find_lattice(image)
-    spacing = nearest_spacing_px(image)
+    sigma, spacing = spots
     log_sampling, weight = np.log(TYPICAL_SIGMA / sigma) / SIGMA_SPREAD**2, 1 / SIGMA_SPREAD**2
     if lattice is not None and spacing is not None:
         log_sampling += np.log(TYPICAL_SPACING / spacing) / SPACING_SPREAD**2

@@ -1,23 +1,32 @@
 """How wide and how far apart the columns of a frame are, in pixels, before anything is fitted. Owns the scale search; NumPy only.
 
-`mean_width` starts a refinement from known positions; `peak_width_px` and `nearest_spacing_px` know nothing of the frame beforehand.
-Called by refine, lattice and scale.
+`mean_width` starts a refinement from known positions; `find_spots` knows nothing of the frame beforehand. Called by refine and scale.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from stemzoo.geometry.filters import LARGEST_PX
+from stemzoo.geometry.filters import middle_of
 from stemzoo.geometry.neighbours import nearest_distance
-from stemzoo.geometry.resample import clean
 
 SIGNIFICANT = 5.5  # standard deviations of white noise that a blob stands above its surroundings: one in 10⁷ by chance
 SPIKE = 0.62  # px: a spot this narrow is one pixel: rare counts of a frame with almost none
 FEWEST = 3  # blobs that make a typical one
 DETECTED_NOISE = 1.0 / 3.0  # cycles per px: beyond, a frame of sampled columns holds little but noise
+LARGEST_PX = 1024  # a frame's middle of this size decides: more pixels sharpen nothing that is asked for here
+RIM = 48  # px added around an image before it is filtered; a multiple of COARSEST
+COARSEST = 8  # px between the samples of the coarsest answers
+SAMPLED = 1.2  # samples per sigma that an answer needs at least
+
+
+class Spots(NamedTuple):
+    """Typical bright spots of a frame: sigma [px], and distance to the nearest other [px], None where they stand alone."""
+
+    sigma_px: float
+    spacing_px: Optional[float]
 
 
 class Blobs(NamedTuple):
@@ -37,7 +46,7 @@ def mean_width(image: np.ndarray, usable: np.ndarray, yx: np.ndarray, nearest_px
     Source: T. Lindeberg, Int. J. Comput. Vision 30, 79 (1998).
     """
     reach = int(np.clip(1.5 * nearest_px, 6, 45))
-    picked = yx[:: max(1, len(yx) // max(20, 600_000 // (2 * reach + 1) ** 2))]
+    picked = yx[:: max(1, len(yx) // max(40, 150_000 // (2 * reach + 1) ** 2))]
     side = np.arange(-reach, reach + 1)
     row = np.rint(picked[:, 0]).astype(np.int64)[:, None, None] + side[:, None]
     col = np.rint(picked[:, 1]).astype(np.int64)[:, None, None] + side
@@ -62,55 +71,45 @@ def mean_width(image: np.ndarray, usable: np.ndarray, yx: np.ndarray, nearest_px
     return float(scales[int(answer.argmax()), 0])
 
 
-def peak_width_px(image: np.ndarray) -> Optional[float]:
-    """Return the typical sigma [px] of a frame's bright spots (H, W), lattice or not, or None where none stands out of the noise."""
-    blobs = find_blobs(image)
+def find_spots(image: np.ndarray, largest_px: int = LARGEST_PX) -> Optional[Spots]:
+    """Return how wide and how far apart the bright spots of a frame are, lattice or not, or None where none stand out of the noise.
+
+    Args: image (H, W), cleaned (resample.clean); largest_px: side of its middle that is looked at.
+    """
+    middle = middle_of(image, largest_px)
+    blobs = find_blobs(middle)
     if blobs is None:
         return None
-    middle, _ = clean(middle_of(image))
     nearest = nearest_distance(blobs.yx, 4 * blobs.scale_px)
     typical = float(np.median(np.minimum(nearest, 8 * blobs.scale_px)))
     width = mean_width(middle, np.ones(middle.shape, bool), blobs.yx, typical)
-    return width if width > SPIKE else None
-
-
-def nearest_spacing_px(image: np.ndarray) -> Optional[float]:
-    """Return the typical distance [px] from a bright spot to the nearest other one, or None where fewer than three stand out of the
-    noise."""
-    blobs = find_blobs(image)
-    if blobs is None:
-        return None
-    nearest = nearest_distance(blobs.yx, 4 * blobs.scale_px)
     finite = nearest[np.isfinite(nearest)]
-    return float(np.median(finite)) if len(finite) else None
-
-
-def middle_of(image: np.ndarray) -> np.ndarray:
-    """Return the middle of a frame, at most 1024 px a side."""
-    starts = [max(0, (length - LARGEST_PX) // 2) for length in image.shape]
-    return image[starts[0] : starts[0] + LARGEST_PX, starts[1] : starts[1] + LARGEST_PX]
+    return Spots(width, float(np.median(finite)) if len(finite) else None) if width > SPIKE else None
 
 
 def find_blobs(image: np.ndarray) -> Optional[Blobs]:
-    """Return the bright spots in the middle of a frame (H, W) at the scale at which all of them together answer most strongly; None for
-    too few."""
-    middle, _ = clean(middle_of(image))
-    low, high = np.percentile(middle, (0.1, 99.9))
-    if not high > low or min(middle.shape) < 16:
+    """Return the bright spots of an image (H, W) at the scale at which all of them together answer most strongly; None for too few.
+
+    The answers at coarse scales hold no high frequencies, so they are worked out on every second, fourth … pixel alone.
+    """
+    low, high = np.percentile(image, (0.1, 99.9))
+    if not high > low or min(image.shape) < 16:
         return None
-    frame = (np.clip(middle, low, high + 0.5 * (high - low)).astype(np.float64) - low) / (high - low)
-    pad = min(48, min(frame.shape) - 1)
-    padded = np.pad(frame, pad, mode="reflect")
+    frame = (np.clip(image, low, high + 0.5 * (high - low)).astype(np.float64) - low) / (high - low)
+    sides = [_fast_length(length + 2 * RIM) for length in frame.shape]
+    padded = np.pad(frame, [(RIM, side - RIM - length) for side, length in zip(sides, frame.shape)], mode="reflect")
     spectrum = np.fft.rfft2(padded)
-    squared = np.fft.fftfreq(padded.shape[0])[:, None] ** 2 + np.fft.rfftfreq(padded.shape[1])[None] ** 2
+    squared = np.fft.fftfreq(sides[0])[:, None] ** 2 + np.fft.rfftfreq(sides[1])[None] ** 2
     noise = float(np.sqrt(np.mean(np.abs(spectrum[squared > DETECTED_NOISE**2]) ** 2) / padded.size))
     best: Optional[Blobs] = None
     strongest = 0.0
-    for scale in np.geomspace(0.8, max(1.0, min(14.0, min(frame.shape) / 12)), 15):
-        kernel = (2 * np.pi * scale) ** 2 * squared * np.exp(-2 * (np.pi * scale) ** 2 * squared)
-        answer = np.fft.irfft2(spectrum * kernel, padded.shape)[pad : pad + frame.shape[0], pad : pad + frame.shape[1]]
+    for scale in np.geomspace(0.8, max(1.0, min(14.0, min(frame.shape) / 12)), 15).tolist():
+        step = 1
+        while step < COARSEST and scale / (2 * step) >= SAMPLED:
+            step *= 2
+        answer = _answer(spectrum, squared, scale, step)[: -(-frame.shape[0] // step), : -(-frame.shape[1] // step)]
         limit = SIGNIFICANT * noise / (scale * np.sqrt(2 * np.pi))
-        blobs = _maxima(answer, limit, float(scale))
+        blobs = _maxima(answer, limit, scale, step)
         if blobs is None:
             continue
         # all blobs together, and by what they have beyond the limit, so that a few noisy pixels at a fine scale, or patches of carbon at a
@@ -121,18 +120,59 @@ def find_blobs(image: np.ndarray) -> Optional[Blobs]:
     return best
 
 
-def _maxima(answer: np.ndarray, limit: float, scale: float) -> Optional[Blobs]:
+def _fast_length(least: int) -> int:
+    """Return the smallest length of at least `least` that is COARSEST times products of 2, 3 and 5: such Fourier transforms are fast."""
+    parts = -(-least // COARSEST)
+    while True:
+        rest = parts
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return parts * COARSEST
+        parts += 1
+
+
+def _answer(spectrum: np.ndarray, squared: np.ndarray, scale: float, step: int) -> np.ndarray:
+    """Return the answer to the Laplacian of a Gaussian of `scale` px at every `step`-th pixel, the rim before the image cut off.
+
+    Args: spectrum, squared: (n, m // 2 + 1) of the padded image and its squared frequencies [cycles per px].
+    """
+    height, width = len(spectrum), 2 * (spectrum.shape[1] - 1)
+    rows, cols = height // step, width // step
+    kept = np.concatenate([np.arange(rows // 2), np.arange(height - rows // 2, height)]) if step > 1 else slice(None)
+    frequency = squared[kept, : cols // 2 + 1]
+    kernel = (2 * np.pi * scale / step) ** 2 * frequency * np.exp(-2 * (np.pi * scale) ** 2 * frequency)
+    answer: np.ndarray = np.fft.irfft2(spectrum[kept, : cols // 2 + 1] * kernel, (rows, cols))
+    return answer[RIM // step :, RIM // step :]
+
+
+def _maxima(answer: np.ndarray, limit: float, scale: float, step: int) -> Optional[Blobs]:
+    """Return the maxima of `answer` beyond `limit`, to a fraction of its pixels, which are `step` px of the image."""
+    if min(answer.shape) < 3:
+        return None
+    across = np.maximum(np.maximum(answer[:, :-2], answer[:, 1:-1]), answer[:, 2:])
+    highest = np.maximum(np.maximum(across[:-2], across[1:-1]), across[2:])
     centre = answer[1:-1, 1:-1]
-    top = centre > limit
-    for dy in (-1, 0, 1):
-        for dx in (-1, 0, 1):
-            if dy or dx:
-                top &= centre >= answer[1 + dy : answer.shape[0] - 1 + dy, 1 + dx : answer.shape[1] - 1 + dx]
-    y, x = np.nonzero(top)
+    y, x = np.nonzero((centre > limit) & (centre >= highest))
     if len(y) < FEWEST:
         return None
     value = centre[y, x]
     kept = value > 0.3 * np.percentile(value, 90)
     if kept.sum() < FEWEST:
         return None
-    return Blobs(np.stack([y[kept], x[kept]], axis=1) + 1.0, value[kept], scale)
+    y, x, value = y[kept] + 1, x[kept] + 1, value[kept]
+    place = [where + _parabola(low, value, high) for where, (low, high) in ((y, _pair(answer, y, x, 1, 0)), (x, _pair(answer, y, x, 0, 1)))]
+    return Blobs(np.stack(place, axis=1) * step, value, scale)
+
+
+def _pair(answer: np.ndarray, y: np.ndarray, x: np.ndarray, dy: int, dx: int) -> Tuple[np.ndarray, np.ndarray]:
+    """Return the values before and after each place along one axis."""
+    return answer[y - dy, x - dx], answer[y + dy, x + dx]
+
+
+def _parabola(low: np.ndarray, middle: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return the step from the middle of three values to the top of the parabola through them, at most half."""
+    bend = 2 * middle - low - high
+    step: np.ndarray = np.clip((high - low) / np.maximum(2 * bend, 1e-30), -0.5, 0.5)
+    return step

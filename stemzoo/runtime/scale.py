@@ -13,6 +13,7 @@ from typing import Optional, Tuple
 import numpy as np
 
 from stemzoo.geometry.scale import ScaleEstimate, scale_to_network
+from stemzoo.geometry.width import Spots, find_spots
 from stemzoo.runtime.bundle import ModelSpec
 from stemzoo.types import Frames
 
@@ -20,6 +21,7 @@ PLAUSIBLE_PERIOD = (1.2, 12.0)  # Å
 PLAUSIBLE_WIDTH = (0.12, 1.8)  # Å
 WIDEST_PERIOD = 20.0  # peak sigmas: a longer period is no lattice of columns but the scatter of a few atoms, and says nothing of the scale
 NARROW = 1.0  # px: peaks this narrow may be single counts of a frame with few, and speak against nothing
+GLANCE_PX = 256  # side of a frame's middle that is enough to see that its pixel size can be true
 ESTIMATE_SPREAD = 1.25  # a stand-in this close to the trained range's ends may in truth lie outside
 
 
@@ -49,9 +51,14 @@ class Scale:
 
 
 def find_scale(frames: Frames, image: np.ndarray) -> Scale:
-    """Return the sampling to take for `frames`, judged by its cleaned frame `image` (H, W)."""
-    estimate = scale_to_network(image, 1.0)
+    """Return the sampling to take for `frames`, judged by its cleaned frame `image` (H, W).
+
+    The whole search is made only where there is no pixel size, or where the peaks in the middle of the frame make it doubtful.
+    """
     known = frames.pixel_size
+    if known is not None and _plausible(known, find_spots(image, GLANCE_PX)):
+        return Scale(known, frames.pixel_size_source)
+    estimate = scale_to_network(image, 1.0)
     if known is None:
         if estimate is not None and estimate.period_px is None and estimate.peak_sigma_px < NARROW:
             estimate = None
@@ -62,6 +69,11 @@ def find_scale(frames: Frames, image: np.ndarray) -> Scale:
     scale = _stand_in(estimate, contradiction)
     advice = "Å columns still follow the stated pixel size: check it, or pass --pixel-size Å"
     return Scale(scale.sampling, scale.source, (*scale.notices, advice), True)
+
+
+def _plausible(pixel_size: float, spots: Optional[Spots]) -> bool:
+    """Return whether peaks of the width of `spots` can be columns at `pixel_size` [Å/px]."""
+    return spots is not None and PLAUSIBLE_WIDTH[0] <= spots.sigma_px * pixel_size <= PLAUSIBLE_WIDTH[1]
 
 
 def _contradiction(pixel_size: float, estimate: ScaleEstimate) -> Optional[str]:

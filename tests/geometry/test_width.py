@@ -7,7 +7,7 @@ import pytest
 from simulated import lattice, scene
 
 from stemzoo.geometry.scale import scale_to_network
-from stemzoo.geometry.width import mean_width, nearest_spacing_px, peak_width_px
+from stemzoo.geometry.width import find_spots, mean_width
 
 
 @pytest.mark.parametrize("sigma", [1.2, 2.2, 4.5, 9.0])
@@ -16,8 +16,10 @@ def test_width_and_spacing_of_a_lattice(sigma: float, counts: float) -> None:
     size = int(max(200, 45 * sigma))
     yx, peak = lattice("perovskite", 6 * sigma, size, margin_px=-5)
     frame = scene(yx, peak * counts, sigma, (size, size), 0.3 * counts).noisy(0)
-    assert peak_width_px(frame) == pytest.approx(sigma, rel=0.25)
-    assert nearest_spacing_px(frame) == pytest.approx(6 * sigma, rel=0.12)
+    spots = find_spots(frame)
+    assert spots is not None
+    assert spots.sigma_px == pytest.approx(sigma, rel=0.25)
+    assert spots.spacing_px == pytest.approx(6 * sigma, rel=0.12)
 
 
 @pytest.mark.parametrize("sigma", [1.5, 2.5, 4.0])
@@ -26,15 +28,16 @@ def test_width_of_single_atoms_on_uneven_carbon(sigma: float) -> None:
     y, x = np.mgrid[:256, :256]
     carbon = 60 * (1 + 0.5 * np.sin(x / 30.0) * np.cos(y / 25.0))
     atoms = scene(rng.uniform(10, 246, (30, 2)), np.full(30, 120.0), sigma, (256, 256), carbon)
-    assert peak_width_px(atoms.noisy(2)) == pytest.approx(sigma, rel=0.25)
+    spots = find_spots(atoms.noisy(2))
+    assert spots is not None
+    assert spots.sigma_px == pytest.approx(sigma, rel=0.25)
 
 
 def test_noise_has_no_width() -> None:
     rng = np.random.default_rng(2)
     for counts in (5, 100):
-        assert peak_width_px(rng.poisson(counts, (256, 256))) is None
-        assert nearest_spacing_px(rng.poisson(counts, (256, 256))) is None
-    assert peak_width_px(np.ones((64, 64))) is None
+        assert find_spots(rng.poisson(counts, (256, 256))) is None
+    assert find_spots(np.ones((64, 64))) is None
 
 
 def test_width_around_known_columns_is_good_enough_to_start_a_fit() -> None:

@@ -78,7 +78,13 @@ class Stages:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
-def locate(frames: Frames, segmenter: Segmenter, options: Optional[LocateOptions] = None, progress: Optional[Progress] = None) -> Analysis:
+def locate(
+    frames: Frames,
+    segmenter: Segmenter,
+    options: Optional[LocateOptions] = None,
+    progress: Optional[Progress] = None,
+    scale: Optional[Scale] = None,
+) -> Analysis:
     """Return the columns of every frame, positions and errors in pixels of the input.
 
     Args:
@@ -86,6 +92,7 @@ def locate(frames: Frames, segmenter: Segmenter, options: Optional[LocateOptions
         segmenter: the network that finds columns.
         options: thresholds and refinement.
         progress: called as progress("locate", done, total) after each frame.
+        scale: found before, on another frame of the same stack, and told there; None finds it on frame 0 and says so in the notices.
     Returns: an Analysis without encoding; its notices say how the scale was chosen and which frames hold no column.
     Raises: FrameError for a frame without signal; ModelError if the network cannot run.
     """
@@ -102,11 +109,12 @@ def locate(frames: Frames, segmenter: Segmenter, options: Optional[LocateOptions
         with stages.time("clean"):
             image, touched = clean(raw)
         if index == 0:
-            with stages.time("scale"):
-                scale = find_scale(frames, image)
-                sampling, factor = scale.sampling, scale.factor(spec)
-                network_sampling = spec.nominal if sampling is None else sampling / factor
-            notices += [*scale.notices, *_resampling_notice(scale, factor, segmenter)]
+            if scale is None:
+                with stages.time("scale"):
+                    scale = find_scale(frames, image)
+                notices += scale_notices(scale, segmenter)
+            sampling, factor = scale.sampling, scale.factor(spec)
+            network_sampling = spec.nominal if sampling is None else sampling / factor
         with stages.time("resample"):
             scaled, factors = rescale(image, factor) if factor != 1 else (image, (1.0, 1.0))
         del image
@@ -123,7 +131,7 @@ def locate(frames: Frames, segmenter: Segmenter, options: Optional[LocateOptions
             progress("locate", index + 1, len(frames))
     without = [index for index, columns in enumerate(tables) if not len(columns)]
     if without:
-        notices.append(f"No column was found in {_frames_text(without, len(frames))} (probability stays below {threshold:g})")
+        notices.append(without_columns(without, len(frames), threshold))
     return Analysis(
         frames=frames,
         columns=tuple(tables),
@@ -185,10 +193,7 @@ def encode(analysis: Analysis, encoder: Encoder, options: Optional[EncodeOptions
     encoding = _joined(parts)
     outside = int((~encoding.inside).sum())
     if outside:
-        notices.append(
-            f"{outside} of {len(encoding)} columns lie so near an edge that their window of {window:.3g} px reaches over it; they have no "
-            "angle and no latents"
-        )
+        notices.append(over_the_edge(outside, len(encoding), window))
     return replace(
         analysis,
         encoding=encoding,
@@ -216,14 +221,21 @@ def analyze(
 
 def encoder_window(analysis: Analysis, encoder: Encoder) -> Tuple[float, Tuple[str, ...]]:
     """Return the side, in pixels of the frame, of the window that the encoder was trained on, and what had to be decided."""
-    spec, sampling = encoder.spec, analysis.sampling
+    sampling = analysis.sampling
     notices: Tuple[str, ...] = ()
     if sampling is None:
         scale = find_scale(analysis.frames, clean(analysis.frames.frame(0))[0])
         sampling, notices = scale.sampling, scale.notices
+    window, more = window_at(sampling, encoder)
+    return window, (*notices, *more)
+
+
+def window_at(sampling: Optional[float], encoder: Encoder) -> Tuple[float, Tuple[str, ...]]:
+    """Return the window [px of the frame] of the encoder at `sampling` [Å/px], and what had to be decided where that is unknown."""
+    spec = encoder.spec
     if sampling is not None:
-        return spec.window_angstrom / sampling, notices
-    return float(spec.window_px), (*notices, f"The encoder's window of {spec.window_angstrom:g} Å was taken as {spec.window_px} px")
+        return spec.window_angstrom / sampling, ()
+    return float(spec.window_px), (f"The encoder's window of {spec.window_angstrom:g} Å was taken as {spec.window_px} px",)
 
 
 def window_for(analysis: Analysis, spacings: float = WINDOW_SPACINGS) -> float:
@@ -275,16 +287,29 @@ def _joined(parts: List[Encoding]) -> Encoding:
     return Encoding(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
-def _resampling_notice(scale: Scale, factor: float, segmenter: Segmenter) -> List[str]:
-    """Return the sentence that says a frame was resampled because of its pixel size; a stand-in has said so itself."""
-    if factor == 1 or scale.sampling is None or scale.estimated:
-        return []
+def scale_notices(scale: Scale, segmenter: Segmenter) -> Tuple[str, ...]:
+    """Return what is to be said of the scale: how it was found and, where the pixel size is the cause, that frames are resampled."""
+    if scale.factor(segmenter.spec) == 1 or scale.sampling is None or scale.estimated:
+        return scale.notices
     low, high, nominal = segmenter.spec.sampling
-    return [
+    return (
+        *scale.notices,
         f"The frame has {scale.sampling:.4g} Å/px; {segmenter.spec.id} was trained on {low:g}–{high:g} Å/px, so the network saw it "
-        "resampled to "
-        f"{nominal:g} Å/px; positions are in the original pixels"
-    ]
+        f"resampled to {nominal:g} Å/px; positions are in the original pixels",
+    )
+
+
+def without_columns(indices: List[int], total: int, threshold: float) -> str:
+    """Return the sentence that says in which frames no column was found."""
+    return f"No column was found in {_frames_text(indices, total)} (probability stays below {threshold:g})"
+
+
+def over_the_edge(outside: int, total: int, window_px: float) -> str:
+    """Return the sentence that says how many columns lie too near an edge to be encoded."""
+    return (
+        f"{outside} of {total} columns lie so near an edge that their window of {window_px:.3g} px reaches over it; they have no "
+        "angle and no latents"
+    )
 
 
 def _frames_text(indices: List[int], total: int) -> str:

@@ -10,7 +10,8 @@ import csv
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from types import TracebackType
+from typing import Dict, List, Mapping, Optional, Sequence, TextIO, Tuple, Type
 
 import numpy as np
 
@@ -38,34 +39,87 @@ class Table:
     latents: Optional[np.ndarray] = None
 
 
-def write_columns(path: Path, analysis: Analysis) -> None:
-    """Write columns.csv; the file appears whole or not at all.
+class ColumnsWriter:
+    """Writes columns.csv frame by frame; the file appears under its name when the `with` block ends without an error.
 
     Positions and errors have six digits after the point, intensity, confidence and latents eight significant ones.
+
+    Args: latents: how many an encoding has; None where the table ends at `fit_ok`.
     Raises: OutputError if the file cannot be written where it was asked for.
     """
-    tables, classes = analysis.columns, tuple(columns.classes for columns in analysis.columns)
-    yx = np.concatenate([columns.yx for columns in tables])
-    angstrom = np.concatenate([columns.yx * (columns.pixel_size or np.nan) for columns in tables])
-    sigma = np.concatenate([columns.sigma for columns in tables])
-    species = [_quoted(classes[i][index]) for i, columns in enumerate(tables) for index in columns.species]
-    header = list(HEADER)
-    cells = [
-        _format("%d", np.concatenate([np.full(len(columns), columns.frame) for columns in tables])),
-        _format("%d", np.concatenate([np.arange(len(columns)) for columns in tables])),
-        *(_format("%.6f", values) for values in (yx[:, 0], yx[:, 1], angstrom[:, 0], angstrom[:, 1], sigma[:, 0], sigma[:, 1])),
-        species,
-        _format("%.8g", np.concatenate([columns.intensity for columns in tables])),
-        _format("%.8g", np.concatenate([columns.confidence for columns in tables])),
-        _format("%d", np.concatenate([columns.fit_ok for columns in tables])),
-    ]
-    if analysis.encoding is not None:
-        encoding = analysis.encoding
-        header += [ANGLE] + [f"z{k + 1}" for k in range(encoding.latents.shape[1])]
-        cells.append(_format("%.6f", encoding.angle))
-        cells.extend(_format("%.8g", encoding.latents[:, k]) for k in range(encoding.latents.shape[1]))
-    lines = [",".join(header), *map(",".join, zip(*cells)), ""]
-    _write_whole(Path(path), "\n".join(lines))
+
+    def __init__(self, path: Path, latents: Optional[int] = None) -> None:
+        self.path = Path(path)
+        self._latents = latents
+        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        self._file: Optional[TextIO] = None
+
+    def __enter__(self) -> ColumnsWriter:
+        more = [] if self._latents is None else [ANGLE] + [f"z{k + 1}" for k in range(self._latents)]
+        try:
+            self._file = self._temporary.open("w", encoding="utf-8", newline="")
+        except OSError as error:
+            raise self._refused(error) from error
+        self._put(",".join((*HEADER, *more)) + "\n")
+        return self
+
+    def add(self, columns: Columns, angle: Optional[np.ndarray] = None, latents: Optional[np.ndarray] = None) -> None:
+        """Append one frame: its columns and, where they are encoded, their angle (n,) [rad] and latents (n, Z)."""
+        n = len(columns)
+        if not n:
+            return
+        angstrom = columns.yx * (columns.pixel_size or np.nan)
+        names = [_quoted(name) for name in columns.classes]
+        lengths = (columns.yx, angstrom, columns.sigma)
+        cells = [
+            [str(columns.frame)] * n,
+            list(map(str, range(n))),
+            *(_format("%.6f", values[:, axis]) for values in lengths for axis in (0, 1)),
+            [names[index] for index in columns.species],
+            _format("%.8g", columns.intensity),
+            _format("%.8g", columns.confidence),
+            _format("%d", columns.fit_ok),
+        ]
+        if self._latents is not None and angle is not None and latents is not None:
+            cells.append(_format("%.6f", angle))
+            cells.extend(_format("%.8g", latents[:, k]) for k in range(self._latents))
+        self._put("\n".join(map(",".join, zip(*cells))) + "\n")
+
+    def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]) -> None:
+        file, self._file = self._file, None
+        try:
+            if file is not None:
+                file.close()
+            if kind is None:
+                os.replace(str(self._temporary), str(self.path))
+        except OSError as failure:
+            raise self._refused(failure) from failure
+        finally:
+            if self._temporary.exists():
+                self._temporary.unlink()
+
+    def _put(self, text: str) -> None:
+        assert self._file is not None, "outside of `with`"
+        try:
+            self._file.write(text)
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: OSError) -> OutputError:
+        return OutputError(f"{self.path}: cannot be written ({error.strerror or error}); pass another --out")
+
+
+def write_columns(path: Path, analysis: Analysis) -> None:
+    """Write columns.csv; the file appears whole or not at all. Raises: OutputError as `ColumnsWriter`."""
+    encoding, first = analysis.encoding, 0
+    with ColumnsWriter(path, None if encoding is None else encoding.latents.shape[1]) as writer:
+        for columns in analysis.columns:
+            rows = slice(first, first + len(columns))
+            if encoding is None:
+                writer.add(columns)
+            else:
+                writer.add(columns, encoding.angle[rows], encoding.latents[rows])
+            first = rows.stop
 
 
 def read_columns(path: Path, n_frames: Optional[int] = None, pixel_size: Optional[float] = None) -> Table:
@@ -216,16 +270,3 @@ def _format(template: str, values: np.ndarray) -> List[str]:
 def _quoted(name: str) -> str:
     """Return `name` as a CSV cell."""
     return '"' + name.replace('"', '""') + '"' if any(mark in name for mark in ',"\n\r') else name
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write `text` under a temporary name beside `path`, then rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        os.replace(str(temporary), str(path))
-    except OSError as error:
-        if temporary.exists():
-            temporary.unlink()
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); pass another --out") from error

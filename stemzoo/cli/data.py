@@ -11,7 +11,6 @@ from stemzoo.cli.progress import bars, print_json
 data_app = typer.Typer(
     help="Datasets: draft a recipe, simulate it, label real frames, see what is inside.", no_args_is_help=True, rich_markup_mode=None
 )
-SHEET_FRAMES = 12
 JSON = typer.Option(False, "--json", help="Print one JSON object on stdout.")
 
 
@@ -27,7 +26,7 @@ def simulate(
     as_json: bool = JSON,
 ) -> None:
     """Simulate frames with exact truth from a recipe."""
-    from stemzoo.io.datasets import inspect
+    from stemzoo.io.inventory import inspect
     from stemzoo.simulation import simulate_dataset
 
     with bars(f"simulate {recipe.stem}") as progress:
@@ -69,7 +68,7 @@ def label(
     as_json: bool = JSON,
 ) -> None:
     """Make a dataset of a real frame and the columns known in it."""
-    from stemzoo.io.datasets import inspect
+    from stemzoo.io.inventory import inspect
     from stemzoo.label import label_frames
 
     summary = inspect(label_frames([(frame, columns)], out, pixel_size=pixel_size, material=material))
@@ -90,11 +89,12 @@ def inspect_dataset(
     """Say how many frames and columns a dataset holds, at which doses, samplings and classes."""
     from dataclasses import asdict
 
-    from stemzoo.io.datasets import inspect
+    from stemzoo.io.inventory import inspect
+    from stemzoo.report.sheet import draw_sheet
 
     summary = inspect(dataset)
     if sheet is not None:
-        _draw_sheet(dataset, sheet)
+        draw_sheet(dataset, sheet)
     if as_json:
         print_json({**asdict(summary), "sheet": None if sheet is None else str(sheet)})
         return
@@ -135,20 +135,6 @@ def _settings(texts: list[str]) -> dict[str, object]:
         except tomllib.TOMLDecodeError:
             settings[key] = value
     return settings
-
-
-def _draw_sheet(dataset: Path, path: Path) -> None:
-    """Draw up to twelve frames spread over the dataset."""
-    from stemzoo.io.datasets import Dataset
-    from stemzoo.report.sheet import SheetFrame, write_sheet
-
-    data, frames = Dataset(dataset), []
-    for index in sorted({round(k * (len(data) - 1) / (SHEET_FRAMES - 1)) for k in range(SHEET_FRAMES)}):
-        facts, (yx, species) = data.attributes(index), data.columns(index)
-        counts = f", {float(facts['counts_per_column']):.0f} counts" if "counts_per_column" in facts else ""
-        title = f"{facts.get('material', '')}  {float(facts['pixel_size']):.3f} Å{counts}"
-        frames.append(SheetFrame(data.image(index), yx, species, title))
-    write_sheet(frames, path)
 
 
 def _span(limits: tuple[float, float] | None, unit: str) -> str:

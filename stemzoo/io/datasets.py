@@ -1,20 +1,26 @@
 """HDF5 datasets of labelled frames: the one schema, its writer and its lazy reader. Called by simulation, labelling and the DataModules.
 
 /                       attributes: schema_version, material, recipe (JSON), seed, stemzoo_version, classes
-/frames/<id>            attributes: pixel_size [Å/px], material, zone_axis, dose [e⁻/Å²], recipe, seed, …
+/frames/<id>            attributes: pixel_size [Å/px], material, zone_axis, dose [e⁻/Å²], recipe, seed, content, …
     image    (H, W)     float32, detector units
     columns  (N, 2)     float64, yx px
     species  (N,)       int64, index into the root's `classes`
     expected (H, W)     float32, electrons expected at each pixel (simulated frames only)
     counts   (N,)       float64, electrons expected in each column's peak (simulated frames only)
+
+Version 2 added attributes that a reader may find missing: `content`, the sha256 of the image, and on simulated frames how `image` was
+recorded from `expected`: `row_jitter` [Å], `gain`, `offset`, `readout` [electrons], `hot_pixels` [share]. Version 1 is read as it stands.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +32,8 @@ import numpy as np
 import stemzoo
 from stemzoo.errors import DatasetError, OutputError
 
-SCHEMA = 1
+SCHEMA = 2
+OLDEST = 1
 
 
 @dataclass(frozen=True)
@@ -80,23 +87,41 @@ class DatasetWriter:
         self._file.attrs.update(schema_version=SCHEMA, material=material, recipe=recipe, seed=seed, stemzoo_version=stemzoo.__version__)
         self._file.create_group("frames")
 
+    def __len__(self) -> int:
+        return self._n
+
     def add(self, frame: LabelledFrame) -> None:
         """Append one frame; its species are mapped on to the dataset's list of classes, which grows as needed."""
-        for name in frame.classes:
-            if name not in self._classes:
-                self._classes.append(name)
-        mapping = np.array([self._classes.index(name) for name in frame.classes], dtype=np.int64)
-        group = self._file.create_group(f"frames/{self._n:06d}")
-        group.attrs.update({"pixel_size": frame.pixel_size, **dict(frame.attributes)})
-        chunks = tuple(min(128, side) for side in frame.image.shape)
-        group.create_dataset("image", data=frame.image.astype(np.float32, copy=False), chunks=chunks)
+        mapping = self._mapping(frame.classes)
+        image = np.ascontiguousarray(frame.image, dtype=np.float32)
+        group = self._file.create_group(self._next())
+        group.attrs.update({"pixel_size": frame.pixel_size, **dict(frame.attributes), "content": digest(image)})
+        chunks = tuple(min(128, side) for side in image.shape)
+        group.create_dataset("image", data=image, chunks=chunks)
         group.create_dataset("columns", data=np.asarray(frame.columns, dtype=np.float64))
         group.create_dataset("species", data=mapping[frame.species] if len(frame.species) else np.zeros(0, np.int64))
         if frame.expected is not None:
             group.create_dataset("expected", data=frame.expected.astype(np.float32, copy=False), chunks=chunks)
         if frame.counts is not None:
             group.create_dataset("counts", data=frame.counts)
+
+    def adopt(self, dataset: Dataset, index: int) -> None:
+        """Append frame `index` of another dataset as it lies on disk, chunk by chunk and with all of its attributes."""
+        mapping, name, content = self._mapping(dataset.classes), self._next(), dataset.content(index)
+        with dataset.reading(index) as group:
+            self._file.copy(group, self._file, name)
+            species = group["species"][...]
+        self._file[name].attrs["content"] = content
+        self._file[name]["species"][...] = mapping[species] if len(species) else species
+
+    def _next(self) -> str:
         self._n += 1
+        return f"frames/{self._n - 1:06d}"
+
+    def _mapping(self, classes: tuple[str, ...]) -> np.ndarray:
+        """Return this dataset's number of each of `classes`."""
+        self._classes += [name for name in dict.fromkeys(classes) if name not in self._classes]
+        return np.array([self._classes.index(name) for name in classes], dtype=np.int64)
 
     def __enter__(self) -> DatasetWriter:
         return self
@@ -115,8 +140,8 @@ class DatasetWriter:
 class Dataset:
     """A dataset open for reading; frames are read when asked for, windows without reading the rest.
 
-    Opened anew in each worker process (pickling drops the handle). Raises: DatasetError for a file that is missing, truncated, not of this
-    schema, or of a newer version.
+    Opened anew in each worker process (pickling drops the handle). Raises: DatasetError for a file that is missing, truncated, damaged, not
+    of this schema, or of a version that this stemzoo does not know.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -127,14 +152,18 @@ class Dataset:
         version = root.attrs.get("schema_version")
         if version is None or "frames" not in root:
             raise DatasetError(f"{self.path}: no stemzoo dataset (no schema_version and /frames); make one with `stemzoo data simulate`")
-        if not 1 <= int(version) <= SCHEMA:
-            raise DatasetError(
-                f"{self.path}: schema version {version}; this stemzoo reads up to {SCHEMA}: upgrade it with pip install -U stemzoo"
-            )
-        self.ids: list[str] = sorted(root["frames"])
+        self.version = int(version) if str(version).isdigit() else 0
+        if not OLDEST <= self.version <= SCHEMA:
+            newer = self.version > SCHEMA
+            way_out = "upgrade with pip install -U stemzoo" if newer else "make it again with stemzoo data simulate or label"
+            raise DatasetError(f"{self.path}: schema version {version}; this stemzoo reads {OLDEST} to {SCHEMA}: {way_out}")
+        try:
+            self.ids: list[str] = sorted(root["frames"])
+            self.classes: tuple[str, ...] = tuple(json.loads(root.attrs.get("classes", "[]")))
+        except (AttributeError, TypeError, ValueError, OSError, RuntimeError) as failure:
+            raise DatasetError(f"{self.path}: /frames or the attribute `classes` is damaged ({failure}); make the file again") from None
         if not self.ids:
             raise DatasetError(f"{self.path}: the dataset holds no frame")
-        self.classes: tuple[str, ...] = tuple(json.loads(root.attrs.get("classes", "[]")))
         self.material = str(root.attrs.get("material", ""))
         self.recipe = str(root.attrs.get("recipe", ""))
 
@@ -143,35 +172,51 @@ class Dataset:
 
     def attributes(self, index: int) -> dict[str, Any]:
         """The attributes of frame `index`, `pixel_size` [Å/px] among them."""
-        attributes = {key: _plain(value) for key, value in self._group(index).attrs.items()}
+        with self.reading(index) as group:
+            attributes = {key: _plain(value) for key, value in group.attrs.items()}
         if not float(attributes.get("pixel_size", 0)) > 0:
             raise DatasetError(f"{self.path}: frame {self.ids[index]} has pixel_size {attributes.get('pixel_size')!r}; wanted Å/px above 0")
         return attributes
 
+    def scene(self, index: int) -> str:
+        """Which piece of specimen frame `index` shows: frames of one scene are never divided between training and validation.
+
+        A simulated frame's scene is its recipe and seed, whatever its dose; a real frame's is the microscope file, a stack being one scene.
+        """
+        facts = self.attributes(index)
+        if "source_sha256" in facts:
+            return f"file {facts['source_sha256']}"
+        if facts.get("seed", "") != "":
+            return f"recipe {facts.get('recipe', '')} [{facts.get('zone_axis', '')}] seed {facts['seed']}"
+        return f"image {self.content(index)}"
+
+    def content(self, index: int) -> str:
+        """The sha256 of frame `index`'s image, as stored when it was written; computed for a file of version 1."""
+        with self.reading(index) as group:
+            stored = group.attrs.get("content")
+        return str(stored) if stored is not None else digest(self.image(index))
+
     def shape(self, index: int) -> tuple[int, int]:
         """(H, W) of frame `index`."""
-        height, width = self._group(index)["image"].shape
+        with self.reading(index) as group:
+            height, width = group["image"].shape
         return int(height), int(width)
 
     def columns(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Truth of frame `index`: (N, 2) float64 yx px, and (N,) int64 species."""
-        group = self._group(index)
-        return group["columns"][...], group["species"][...]
+        with self.reading(index) as group:
+            return group["columns"][...], group["species"][...]
 
     def counts(self, index: int) -> np.ndarray | None:
         """(N,) electrons expected in each column's peak; None for a real frame."""
-        group = self._group(index)
-        return group["counts"][...] if "counts" in group else None
+        with self.reading(index) as group:
+            return group["counts"][...] if "counts" in group else None
 
     def window(self, index: int, corner: tuple[int, int], size: tuple[int, int], name: str = "image") -> np.ndarray:
         """(h, w) float32 of `image` or `expected`, read from the chunks that the window touches and no others."""
         y, x = corner
-        try:
-            return np.asarray(self._group(index)[name][y : y + size[0], x : x + size[1]], dtype=np.float32)
-        except OSError as failure:
-            raise DatasetError(
-                f"{self.path}: frame {self.ids[index]} cannot be read ({failure}); the file is damaged: make it again"
-            ) from None
+        with self.reading(index) as group:
+            return np.asarray(group[name][y : y + size[0], x : x + size[1]], dtype=np.float32)
 
     def image(self, index: int) -> np.ndarray:
         """(H, W) float32, detector units."""
@@ -179,7 +224,19 @@ class Dataset:
 
     def has_expected(self, index: int) -> bool:
         """Whether the noise-free expectation is stored, so that noise can be drawn anew."""
-        return "expected" in self._group(index)
+        with self.reading(index) as group:
+            return "expected" in group
+
+    @contextmanager
+    def reading(self, index: int) -> Iterator[h5py.Group]:
+        """The group of frame `index`; what HDF5 cannot read in the `with` block becomes a DatasetError that names the frame."""
+        try:
+            yield self._open()["frames"][self.ids[index]]
+        except (OSError, KeyError, RuntimeError, TypeError, ValueError) as failure:
+            why = str(failure).strip("'\"")
+            raise DatasetError(
+                f"{self.path}: frame {self.ids[index]} cannot be read ({why}); the file is damaged: copy it or make it again"
+            ) from None
 
     def close(self) -> None:
         """Close the file; it opens again on the next read."""
@@ -194,15 +251,26 @@ class Dataset:
             try:
                 self._file = h5py.File(self.path, "r")
             except OSError as failure:
-                raise DatasetError(f"{self.path}: not a readable HDF5 file ({failure}); it may be truncated: make it again") from None
+                raise DatasetError(f"{self.path}: {_why_unreadable(failure)}") from None
             self._owner = os.getpid()
         return self._file
 
-    def _group(self, index: int) -> h5py.Group:
-        return self._open()["frames"][self.ids[index]]
-
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None, "_owner": -1}
+
+
+def digest(image: np.ndarray) -> str:
+    """The sha256 of an image's float32 pixels, by which a frame is known again."""
+    return hashlib.sha256(np.ascontiguousarray(image, dtype=np.float32).data).hexdigest()
+
+
+def _why_unreadable(failure: OSError) -> str:
+    cut = re.search(r"truncated file: eof = (\d+).*stored_eof = (\d+)", str(failure))
+    if cut:
+        return f"cut short, {cut[1]} of {cut[2]} bytes are there; copy it or make it again"
+    if "signature not found" in str(failure):
+        return "not an HDF5 file; wanted a dataset from `stemzoo data simulate` or `stemzoo data label`"
+    return f"not a readable HDF5 file ({failure}); copy it or make it again"
 
 
 def _is_ours(path: Path) -> bool:
@@ -215,55 +283,3 @@ def _is_ours(path: Path) -> bool:
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What is inside a dataset, as `stemzoo data inspect` prints it."""
-
-    path: str
-    material: str
-    n_frames: int
-    n_columns: int
-    columns_by_class: dict[str, int]
-    frames_by_material: dict[str, int]
-    pixel_size: tuple[float, float]
-    dose: tuple[float, float] | None
-    counts_per_column: tuple[float, float] | None
-    shapes: list[tuple[int, int]]
-
-
-def inspect(path: str | Path) -> Summary:
-    """Return counts, doses, sampling and class balance of a dataset; every frame is visited, no image is read."""
-    dataset = Dataset(path)
-    by_class = np.zeros(max(len(dataset.classes), 1), dtype=np.int64)
-    materials: dict[str, int] = {}
-    facts = []
-    shapes = set()
-    for index in range(len(dataset)):
-        attributes = dataset.attributes(index)
-        _, species = dataset.columns(index)
-        by_class += np.bincount(species, minlength=len(by_class))[: len(by_class)]
-        name = str(attributes.get("material", ""))
-        materials[name] = materials.get(name, 0) + 1
-        shapes.add(dataset.shape(index))
-        facts.append(attributes)
-
-    def span(key: str) -> tuple[float, float] | None:
-        values = [float(fact[key]) for fact in facts if key in fact]
-        return (min(values), max(values)) if values else None
-
-    sampling = span("pixel_size")
-    assert sampling is not None
-    return Summary(
-        str(path),
-        dataset.material,
-        len(dataset),
-        int(by_class.sum()),
-        dict(zip(dataset.classes, by_class.tolist(), strict=False)),
-        materials,
-        sampling,
-        span("dose"),
-        span("counts_per_column"),
-        sorted(shapes),
-    )

@@ -1,4 +1,4 @@
-"""A contact sheet of labelled frames: each frame with its true columns over the lower half. Called by `stemzoo data inspect --sheet`."""
+"""A contact sheet of a dataset: frames spread over it, their true columns on the lower half. Called by `stemzoo data inspect --sheet`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from stemzoo.errors import OutputError
+from stemzoo.io.datasets import Dataset
 
 COLUMNS = 4
+MAX_FRAMES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +25,37 @@ class SheetFrame:
     title: str
 
 
-def write_sheet(frames: Sequence[SheetFrame], path: Path) -> Path:
-    """Write the frames as one PNG, four to a row, and return its path. Raises: OutputError if `path` cannot be written."""
+def draw_sheet(dataset: str | Path, path: Path) -> Path:
+    """Write up to twelve frames spread over a dataset as one PNG, and return its path.
+
+    Raises: DatasetError if the dataset is unreadable, OutputError if `path` cannot be written.
+    """
+    data = Dataset(dataset)
+    chosen = sorted({round(k * (len(data) - 1) / (MAX_FRAMES - 1)) for k in range(MAX_FRAMES)})
+    frames = []
+    for index in chosen:
+        facts, (yx, species) = data.attributes(index), data.columns(index)
+        counts = f", {float(facts['counts_per_column']):.0f} counts" if "counts_per_column" in facts else ""
+        title = f"{facts.get('material', '')}  {float(facts['pixel_size']):.3f} Å{counts}"
+        frames.append(SheetFrame(data.image(index), yx, species, title))
+    return write_sheet(frames, path, data.classes)
+
+
+def write_sheet(frames: Sequence[SheetFrame], path: Path, classes: Sequence[str] = ()) -> Path:
+    """Write the frames as one PNG, four to a row, and return its path; `classes` names the colours. Raises: OutputError."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     from stemzoo.report import render, style
 
     rows = -(-len(frames) // COLUMNS)
+    across = min(len(frames), COLUMNS)
     with matplotlib.rc_context(style.FONT):
-        figure = Figure(figsize=(2.9 * COLUMNS, 3.2 * rows), dpi=style.DPI, facecolor=style.PAPER, layout="constrained")
+        figure = Figure(figsize=(2.9 * across, 3.2 * rows + 0.3), dpi=style.DPI, facecolor=style.PAPER, layout="constrained")
         FigureCanvasAgg(figure)
-        places = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+        places = figure.subplots(rows, across, squeeze=False).ravel()
         for axes in places:
             axes.set_axis_off()
         for axes, frame in zip(places, frames, strict=False):
@@ -48,6 +68,11 @@ def write_sheet(frames: Sequence[SheetFrame], path: Path) -> Path:
             axes.scatter(frame.yx[low, 1], frame.yx[low, 0], s=5, c=palette, linewidths=0)
             axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
             axes.set_title(frame.title, color=style.INK, fontsize=9.5)
+        if classes:
+            colours = [style.CLASS_COLOURS[k % len(style.CLASS_COLOURS)] for k in range(len(classes))]
+            named = zip(classes, colours, strict=True)
+            dots = [Line2D([], [], marker="o", linestyle="", color=colour, label=name) for name, colour in named]
+            figure.legend(handles=dots, loc="outside lower center", ncols=min(len(dots), 4 * across), frameon=False, fontsize=9.5)
         try:
             render.save_png(figure, path)
         except (OSError, ValueError) as error:

@@ -96,6 +96,9 @@ def simulate(recipe: Recipe, rng: np.random.Generator) -> SimulatedFrame:
         "thermal": float(thermal[0]) if len(thermal) else 0.0,
         "readout": recording.readout,
         "row_jitter": recording.row_jitter_px * pixel_size,
+        "gain": recording.gain,
+        "offset": recording.offset,
+        "hot_pixels": recording.hot_fraction,
     }
     return SimulatedFrame(
         image,

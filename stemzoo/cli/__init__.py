@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from stemzoo.cli import analysis, data, models, train
+from stemzoo.cli import analysis, data, live, models, train
 from stemzoo.cli.evaluate import evaluate
 from stemzoo.errors import StemzooError
 
@@ -30,6 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 analysis.register(app)
+live.register(app)
 app.add_typer(data.data_app, name="data")
 app.add_typer(train.train_app, name="train")
 app.add_typer(models.zoo_app, name="zoo")

@@ -1,0 +1,93 @@
+"""At the microscope: `stemzoo watch` and `stemzoo serve`; each parses, calls one public function and prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stemzoo.cli.analysis import ENCODER, FORCE, MODEL, PIXEL_SIZE, THRESHOLD, WINDOW
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the app."""
+    app.command("watch", epilog="Example: stemzoo watch /data/today --out /data/today_columns")(watch)
+
+
+def watch(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that the microscope writes to; network shares too.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Results, a folder each by stem, and watch.jsonl.")],
+    model: str | None = MODEL,
+    encoder: str = ENCODER,
+    pixel_size: float | None = PIXEL_SIZE,
+    window: str | None = WINDOW,
+    threshold: float | None = THRESHOLD,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Draw figures and report.html.")] = False,
+    force: bool = FORCE,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Look into folders below DIR too.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Stop when all there is has been dealt with.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Also take up the files that failed earlier.")] = False,
+    settle: Annotated[float, typer.Option("--settle", metavar="S", help="How long a file must stay unchanged.")] = 1.0,
+    poll: Annotated[float, typer.Option("--poll", metavar="S", help="Seconds between two looks at DIR.")] = 0.5,
+    retries: Annotated[int, typer.Option("--retries", metavar="N", help="How often a file that cannot be read is tried again.")] = 4,
+    max_mb: Annotated[float, typer.Option("--max-mb", metavar="MB", help="Larger files are refused.")] = 4096.0,
+    on_result: Annotated[
+        str | None,
+        typer.Option("--on-result", metavar="CMD", help="Run after each result, without a shell; {input} and {out} are replaced."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout, those of watch.jsonl.")] = False,
+) -> None:
+    """Analyse every new or growing file of a folder once it is at rest, oldest first; what became of each is in watch.jsonl."""
+    from stemzoo.analyze import AnalyzeOptions, Models, analyze_file
+    from stemzoo.live.watch import Watcher, WatchOptions
+
+    options = AnalyzeOptions(model, encoder, pixel_size=pixel_size, window=window, threshold=threshold, report=report, force=force)
+    rules = WatchOptions(settle_s=settle, poll_s=poll, recursive=recursive, once=once, retries=retries, max_mb=max_mb, on_result=on_result)
+    models = Models.load(options)
+
+    def one(source: Path, place: Path) -> Mapping[str, Any]:
+        outcome = analyze_file(str(source), place, options, models=models)
+        summary = outcome.summary
+        return {
+            "sha256": outcome.analysis.frames.sha256,
+            "frames": summary.frames,
+            "columns": summary.columns,
+            "fits_failed": summary.failed,
+            "doubts": list(summary.doubts),
+            "seconds": {stage: round(value, 4) for stage, value in outcome.analysis.seconds.items()},
+        }
+
+    watcher = Watcher(folder, out, one, rules, _print_json if as_json else _print)
+    try:
+        tally = watcher.run(again)
+    except KeyboardInterrupt:
+        tally = watcher.tally
+    if tally.failed:
+        print(f"error: {len(tally.failed)} files failed, the other {tally.done} are done:", file=sys.stderr)
+        for file, why in tally.failed.items():
+            print(f"  {why if file in why else f'{file}: {why}'}", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _print_json(record: Mapping[str, Any]) -> None:
+    print(json.dumps(record, ensure_ascii=False), flush=True)
+
+
+def _print(record: Mapping[str, Any]) -> None:
+    """Print results on stdout, everything else that a person at the microscope should know on stderr."""
+    event = record["event"]
+    if event == "done":
+        doubts = "".join(f"; doubt: {doubt}" for doubt in record["doubts"])
+        print(f"{record['file']}: {record['columns']} columns, {record['took_s']:.2f} s{doubts}", flush=True)
+    elif event == "start":
+        print(f"watching {record['folder']}; {record['known']} files known; ^C stops", file=sys.stderr, flush=True)
+    elif event == "stop":
+        print(f"{record['done']} done, {record['failed']} failed, {record['gone']} went away", file=sys.stderr, flush=True)
+    elif event != "begin":
+        why = record.get("why", "")
+        subject = f"{record['file']}: " if "file" in record and record["file"] not in why else ""
+        print(f"{event}: {subject}{why}", file=sys.stderr, flush=True)

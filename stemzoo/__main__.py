@@ -4,4 +4,5 @@ import sys
 
 from stemzoo.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # a worker process imports this module and is no command
+    sys.exit(main())

@@ -48,7 +48,7 @@ TORCH_ROOMS = ("nets", "training", "export")
 TORCH_WHEN_ASKED = ("cli", "analyze")
 """Rooms that may import torch's rooms inside the functions that need them, never on loading."""
 TORCH = {"torch", "torchvision", "torchmetrics", "lightning", "pytorch_lightning", "onnx", "onnxscript"}
-DISTRIBUTION = {"PIL": "pillow", "rsciio": "rosettasciio", "skimage": "scikit-image", "yaml": "pyyaml"}
+DISTRIBUTION = {"PIL": "pillow", "dask_jobqueue": "dask-jobqueue", "rsciio": "rosettasciio", "skimage": "scikit-image", "yaml": "pyyaml"}
 
 
 def _files(*rooms: str) -> list[Path]:
@@ -147,7 +147,7 @@ def _declared(extra: str | None) -> set[str]:
 def test_imports_are_declared(path: Path) -> None:
     """What a base room imports on loading is a base dependency; what it imports when used, or what torch's rooms need, is in an extra."""
     base = _declared(None)
-    extras = base | _declared("io") | _declared("train")
+    extras = base | _declared("io") | _declared("train") | _declared("dask")
     tree = _tree(path)
     lazy = set(_imports(tree)) - set(_imports(tree, on_loading=True))
     for module, line in _imports(tree):

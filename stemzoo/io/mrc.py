@@ -11,7 +11,7 @@ import struct
 import numpy as np
 
 from stemzoo.errors import ReadError
-from stemzoo.io.raw import EAGER_BYTES, Raw
+from stemzoo.io.raw import EAGER_BYTES, OnDisk, Raw
 from stemzoo.io.units import Axis
 
 HEADER_BYTES = 1024
@@ -42,13 +42,13 @@ def read_mrc(path: str, wanted: str | None) -> Raw:
     have = os.path.getsize(path)
     if have < needed:
         raise ReadError(f"{path}: is cut short: {have} bytes of the {needed} that its header announces; copy it again")
-    data = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=(nz, ny, nx))
+    data = OnDisk(path, offset, (nz, ny, nx), dtype)
     sampling = struct.unpack_from(order + "3i", header, 28)
     cell = struct.unpack_from(order + "3f", header, 40)
     axes = None
     if min(sampling[:2]) > 0 and min(cell[:2]) > 0:
         axes = (Axis(cell[1] / sampling[1], "Å"), Axis(cell[0] / sampling[0], "Å"))
-    return Raw(data if data.nbytes > EAGER_BYTES else np.array(data), axes, {})
+    return Raw(data if data.nbytes > EAGER_BYTES else data[:], axes, {})
 
 
 def _fits(header: bytes, order: str) -> bool:

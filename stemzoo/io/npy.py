@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stemzoo.errors import ReadError
-from stemzoo.io.raw import EAGER_BYTES, Raw
+from stemzoo.io.raw import EAGER_BYTES, OnDisk, Raw
 
 
 def read_npy(path: str, wanted: str | None) -> Raw:
@@ -21,4 +21,6 @@ def read_npy(path: str, wanted: str | None) -> Raw:
         if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise ReadError(f"{path}: holds pickled Python objects, not numbers; save the image alone with numpy.save") from error
         raise
-    return Raw(data if data.nbytes > EAGER_BYTES else np.array(data))
+    if data.nbytes <= EAGER_BYTES:
+        return Raw(np.array(data))
+    return Raw(OnDisk(path, data.offset, data.shape, data.dtype) if data.flags.c_contiguous and data.ndim == 3 else data)

@@ -17,7 +17,7 @@ from pathlib import Path
 from stemzoo.errors import OutputError
 
 OURS = re.compile(
-    r"columns\.csv|analysis\.h5|report\.html|encoder"
+    r"columns\.csv|analysis\.h5|report\.html|run\.json|encoder"
     r"|(frame|segmentation|angle|latent_\d+|latents|manifold|patterns|sigma|confidence|spacing|series)\.png"
 )
 

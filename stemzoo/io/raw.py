@@ -6,10 +6,13 @@ Frames of it.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from stemzoo.errors import ReadError
 from stemzoo.io.units import Axis, is_other_quantity
@@ -33,6 +36,45 @@ class Raw:
     axes: tuple[Axis, Axis] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """Frames that lie in a file one behind the other, each read when asked for.
+
+    Unlike a memory map, it is pickled without its pixels, and frames read once do not stay in memory.
+
+    Args: path, offset [bytes], shape (T, H, W) and dtype say where the pixels are.
+    """
+
+    path: str
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all frames."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def __getitem__(self, index: int | slice) -> np.ndarray:
+        """Return frame `index` (H, W), or several (n, H, W)."""
+        if isinstance(index, slice):
+            return np.stack([self[i] for i in range(*index.indices(self.shape[0]))])
+        number = range(self.shape[0])[index]
+        size = math.prod(self.shape[1:])
+        frame = np.fromfile(self.path, self.dtype, size, offset=self.offset + number * size * self.dtype.itemsize)
+        if len(frame) < size:
+            raise ReadError(f"{self.path}: ends within frame {number} of {self.shape[0]}; it was cut short: copy it again")
+        return frame.reshape(self.shape[1:])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Return all frames."""
+        return np.asarray(self[:], dtype=dtype)
+
+    def reshape(self, shape: tuple[int, ...]) -> OnDisk:
+        """Return the same frames with axes of length 1 added or dropped."""
+        return replace(self, shape=tuple(shape))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Any microscope file to Frames: dm3, dm4, emd, ser, emi, hspy, tif, mrc, npy, HDF5, png, jpg.
+"""Any microscope file to Frames: dm3, dm4, emd, ser, emi, hspy, tif, mrc, npy, HDF5, Zarr, png, jpg.
 
 Owns the table of formats, the checks that every file passes, and whose pixel size counts. Returns Frames in Å/px with the source of the
 pixel size and a notice for each decision. Each format's own reader is a file beside this one. Called by the command line, by training and
@@ -44,18 +44,20 @@ FORMATS = {
     ".png": ("picture", "read_picture"),
     ".jpg": ("picture", "read_picture"),
     ".jpeg": ("picture", "read_picture"),
+    ".zarr": ("zarr", "read_zarr"),
 }
 """Suffix → (module in this package, its function `(path, wanted) -> Raw`), imported when the first such file is read."""
 
 _NOISY = ("tifffile", "rsciio", "PIL", "h5py")
 
 
-def read(path: str | os.PathLike[str], pixel_size: float | None = None) -> Frames:
+def read(path: str | os.PathLike[str], pixel_size: float | None = None, sha256: str | None = None) -> Frames:
     """Return the image or stack in a file.
 
     Args:
         path: a file of one of `FORMATS`. `FILE::NAME` picks one of several signals by name, number or HDF5 path (`scan.h5::/entry/image`).
         pixel_size: Å/px; overrides the file's own, with a notice where they differ by more than 1 %.
+        sha256: of the file, where it was computed before; None computes it, which reads the file whole.
 
     Returns: Frames (T, H, W). Images up to 256 MB are in memory, larger stacks are read frame by frame. Where no pixel size is known it is
         None and a notice says why. No file beside the one named is opened, except those that an .emi or a multi-file OME tif consists of.
@@ -66,7 +68,7 @@ def read(path: str | os.PathLike[str], pixel_size: float | None = None) -> Frame
     file, wanted = _split(os.fspath(path))
     module, function = _reader(file)
     size = _user_size(pixel_size, file)
-    _check_file(file)
+    _check_file(file, folder=module == "zarr")
     with _quiet():
         try:
             raw = getattr(importlib.import_module(f"stemzoo.io.{module}"), function)(file, wanted)
@@ -79,7 +81,7 @@ def read(path: str | os.PathLike[str], pixel_size: float | None = None) -> Frame
                 f"{file}: cannot be read as {kind} ({detail}); it is damaged, cut short or of another format: export it again"
             ) from error
         size, source, more = _pixel_size(raw, size, file)
-        frames = Frames(data, size, source, file, _sha256(file), dict(raw.metadata), (*raw.notices, *notices, *more))
+        frames = Frames(data, size, source, file, sha256 or _sha256(file), dict(raw.metadata), (*raw.notices, *notices, *more))
         if len(frames) == 1 and isinstance(data, np.ndarray):
             frames.frame(0)
     return frames
@@ -105,10 +107,12 @@ def _reader(file: str) -> tuple[str, str]:
     raise ReadError(f"{file}: suffix {suffix or '(none)'} is not one stemzoo reads; wanted one of {' '.join(FORMATS)}")
 
 
-def _check_file(file: str) -> None:
+def _check_file(file: str, folder: bool = False) -> None:
     if not os.path.exists(file):
         raise ReadError(f"{file}: no such file; check the name")
     if os.path.isdir(file):
+        if folder:
+            return
         raise ReadError(f"{file}: is a folder; wanted a file")
     if os.path.getsize(file) == 0:
         raise ReadError(f"{file}: is empty (0 bytes); copy or export it again")
@@ -177,6 +181,12 @@ def _pixel_size(raw: Raw, user: float | None, file: str) -> tuple[float | None, 
 
 
 def _sha256(file: str) -> str:
+    """Return the hash of a file, or of a folder's files in the order of their names, with their names."""
+    if os.path.isdir(file):
+        whole = hashlib.sha256()
+        for part in sorted(path for path in Path(file).rglob("*") if path.is_file()):
+            whole.update(f"{part.relative_to(file).as_posix()}\0{_sha256(str(part))}\n".encode())
+        return whole.hexdigest()
     with open(file, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 

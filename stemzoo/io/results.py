@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import h5py
@@ -28,7 +30,85 @@ from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId
 
 SCHEMA = 1
 ENCODING_FIELDS = ("angle", "angle_sigma", "symmetry", "latents", "frame", "column", "inside")
-ENCODING_UNITS = {"angle": "rad", "angle_sigma": "rad"}
+UNITS = {
+    **dict.fromkeys(("y_px", "x_px", "sigma_y_px", "sigma_x_px"), "px"),
+    **dict.fromkeys(("y_A", "x_A"), "angstrom"),
+    **dict.fromkeys(("angle", "angle_sigma"), "rad"),
+    "intensity": "counts*px^2",
+}
+
+
+class ResultsWriter:
+    """Writes analysis.h5 frame by frame, in order; the file appears under its name when `finish` was called and the `with` block ends well.
+
+    Args:
+        n_columns: how many columns will be added in all; the tables are laid out for them and never held in memory.
+        latents: how many an encoding has; None where there is none.
+    Raises: OutputError if the file cannot be written where it was asked for.
+    """
+
+    def __init__(self, path: Path, n_columns: int, latents: int | None = None) -> None:
+        self.path = Path(path)
+        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        self._n, self._latents, self._row = n_columns, latents, 0
+        self._per_frame: list[dict[str, Any]] = []
+
+    def __enter__(self) -> ResultsWriter:
+        with self._refusing():
+            self._file = h5py.File(self._temporary, "w")
+            self._file.attrs.update({"NX_class": "NXroot", "default": "entry", "creator": "stemzoo", "stemzoo_schema": SCHEMA})
+            self._entry = _group(self._file, "entry", "NXentry", default="frame")
+        return self
+
+    def add(self, columns: Columns, encoding: Encoding | None = None) -> None:
+        """Append one frame: its columns and, in their order, their encoding."""
+        self._per_frame.append(
+            {"n": len(columns), "frame": columns.frame, "classes": list(columns.classes), "pixel_size": columns.pixel_size}
+        )
+        rows = slice(self._row, self._row + len(columns))
+        with self._refusing():
+            _put(self._entry, "columns", self._n, rows, _quantities(columns), UNITS)
+            if self._latents is not None:
+                encoding = encoding or _no_encoding(self._latents)
+                _put(self._entry, "encoding", self._n, rows, {name: getattr(encoding, name) for name in ENCODING_FIELDS}, UNITS)
+        self._row = rows.stop
+
+    def finish(
+        self, about: Analysis, probability: np.ndarray | None = None, options: Mapping[str, str] | None = None, frames: Frames | None = None
+    ) -> None:
+        """Write frame, maps and provenance.
+
+        Args:
+            about: notices, models and scale; its first frame and the columns of that are what is shown.
+            probability: (h, w) of that frame, over the whole frame at any sampling. options: as given by the user.
+            frames: all that were analysed, where `about` holds some of them only.
+        """
+        frames = frames or about.frames
+        with self._refusing():
+            self._entry["title"] = f"Atomic columns of {Path(frames.path).name}"
+            _write_frame(self._entry, about, len(frames), probability)
+            group = self._entry["columns"]
+            group.create_dataset("per_frame", data=json.dumps(self._per_frame))
+            group["species"].attrs["classes"] = self._per_frame[0]["classes"] if self._per_frame else []
+            if about.encoding is not None:
+                _write_maps(self._entry, about.columns[0], about.encoding)
+            _write_provenance(self._entry, about, frames, options or {})
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            with self._refusing():
+                self._file.close()
+                if kind is None:
+                    os.replace(self._temporary, self.path)
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be written ({error.strerror or error}); pass another --out") from error
 
 
 def write_results(path: Path, analysis: Analysis, probability: np.ndarray | None = None, options: Mapping[str, str] | None = None) -> None:
@@ -37,22 +117,15 @@ def write_results(path: Path, analysis: Analysis, probability: np.ndarray | None
     Args: probability: (h, w) of frame 0, over the whole frame at any sampling. options: as given by the user.
     Raises: OutputError if the file cannot be written where it was asked for.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with h5py.File(temporary, "w") as file:
-            file.attrs.update({"NX_class": "NXroot", "default": "entry", "creator": "stemzoo", "stemzoo_schema": SCHEMA})
-            entry = _group(file, "entry", "NXentry", default="frame")
-            entry["title"] = f"Atomic columns of {Path(analysis.frames.path).name}"
-            _write_frame(entry, analysis, probability)
-            _write_columns(entry, analysis)
-            _write_encoding(entry, analysis)
-            _write_provenance(entry, analysis, options or {})
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); pass another --out") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    encoding, first = analysis.encoding, 0
+    latents = None if encoding is None else int(encoding.latents.shape[1])
+    with ResultsWriter(path, sum(map(len, analysis.columns)), latents) as writer:
+        for columns in analysis.columns:
+            rows = slice(first, first + len(columns))
+            part = None if encoding is None else Encoding(**{name: np.asarray(getattr(encoding, name))[rows] for name in ENCODING_FIELDS})
+            writer.add(columns, part)
+            first = rows.stop
+        writer.finish(analysis, probability, options)
 
 
 def read_results(path: Path) -> Analysis:
@@ -121,57 +194,59 @@ def _image(entry: h5py.Group, name: str, title: str, data: np.ndarray, extent: t
     return group
 
 
-def _write_frame(entry: h5py.Group, analysis: Analysis, probability: np.ndarray | None) -> None:
-    frames = analysis.frames
-    title = Path(frames.path).name if len(frames) == 1 else f"{Path(frames.path).name}, frame 0 of {len(frames)}"
-    group = _image(entry, "frame", title, frames.frame(0), frames.shape, frames.pixel_size)
-    group.attrs["frames_in_input"] = len(frames)
+def _write_frame(entry: h5py.Group, about: Analysis, n_frames: int, probability: np.ndarray | None) -> None:
+    frames = about.frames
+    name = Path(frames.path).name
+    group = _image(
+        entry, "frame", name if n_frames == 1 else f"{name}, first of {n_frames}", frames.frame(0), frames.shape, frames.pixel_size
+    )
+    group.attrs["frames_in_input"] = n_frames
     if probability is not None:
         _image(entry, "probability", "probability that a column is there", probability, frames.shape, frames.pixel_size)
 
 
-def _write_columns(entry: h5py.Group, analysis: Analysis) -> None:
-    tables = analysis.columns
-    group = _group(entry, "columns", "NXcollection")
-    yx = np.concatenate([c.yx for c in tables])
-    sigma = np.concatenate([c.sigma for c in tables])
-    angstrom = np.concatenate([c.yx * (c.pixel_size or np.nan) for c in tables])
-    quantities: dict[str, tuple[np.ndarray, str]] = {
-        "frame": (np.concatenate([np.full(len(c), c.frame) for c in tables]), ""),
-        "column": (np.concatenate([np.arange(len(c)) for c in tables]), ""),
-        "y_px": (yx[:, 0], "px"),
-        "x_px": (yx[:, 1], "px"),
-        "y_A": (angstrom[:, 0], "angstrom"),
-        "x_A": (angstrom[:, 1], "angstrom"),
-        "sigma_y_px": (sigma[:, 0], "px"),
-        "sigma_x_px": (sigma[:, 1], "px"),
-        "species": (np.concatenate([c.species for c in tables]), ""),
-        "intensity": (np.concatenate([c.intensity for c in tables]), "counts*px^2"),
-        "confidence": (np.concatenate([c.confidence for c in tables]), ""),
-        "fit_ok": (np.concatenate([c.fit_ok for c in tables]).astype(np.uint8), ""),
+def _quantities(columns: Columns) -> dict[str, np.ndarray]:
+    """Return the columns of one frame as they are stored, one array (n,) a quantity."""
+    angstrom = columns.yx * (columns.pixel_size or np.nan)
+    return {
+        "frame": np.full(len(columns), columns.frame),
+        "column": np.arange(len(columns)),
+        "y_px": columns.yx[:, 0],
+        "x_px": columns.yx[:, 1],
+        "y_A": angstrom[:, 0],
+        "x_A": angstrom[:, 1],
+        "sigma_y_px": columns.sigma[:, 0],
+        "sigma_x_px": columns.sigma[:, 1],
+        "species": columns.species,
+        "intensity": columns.intensity,
+        "confidence": columns.confidence,
+        "fit_ok": columns.fit_ok,
     }
-    for name, (values, units) in quantities.items():
-        dataset = group.create_dataset(name, data=values)
-        if units:
-            dataset.attrs["units"] = units
-    per_frame = [{"n": len(c), "frame": c.frame, "classes": list(c.classes), "pixel_size": c.pixel_size} for c in tables]
-    group.create_dataset("per_frame", data=json.dumps(per_frame))
-    group["species"].attrs["classes"] = list(tables[0].classes) if tables else []
 
 
-def _write_encoding(entry: h5py.Group, analysis: Analysis) -> None:
-    encoding = analysis.encoding
-    if encoding is None:
-        return
-    group = _group(entry, "encoding", "NXcollection")
-    for name in ENCODING_FIELDS:
-        values = np.asarray(getattr(encoding, name))
-        dataset = group.create_dataset(name, data=values.astype(np.uint8) if values.dtype == bool else values)
-        if name in ENCODING_UNITS:
-            dataset.attrs["units"] = ENCODING_UNITS[name]
+def _put(entry: h5py.Group, name: str, n: int, rows: slice, arrays: Mapping[str, np.ndarray], units: Mapping[str, str]) -> None:
+    """Write `rows` of a table of `n` rows, which is laid out when its first rows come."""
+    if name not in entry:
+        group = _group(entry, name, "NXcollection")
+        for key, array in arrays.items():
+            kind = np.dtype(np.uint8) if array.dtype == bool else array.dtype
+            dataset = group.create_dataset(key, shape=(n, *array.shape[1:]), dtype=kind)
+            if key in units:
+                dataset.attrs["units"] = units[key]
+    if rows.stop > rows.start:
+        for key, array in arrays.items():
+            entry[name][key][rows] = array
+
+
+def _no_encoding(latents: int) -> Encoding:
+    """Return the encoding of a frame without columns."""
+    none, numbers = np.zeros(0), np.zeros(0, dtype=np.int64)
+    return Encoding(none, none, numbers, np.zeros((0, latents), dtype=np.float32), numbers, numbers, np.zeros(0, dtype=bool))
+
+
+def _write_maps(entry: h5py.Group, columns: Columns, encoding: Encoding) -> None:
     maps = _group(entry, "maps", "NXcollection")
-    first = slice(0, len(analysis.columns[0]))
-    yx, size = analysis.columns[0].yx, analysis.columns[0].pixel_size
+    first, yx, size = slice(0, len(columns)), columns.yx, columns.pixel_size
     _scatter(maps, "angle", "angle", np.asarray(encoding.angle)[first], "rad", yx, size)
     for k in range(encoding.latents.shape[1]):
         _scatter(maps, f"latent_{k + 1}", f"latent {k + 1}", encoding.latents[first, k], "", yx, size)
@@ -189,9 +264,8 @@ def _scatter(maps: h5py.Group, name: str, title: str, values: np.ndarray, units:
         stored.attrs["units"] = "angstrom" if pixel_size else "px"
 
 
-def _write_provenance(entry: h5py.Group, analysis: Analysis, options: Mapping[str, str]) -> None:
+def _write_provenance(entry: h5py.Group, analysis: Analysis, frames: Frames, options: Mapping[str, str]) -> None:
     group = _group(entry, "provenance", "NXcollection")
-    frames = analysis.frames
     facts: dict[str, Any] = {
         "input": frames.path,
         "input_sha256": frames.sha256,

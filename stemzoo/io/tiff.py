@@ -17,7 +17,7 @@ import tifffile
 
 from stemzoo.errors import ReadError
 from stemzoo.io.colour import grey
-from stemzoo.io.raw import EAGER_BYTES, Raw, problem
+from stemzoo.io.raw import EAGER_BYTES, OnDisk, Raw, problem
 from stemzoo.io.units import Axis, angstrom
 
 Axes = tuple[Axis, Axis]
@@ -68,7 +68,7 @@ def read_tiff(path: str, wanted: str | None) -> Raw:
                 data, more = grey(np.moveaxis(data, labels.index("S"), -1), path)
                 notices += more
         elif series.dataoffset is not None:
-            data = np.memmap(path, dtype=tif.byteorder + series.dtype.char, mode="r", offset=series.dataoffset, shape=shape)
+            data = OnDisk(path, series.dataoffset, shape, np.dtype(tif.byteorder + series.dtype.char))
         else:
             data = Pages(path, tuple(page.index for page in series.pages), (shape[0], shape[1], shape[2]), series.dtype)
     return Raw(data, axes, facts, notices + calibration_notices)

@@ -58,7 +58,8 @@ def _segmenter(loaded: dict[str, Any]) -> tuple[dict[str, nn.Module], dict[str, 
     task.load_state_dict(loaded["state_dict"])
     net, config = task.net.eval(), task.config
     net = net.to(memory_format=torch.contiguous_format)
-    net.config = {"widths": list(config.widths), "classes": list(task.classes)}  # type: ignore[assignment]
+    shape = {"widths": list(net.widths), "fold": net.fold, "depths": list(net.depths)}
+    net.config = {**shape, "classes": list(task.classes)}  # type: ignore[assignment]
     materials = _materials(config.datasets)
     draft = {
         "task": "segmentation",

@@ -26,8 +26,10 @@ class Sampling(Strict):
 
 
 class Augmentation(Strict):
-    """How patches of simulated frames are recorded anew each time. Pairs are ranges; dose is drawn uniformly in the logarithm."""
+    """How patches are varied each time they are drawn. Pairs are ranges; zoom and dose are drawn uniformly in the logarithm."""
 
+    zoom: tuple[float, float] = Field((0.7, 1.4), description="factor on the pixel size, kept within the trained sampling")
+    zoom_probability: float = Field(0.5, ge=0, le=1)
     dose_factor: tuple[float, float] = (0.4, 2.5)
     row_jitter: tuple[float, float] = Field((0.0, 0.08), description="rms shift of a row [Å]")
     readout: tuple[float, float] = Field((0.0, 1.0), description="rms readout noise, in units of the shot noise at the mean intensity")
@@ -46,6 +48,8 @@ class SegmenterConfig(Strict):
     datasets: tuple[str, ...]
     classes: tuple[str, ...] | None = None
     widths: tuple[int, ...] = (24, 48, 72, 96)
+    fold: Literal[2, 4] = Field(2, description="pixels a side folded into channels at the stem")
+    depths: tuple[int, ...] | None = Field(None, description="convolutions of each level; two everywhere by default")
     sampling: Sampling = Sampling()
     heat_sigma: float = Field(0.35, gt=0, description="width of the Gaussian target around a column [Å]")
     patch_px: int = Field(128, ge=32, multiple_of=16)

@@ -80,7 +80,8 @@ class SegmenterTask(L.LightningModule):
         self.save_hyperparameters({"task": "segmentation", "config": self.config.model_dump(mode="json"), "classes": list(classes)})
         self.classes = tuple(classes)
         # Channels last: several times faster on CPUs, where bfloat16 in the default layout falls back to a slow path.
-        self.net = UNet(len(classes), self.config.widths).to(memory_format=torch.channels_last)
+        net = UNet(len(classes), self.config.widths, self.config.fold, self.config.depths)
+        self.net = net.to(memory_format=torch.channels_last)
         self.loss = MeanMetric()
         self.iou = BinaryJaccardIndex(threshold=THRESHOLD)
         self.f1 = ColumnF1()

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from stemzoo.errors import ShapeError
 from stemzoo.nets.unet import LocalContrast, SegmenterGraph, UNet
 
 
@@ -34,10 +35,10 @@ def test_a_brighter_half_does_not_hide_the_other():
     assert float(quiet.std()) == pytest.approx(float(LocalContrast()(frame)[..., 8:64].std()), rel=0.05)
 
 
-@pytest.mark.parametrize("widths", [(8, 16), (8, 12, 16, 16)])
+@pytest.mark.parametrize(("widths", "fold", "depths"), [((8, 16), 2, None), ((8, 12, 16, 16), 2, None), ((8, 12, 16), 4, (2, 1, 1))])
 @pytest.mark.parametrize("classes", [1, 3])
-def test_shapes_hold_for_every_size_the_stride_allows(widths, classes):
-    net = UNet(classes, widths).eval()
+def test_shapes_hold_for_every_size_the_stride_allows(widths, fold, depths, classes):
+    net = UNet(classes, widths, fold, depths).eval()
     for height, width in ((net.stride_px * 2, net.stride_px * 5), (64, 48)):
         logits = net(torch.rand(2, 1, height, width))
         assert logits.shape == (2, classes + 1, height, width)
@@ -46,11 +47,23 @@ def test_shapes_hold_for_every_size_the_stride_allows(widths, classes):
     assert 0 <= float(probability.detach().min()) <= float(probability.detach().sum(1).max()) <= 1
 
 
-def test_what_lies_beyond_the_receptive_field_hardly_bears():
+def test_the_sigmoid_of_one_class_is_the_softmax_of_two():
+    net = UNet(1, (8, 16)).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(SegmenterGraph(net)(_frame()), torch.softmax(net(_frame()), dim=1)[:, 1:])
+
+
+def test_depths_of_other_levels_are_refused():
+    with pytest.raises(ShapeError, match=r"\(2,\) name 1 levels and widths \(8, 16\) 2"):
+        UNet(1, (8, 16), 2, (2,))
+
+
+@pytest.mark.parametrize("fold", [2, 4])
+def test_what_lies_beyond_the_receptive_field_hardly_bears(fold):
     torch.manual_seed(0)
-    net = UNet(1, (8, 16, 16)).eval()
+    net = UNet(1, (8, 16, 16), fold).eval()
     reach = net.receptive_px
-    side = 8 * ((2 * reach + 40) // 8 + 2)
+    side = 16 * ((2 * reach + 40) // 16 + 2)
     a = _frame(1, side)
     b = a.clone()
     b[..., :24] += torch.randn_like(b[..., :24])

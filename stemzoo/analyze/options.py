@@ -11,6 +11,7 @@ from stemzoo.types import check_pixel_size
 
 Progress = Callable[[str, int, int], None]
 AUTO, NONE = "auto", "none"
+_ENDLESS = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class AnalyzeOptions:
                 f"--fit-encoder fits an encoder to this file, --encoder {self.encoder} names a finished one; pass one of the two"
             )
         parse_window(self.window, 1.0)
-        parse_frames(self.frames, 1 << 30)
+        parse_frames(self.frames, None)
 
     def as_text(self) -> dict[str, str]:
         """Return the options that differ from their defaults, for provenance."""
@@ -77,17 +78,19 @@ def parse_window(text: str | None, pixel_size: float | None) -> float | None:
     return float(found[1]) / pixel_size
 
 
-def parse_frames(text: str | None, total: int) -> tuple[int, int]:
-    """Return (first, end) of `a:b`, counted from 0, end left out; either may be missing.
+def parse_frames(text: str | None, total: int | None) -> tuple[int, int]:
+    """Return (first, end) of `a:b`, counted from 0, end left out; either may be missing. Without `total` only the text itself is judged.
 
     >>> parse_frames("2:", 10), parse_frames(None, 3)
     ((2, 10), (0, 3))
     """
+    most = _ENDLESS if total is None else total
     if text is None:
-        return 0, total
+        return 0, most
     found = re.fullmatch(r"\s*(\d*)\s*:\s*(\d*)\s*", text)
     first = int(found[1] or 0) if found else 0
-    end = int(found[2] or total) if found else 0
-    if not found or first >= min(end, total):
-        raise FrameError(f"--frames {text!r} chooses no frame of {total}; wanted a:b with a < b, counted from 0 (e.g. --frames 0:10)")
-    return first, min(end, total)
+    end = min(int(found[2] or most), most) if found else 0
+    if first >= end:
+        of = "" if total is None else f" of {total}"
+        raise FrameError(f"--frames {text!r} chooses no frame{of}; wanted a:b with a < b, counted from 0 (e.g. --frames 0:10)")
+    return first, end

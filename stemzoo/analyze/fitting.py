@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stemzoo.analyze.options import AnalyzeOptions, Progress, parse_window
 from stemzoo.errors import ModelError
@@ -12,12 +13,18 @@ from stemzoo.runtime import pipeline
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.types import Analysis
 
+if TYPE_CHECKING:
+    from stemzoo.training.encoding_config import EncoderConfig
+
 SAMPLES = (20, 48)  # a fitted encoder sees its window with no fewer and no more samples a side
 
 
-def fit_to(analysis: Analysis, options: AnalyzeOptions, folder: Path, progress: Progress | None) -> tuple[Bundle, float]:
+def fit_to(
+    analysis: Analysis, options: AnalyzeOptions, folder: Path, progress: Progress | None, config: EncoderConfig | None = None
+) -> tuple[Bundle, float]:
     """Fit an encoder to the analysis' own sub-images, write it to `folder` as a bundle; return that, opened, and the window [px].
 
+    Args: config: how it is trained; None takes the defaults with the latents and the seed of the options.
     Raises: ModelError where the extra `train` is not installed; DatasetError for too few columns.
     """
     try:
@@ -31,7 +38,7 @@ def fit_to(analysis: Analysis, options: AnalyzeOptions, folder: Path, progress: 
     window = parse_window(options.window, analysis.frames.pixel_size) or pipeline.window_for(analysis)
     size = min(max(round(window), SAMPLES[0]), SAMPLES[1])
     pieces = pipeline.subimages(analysis, window, size)
-    task = fit_encoder(pieces, EncoderConfig(latents=options.latents, seed=options.seed), progress)
+    task = fit_encoder(pieces, config or EncoderConfig(latents=options.latents, seed=options.seed), progress)
     modules, draft = task_parts(task)
     whole = pieces.data[pieces.inside]
     proof = [{"subimages": whole[first : first + n]} for first, n in ((0, 5), (5, 2), (7, 1), (8, 33))]

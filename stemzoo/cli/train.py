@@ -90,7 +90,12 @@ def rvae(
     if not all(_is_dataset(path) for path in inputs):
         if len(inputs) > 1:
             raise DatasetError(f"{', '.join(inputs)}: not all are datasets; an encoder is trained on datasets, or on one frame")
-        _fit_frame(inputs[0], out, window, latents, columns, model, pixel_size, seed, as_json)
+        runs = {"--resume": resume, "--devices": devices, "--num-nodes": num_nodes, "--strategy": strategy}
+        given = [name for name, value in runs.items() if value is not None]
+        if given:
+            raise ModelError(f"{', '.join(given)}: for training on datasets; an encoder is fitted to one frame in memory, on one device")
+        fitting = {"latents": latents, "epochs": epochs, "batch": batch, "seed": seed}
+        _fit_frame(inputs[0], out, config, fitting, window, columns, model, pixel_size, as_json)
         return
     with _torch():
         from stemzoo.training.encoder_run import train_encoder
@@ -113,22 +118,23 @@ def rvae(
 def _fit_frame(
     path: str,
     out: Path,
+    config: Path | None,
+    chosen: dict[str, Any],
     window: str | None,
-    latents: int | None,
     columns: Path | None,
     model: str | None,
     pixel_size: float | None,
-    seed: int | None,
     as_json: bool,
 ) -> None:
-    """Fit an encoder to one frame, in memory, and write it as a bundle."""
+    """Fit an encoder to one frame, in memory, and write it as a bundle. Epochs that were asked for are run, however few steps they make."""
+    with _torch():
+        from stemzoo.training.encoding_config import EncoderConfig
     from stemzoo.analyze import AnalyzeOptions, fit_file
 
-    options = AnalyzeOptions(
-        model, fit_encoder=True, latents=2 if latents is None else latents, seed=seed or 0, pixel_size=pixel_size, window=window
-    )
+    settings = _config(config, EncoderConfig, chosen | ({"min_steps": 1} if chosen["epochs"] else {}))
+    options = AnalyzeOptions(model, fit_encoder=True, latents=settings.latents, seed=settings.seed, pixel_size=pixel_size, window=window)
     with bars(f"fit an encoder to {Path(path).name}") as progress:
-        folder = fit_file(path, out, options, columns, progress)
+        folder = fit_file(path, out, options, columns, settings, progress)
     if as_json:
         print_json({"bundle": str(folder)})
     else:

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from stemzoo.errors import OutputError, StructureError
-from stemzoo.simulation.recipe import load
-from stemzoo.simulation.scene import cross_section
-from stemzoo.simulation.structure import Projection, atomic_number, project, read_cif
+from stemzoo.simulation.cif import read_cif
+from stemzoo.simulation.elements import atomic_number
+from stemzoo.simulation.intensity import cross_section
+from stemzoo.simulation.loading import load
+from stemzoo.simulation.projection import Projection, project
 
 VISIBLE_FRACTION = 0.1
 CLEAREST = 1.0

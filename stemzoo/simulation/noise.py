@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class Recording:
         offset: detector units at zero electrons.
         readout: rms readout noise [electrons].
         hot_fraction: share of pixels that record something unrelated.
+        saturation: share of the brightest expected intensity above which the detector clips; None: nowhere.
+        smoothing_px: sigma of a Gaussian low-pass over what was recorded, as averaging and filtering leave it.
     """
 
     row_jitter_px: float = 0.0
@@ -25,6 +28,8 @@ class Recording:
     offset: float = 0.0
     readout: float = 0.0
     hot_fraction: float = 0.0
+    saturation: float | None = None
+    smoothing_px: float = 0.0
 
 
 def record(expected: np.ndarray, recording: Recording, rng: np.random.Generator) -> np.ndarray:
@@ -39,6 +44,10 @@ def record(expected: np.ndarray, recording: Recording, rng: np.random.Generator)
     counts = rng.poisson(np.maximum(expected, 0)).astype(np.float32)
     if recording.readout > 0:
         counts += rng.normal(0.0, recording.readout, counts.shape).astype(np.float32)
+    if recording.saturation is not None:
+        counts = np.minimum(counts, np.float32(recording.saturation * expected.max()))
+    if recording.smoothing_px > 0:
+        counts = gaussian_filter(counts, recording.smoothing_px, mode="nearest")
     image = np.float32(recording.gain) * counts + np.float32(recording.offset)
     if recording.hot_fraction > 0:
         hot = rng.random(image.shape) < recording.hot_fraction
@@ -64,14 +73,13 @@ def shift_rows(image: np.ndarray, shift_px: np.ndarray) -> np.ndarray:
 
 
 def smooth_field(shape: tuple[int, int], period_px: float, rng: np.random.Generator) -> np.ndarray:
-    """Return a random field of zero mean and unit rms, made of eight long waves of at least about `period_px`; float64."""
-    y, x = np.arange(shape[0])[:, None], np.arange(shape[1])[None]
-    field = np.zeros(shape)
-    for _ in range(8):
-        frequency = rng.uniform(0.2, 1.0) / period_px
-        direction, phase = rng.uniform(0, 2 * np.pi, 2)
-        field += np.cos(2 * np.pi * frequency * (np.cos(direction) * y + np.sin(direction) * x) + phase)
-    return field / 2.0
+    """Return a random field of zero mean and unit rms, made of eight long waves of at least about `period_px`; float32."""
+    y, x = 2 * np.pi * np.arange(shape[0]), 2 * np.pi * np.arange(shape[1])
+    frequency = rng.uniform(0.2, 1.0, 8) / period_px
+    direction, phase = rng.uniform(0, 2 * np.pi, (2, 8))
+    down = np.exp(1j * (np.outer(y, frequency * np.cos(direction)) + phase))
+    across = np.exp(1j * np.outer(frequency * np.sin(direction), x))
+    return np.asarray((down.real @ across.real - down.imag @ across.imag) / 2.0, dtype=np.float32)
 
 
 def amorphous(shape: tuple[int, int], correlation_px: float, rng: np.random.Generator) -> np.ndarray:

@@ -1,25 +1,20 @@
-"""A recipe: one TOML file that says what a dataset shows and how it was imaged. Owns its schema.
-
-Called by `simulation.generate` and the CLI.
+"""A recipe: what a dataset shows and how it was imaged. Owns the schema; files are read by `simulation.loading`.
 
 Wherever a recipe takes a number it also takes a pair `[low, high]`, from which each frame draws anew: uniformly, or uniformly in the
-logarithm for dose and sampling. A recipe may say `extends = "other"`: its tables are laid over the other's, key by key.
-"""
+logarithm for dose and sampling."""
 
 from __future__ import annotations
 
 import math
-import tomllib
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import AfterValidator, Field
 
 from stemzoo.errors import RecipeError
-from stemzoo.schema import Strict, validate
-from stemzoo.simulation.structure import CENTRINGS, Crystal, cell_vectors, read_cif
+from stemzoo.schema import Strict
+from stemzoo.simulation.cif import read_cif
+from stemzoo.simulation.crystal import CENTRINGS, Crystal, cell_vectors
 
 SCHEMA = 1
 
@@ -49,6 +44,7 @@ class Site(Strict):
     element: str
     xyz: tuple[float, float, float]
     occupancy: float = Field(1.0, gt=0, le=1)
+    thermal: float | None = Field(None, gt=0, lt=1, description="rms thermal displacement along an axis [Å]; None: the specimen's")
 
 
 class Structure(Strict):
@@ -100,7 +96,8 @@ class Specimen(Strict):
     thickness_nm: Number | None = Field((5.0, 40.0), description="None: one repeat along the beam, as in a monolayer")
     thickness_gradient: Number = Field((0.0, 0.3), description="relative change across the frame")
     contrast_exponent: Number = Field((1.6, 1.9), description="intensity goes as Z to this power")
-    thermal: Number = Field((0.06, 0.1), description="rms thermal displacement [Å]")
+    thermal: Number = Field((0.06, 0.1), description="rms thermal displacement along an axis [Å] of sites that name none")
+    roughness: Number = Field((0.0, 0.05), description="rms variation of a column's thickness from column to column, relative")
     displacement: Number = Field((0.0, 0.06), description="static random displacement of columns, rms [Å]")
     background: Number = Field((0.05, 0.4), description="flat background over the mean intensity of the lattice")
     carbon: Number = Field((0.0, 0.15), description="contrast of amorphous material over the mean intensity")
@@ -116,24 +113,43 @@ class Dose(Strict):
 
 
 class Scan(Strict):
-    """What the scan does to the frame."""
+    """What the scan does to the frame. All but the rows' jitter moves the truth with the columns."""
 
-    row_jitter: Number = Field((0.0, 0.05), description="rms shift of a row [Å]")
-    drift: Number = Field((0.0, 1.0), description="drift over the frame [Å]")
-    shear: Number = Field((-0.01, 0.01), description="shear and flyback, relative")
+    row_jitter: Number = Field((0.0, 0.05), description="rms shift of a row [Å], independent from row to row")
+    drift: Number = Field((0.0, 1.0), description="drift over the frame [Å], steady and changing")
+    shear: Number = Field((-0.01, 0.01), description="shear, relative")
+    flyback: Number = Field((0.0, 0.0), description="stretch of the rows' beginnings, where the beam still settles [Å]")
+    flyback_share: Number = Field((0.03, 0.1), description="share of a row in which that decays by e")
+    hum: Number = Field((0.0, 0.0), description="amplitude of a slow sideways wave, as of the mains [Å]")
+    hum_rows: Number = Field((24.0, 120.0), description="rows a period of that wave")
+    jumps: float = Field(0.0, ge=0, le=5, description="mean number of sudden sideways steps a frame")
+    jump: Number = Field((0.3, 1.5), description="size of such a step [Å]")
+    line_skips: float = Field(0.0, ge=0, le=5, description="mean number of places a frame where rows are missing")
 
 
 class Detector(Strict):
-    """What the detector does to the counts."""
+    """What the detector does to the counts, and what was done to the image before it was saved."""
 
     gain: Number = 1.0
     offset: Number = 0.0
     readout: Number = Field(0.0, description="rms readout noise [electrons]")
     hot_pixels: Number = Field(0.0, description="fraction of pixels")
+    saturation: Number | None = Field(None, description="share of the brightest expected intensity at which the detector clips")
+    smoothing_px: Number = Field(0.0, description="sigma of a low-pass over the recorded image, as after averaging or filtering")
+
+
+class Series(Strict):
+    """Several frames of one scene: a focal series, a time series, or both."""
+
+    frames: int = Field(1, ge=1, le=256, description="frames of one scene; 1: single frames")
+    defocus_step_nm: Number = Field(0.0, description="change of defocus from frame to frame")
+    drift: Number = Field(0.0, description="rms shift of the specimen from frame to frame, along an axis [Å]")
+    hop: float = Field(0.0, ge=0, le=1, description="chance a frame that a point defect moves to a neighbouring column")
+    wander: Number = Field(0.0, description="rms step of single atoms from frame to frame, along an axis [Å]")
 
 
 class Defect(Strict, extra="allow"):
-    """A defect by name; its other keys are that function's arguments, checked in `simulation.defects`."""
+    """A defect by name; its other keys are the arguments of that function in `simulation.defects`, checked there."""
 
     kind: str
     probability: float = Field(1.0, ge=0, le=1)
@@ -155,82 +171,16 @@ class Recipe(Strict):
     source: str = Field("", description="where the structure's numbers come from")
     seed: int = 0
     structure: Structure | None = None
+    phases: dict[str, Structure] = Field(default_factory=dict, description="other crystals by name, for interfaces")
     frame: Frame = Frame()
     optics: OpticsTable = OpticsTable()
     specimen: Specimen = Specimen()
     dose: Dose = Dose()
     scan: Scan = Scan()
     detector: Detector = Detector()
+    series: Series = Series()
     defects: tuple[Defect, ...] = ()
     mixture: tuple[Part, ...] = ()
-
-
-def load(path: str | Path, settings: Mapping[str, Any] | None = None) -> Recipe:
-    """Return the recipe in a TOML file, with what it extends laid beneath it and `settings` laid over it.
-
-    Args:
-        settings: values by dotted key, e.g. {"dose.counts_per_column": 300}.
-    Raises: RecipeError for a missing file, bad TOML, an unknown or wrong key (the nearest right one is named), or a circle of `extends`.
-    """
-    path = Path(path)
-    tables = _tables(path, ())
-    for key, value in (settings or {}).items():
-        tables = _overlay(tables, _nested(key.split("."), value))
-    recipe = validate(Recipe, tables, str(path), RecipeError)
-    if (recipe.structure is None) == (not recipe.mixture):
-        raise RecipeError(f"{path}: wanted either a [structure] or [[mixture]] parts, and got {'both' if recipe.mixture else 'neither'}")
-    if recipe.structure is not None and recipe.structure.cif is not None:
-        cif = path.parent / recipe.structure.cif
-        recipe = recipe.model_copy(update={"structure": recipe.structure.model_copy(update={"cif": str(cif)})})
-    return recipe
-
-
-def parts(path: str | Path, settings: Mapping[str, Any] | None = None) -> list[tuple[Recipe, float]]:
-    """Return the recipes that frames are drawn from, with their weights; the recipe itself unless it is a mixture.
-
-    What a mixture's own `[frame]` says holds for all of its parts, and so do `settings`.
-    """
-    recipe = load(path, settings)
-    if not recipe.mixture:
-        return [(recipe, 1.0)]
-    common = {key: getattr(recipe.frame, key) for key in recipe.frame.model_fields_set}
-    found = []
-    for part in recipe.mixture:
-        for inner, weight in parts(beside(path, part.recipe), settings):
-            framed = inner.model_copy(update={"frame": inner.frame.model_copy(update=common)})
-            found.append((framed, weight * part.weight))
-    return found
-
-
-def beside(path: str | Path, name: str) -> Path:
-    """The recipe `name` in the folder of the recipe `path`."""
-    return Path(path).parent / (name if name.endswith(".toml") else f"{name}.toml")
-
-
-def _tables(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    if path in seen:
-        raise RecipeError(f"{path}: `extends` goes round in a circle: {' -> '.join(p.stem for p in (*seen, path))}")
-    if not path.is_file():
-        raise RecipeError(
-            f"{path}: no such recipe; its folder holds {', '.join(sorted(p.stem for p in path.parent.glob('*.toml'))) or 'none'}"
-        )
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
-        raise RecipeError(f"{path}: not TOML: {failure}") from None
-    base = tables.pop("extends", None)
-    return tables if base is None else _overlay(_tables(beside(path, str(base)), (*seen, path)), tables)
-
-
-def _overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in top.items():
-        merged[key] = _overlay(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
-    return merged
-
-
-def _nested(keys: list[str], value: Any) -> dict[str, Any]:
-    return {keys[0]: _nested(keys[1:], value) if len(keys) > 1 else value}
 
 
 def crystal(structure: Structure, name: str) -> Crystal:
@@ -250,4 +200,5 @@ def crystal(structure: Structure, name: str) -> Crystal:
         np.array(positions, dtype=np.float64),
         np.array([site.occupancy for site in structure.sites for _ in shifts]),
         name,
+        np.array([np.nan if site.thermal is None else site.thermal for site in structure.sites for _ in shifts]),
     )

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from stemzoo.errors import StructureError
-from stemzoo.simulation.structure import Crystal, cell_vectors, project, read_cif
+from stemzoo.simulation.cif import read_cif
+from stemzoo.simulation.crystal import Crystal, cell_vectors
+from stemzoo.simulation.projection import project
 
 
 def _crystal(cell, sites, name="test"):

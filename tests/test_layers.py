@@ -48,7 +48,17 @@ TORCH_ROOMS = ("nets", "training", "export")
 TORCH_WHEN_ASKED = ("cli", "analyze")
 """Rooms that may import torch's rooms inside the functions that need them, never on loading."""
 TORCH = {"torch", "torchvision", "torchmetrics", "lightning", "pytorch_lightning", "onnx", "onnxscript"}
-DISTRIBUTION = {"PIL": "pillow", "dask_jobqueue": "dask-jobqueue", "rsciio": "rosettasciio", "skimage": "scikit-image", "yaml": "pyyaml"}
+SERVING = {PACKAGE / "live" / name for name in ("server.py", "metrics.py")}
+"""Files that need the extra `serve` on loading; the command line imports them when it serves."""
+DISTRIBUTION = {
+    "prometheus_client": "prometheus-client",
+    "starlette": "fastapi",
+    "PIL": "pillow",
+    "dask_jobqueue": "dask-jobqueue",
+    "rsciio": "rosettasciio",
+    "skimage": "scikit-image",
+    "yaml": "pyyaml",
+}
 
 
 def _files(*rooms: str) -> list[Path]:
@@ -154,7 +164,9 @@ def test_imports_are_declared(path: Path) -> None:
         first = module.split(".")[0]
         if first == "stemzoo" or first in sys.stdlib_module_names:
             continue
-        allowed = extras if (module, line) in lazy or _room(path) in TORCH_ROOMS else base
+        allowed = (
+            extras if (module, line) in lazy or _room(path) in TORCH_ROOMS else base | (_declared("serve") if path in SERVING else set())
+        )
         assert DISTRIBUTION.get(first, first).lower() in allowed, (
             f"{_name(path)}:{line} imports {module}, which pyproject.toml does not give it"
         )

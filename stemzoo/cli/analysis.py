@@ -1,9 +1,11 @@
-"""The main job on the command line: `analyze`, and its halves `locate` and `encode`; each calls one function of `stemzoo.analyze`."""
+"""The main job on the command line: `analyze`, and its halves `locate` and `encode`; each is a list of requests for `stemzoo.analyze.run`."""
 
 from __future__ import annotations
 
+import glob
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,9 @@ from stemzoo.cli.progress import Progress, bars, print_json
 from stemzoo.errors import StemzooError
 
 if TYPE_CHECKING:
-    from stemzoo.analyze import AnalyzeOptions, Outcome
+    from stemzoo.analyze import AnalyzeOptions, Models, Outcome
+    from stemzoo.analyze.batch import Task
+    from stemzoo.analyze.many import Pool
 
 FILES = typer.Argument(
     ..., metavar="FILE…", help="dm3, dm4, emd, ser, emi, hspy, tif, mrc, npy, HDF5, png or jpg; FILE::NAME for one signal of several."
@@ -32,6 +36,13 @@ FRAMES = typer.Option(None, "--frames", metavar="A:B", help="Frames of a stack, 
 THRESHOLD = typer.Option(None, "--threshold", metavar="P", help="Lowest accepted probability. [default: the model's own]")
 REPORT = typer.Option(True, "--report/--no-report", help="Draw figures and report.html.")
 FORCE = typer.Option(False, "--force", help="Replace --out even if it holds files that are not stemzoo's.")
+DASK = typer.Option(
+    None,
+    "--dask",
+    metavar="CLUSTER",
+    help="Work on a Dask cluster: local, local:N, tcp://host:port, slurm or slurm:N (needs stemzoo[dask]).",
+)
+AGAIN = typer.Option(False, "--again", help="Of several inputs, also do those whose results are there and up to date.")
 JSON = typer.Option(False, "--json", help="Print one JSON object on stdout.")
 
 
@@ -56,18 +67,15 @@ def analyze(
     threshold: float | None = THRESHOLD,
     report: bool = REPORT,
     force: bool = FORCE,
+    dask: str | None = DASK,
+    again: bool = AGAIN,
     as_json: bool = JSON,
 ) -> None:
     """Columns with errors, angles, latents, maps and a report from any microscope file."""
-    from stemzoo.analyze import AnalyzeOptions, Models, analyze_file
+    from stemzoo.analyze import AnalyzeOptions
 
     options = AnalyzeOptions(model, encoder, fit_encoder, latents, seed, pixel_size, window, frames, threshold, report, force)
-    models = Models.load(options)
-
-    def one(path: str, folder: Path, progress: Progress | None) -> Outcome:
-        return analyze_file(path, folder, options, models=models, progress=progress)
-
-    _each(files, out, options, one, as_json)
+    _each("analyze", files, out, options, dask=dask, again=again, as_json=as_json)
 
 
 def locate(
@@ -78,18 +86,15 @@ def locate(
     frames: str | None = FRAMES,
     threshold: float | None = THRESHOLD,
     force: bool = FORCE,
+    dask: str | None = DASK,
+    again: bool = AGAIN,
     as_json: bool = JSON,
 ) -> None:
     """Columns with errors only: columns.csv, without angles, maps or report."""
-    from stemzoo.analyze import NONE, AnalyzeOptions, Models, locate_file
+    from stemzoo.analyze import NONE, AnalyzeOptions
 
     options = AnalyzeOptions(model, NONE, pixel_size=pixel_size, frames=frames, threshold=threshold, force=force)
-    models = Models.load(options, encode=False)
-
-    def one(path: str, folder: Path, progress: Progress | None) -> Outcome:
-        return locate_file(path, folder, options, models=models, progress=progress)
-
-    _each(files, out, options, one, as_json)
+    _each("locate", files, out, options, dask=dask, again=again, as_json=as_json)
 
 
 def encode(
@@ -104,54 +109,96 @@ def encode(
     window: str | None = WINDOW,
     report: bool = REPORT,
     force: bool = FORCE,
+    dask: str | None = DASK,
     as_json: bool = JSON,
 ) -> None:
     """Angles and latents for columns that are already known."""
-    from stemzoo.analyze import AnalyzeOptions, encode_file
+    from stemzoo.analyze import AnalyzeOptions
 
     options = AnalyzeOptions(None, encoder, fit_encoder, latents, seed, pixel_size, window, report=report, force=force)
-
-    def one(path: str, folder: Path, progress: Progress | None) -> Outcome:
-        return encode_file(path, columns, folder, options, progress=progress)
-
-    _each([file], out, options, one, as_json)
+    _each("encode", [file], out, options, columns=columns, dask=dask, as_json=as_json)
 
 
 def _each(
-    files: list[str], out: Path | None, options: AnalyzeOptions, one: Callable[[str, Path, Progress | None], Outcome], as_json: bool
+    task: Task,
+    files: list[str],
+    out: Path | None,
+    options: AnalyzeOptions,
+    *,
+    columns: Path | None = None,
+    dask: str | None = None,
+    again: bool = False,
+    as_json: bool = False,
 ) -> None:
-    """Run `one` on every file; with several, a failure does not stop the others and is listed at the end."""
+    """Work through every file; with several, a failure does not stop the others and is listed at the end."""
+    from stemzoo.analyze import Request, models_for, run
     from stemzoo.io.outputs import check_folder, folders_for, stem_of
 
+    files = _expanded(files)
+    several = len(files) > 1
     if out is None:
         folders = [Path(folder.name + "_stemzoo") for folder in folders_for(files, Path())]
-    elif len(files) == 1:
-        folders = [out]
     else:
-        folders = folders_for(files, out)
+        folders = folders_for(files, out) if several else [out]
     for folder in folders:
         check_folder(folder, options.force)
-    outcomes, failures = [], []
-    for number, (path, folder) in enumerate(zip(files, folders, strict=True), start=1):
-        title = stem_of(path) if len(files) == 1 else f"{stem_of(path)} ({number} of {len(files)})"
-        try:
-            with bars(title) as progress:
-                outcomes.append(one(path, folder, progress))
-        except StemzooError as error:
-            if len(files) == 1:
-                raise
-            failures.append((path, str(error)))
-            continue
-        if not as_json:
-            _print(outcomes[-1])
+    skips = (several or dask is not None) and not again
+    requests = [Request(path, folder.absolute(), task, options, columns, skips) for path, folder in zip(files, folders, strict=True)]
+    models = models_for(task, options)
+    outcomes: list[dict[str, Any]] = []
+    failures: list[tuple[str, Exception]] = []
+
+    def done(outcome: Outcome) -> None:
+        if as_json:
+            outcomes.append(outcome.as_dict())
+        else:
+            _print(outcome)
+
+    def failed(request: Request, error: Exception) -> None:
+        if isinstance(error, StemzooError):
+            failures.append((request.path, error))
+        elif several or dask is not None:
+            failures.append(
+                (request.path, StemzooError(f"{request.path}: unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}"))
+            )
+        else:
+            raise error
+
+    with bars(f"{len(files)} inputs" if several else stem_of(files[0])) as progress:
+        with _pool(dask, models, progress) as pool:
+            run(requests, pool, done, failed, retries=1 if dask or several else 0, progress=progress if dask else None)
+    if failures and not several:
+        raise failures[0][1]
     if as_json:
-        listed = [{"input": path, "error": message} for path, message in failures]
-        print_json({"results": [_as_dict(outcome) for outcome in outcomes], "failures": listed})
+        print_json({"results": outcomes, "failures": [{"input": path, "error": str(error)} for path, error in failures]})
     if failures:
         print(f"error: {len(failures)} of {len(files)} inputs failed, the others are done:", file=sys.stderr)
-        for path, message in failures:
-            print(f"  {message if path in message else f'{path}: {message}'}", file=sys.stderr)
+        for path, error in failures:
+            print(f"  {error if path in str(error) else f'{path}: {error}'}", file=sys.stderr)
         raise typer.Exit(1)
+
+
+@contextmanager
+def _pool(dask: str | None, models: Models, progress: Progress | None) -> Iterator[Pool]:
+    """Give the pool that does the work: this process, or a cluster."""
+    from stemzoo.analyze import Here
+
+    if dask is None:
+        yield Here(models, progress)
+        return
+    from stemzoo.analyze.cluster import cluster
+
+    with cluster(dask, models) as pool:
+        yield pool
+
+
+def _expanded(files: list[str]) -> list[str]:
+    """Return the inputs with patterns such as 'day1/*.dm4' replaced by the files they match, in order; shells cannot pass a million names."""
+    found: list[str] = []
+    for name in files:
+        matches = sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) and not Path(name).exists() else []
+        found += matches or [name]
+    return found
 
 
 def _print(outcome: Outcome) -> None:
@@ -170,26 +217,10 @@ def _print(outcome: Outcome) -> None:
         parts.append(f"{summary.failed} fits failed")
     if summary.pixel_size is None:
         parts.append("pixel size unknown")
-    parts.append(f"{sum(outcome.analysis.seconds.values()):.1f} s")
-    for notice in (*summary.doubts, *dict.fromkeys((*outcome.analysis.frames.notices, *outcome.analysis.notices))):
+    if outcome.failures:
+        parts.append(f"{len(outcome.failures)} frames failed")
+    parts.append("unchanged" if outcome.unchanged else f"{sum(outcome.seconds.values()):.1f} s")
+    for notice in (*summary.doubts, *outcome.notices) if not outcome.unchanged else ():
         print(f"note: {notice}", file=sys.stderr)
     print(f"{outcome.input}: {', '.join(parts)}")
     print(f"  {outcome.folder / PAGE if PAGE in outcome.files else outcome.folder}")
-
-
-def _as_dict(outcome: Outcome) -> dict[str, Any]:
-    analysis = outcome.analysis
-    return {
-        "input": outcome.input,
-        "sha256": analysis.frames.sha256,
-        "out": str(outcome.folder),
-        "files": list(outcome.files),
-        "summary": outcome.summary.as_dict(),
-        "segmenter": {"id": analysis.segmenter.id, "sha256": analysis.segmenter.sha256},
-        "encoder": None if analysis.encoder is None else {"id": analysis.encoder.id, "sha256": analysis.encoder.sha256},
-        "window_px": analysis.window_px,
-        "sampling_factor": analysis.sampling_factor,
-        "notices": list(dict.fromkeys((*analysis.frames.notices, *analysis.notices))),
-        "seconds": dict(analysis.seconds),
-        "version": analysis.version,
-    }

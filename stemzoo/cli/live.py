@@ -11,11 +11,13 @@ from typing import Annotated, Any
 import typer
 
 from stemzoo.cli.analysis import ENCODER, FORCE, MODEL, PIXEL_SIZE, THRESHOLD, WINDOW
+from stemzoo.errors import OutputError
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
     app.command("watch", epilog="Example: stemzoo watch /data/today --out /data/today_columns")(watch)
+    app.command("serve", epilog="Example: stemzoo serve --port 8765")(serve)
 
 
 def watch(
@@ -71,6 +73,35 @@ def watch(
         for file, why in tally.failed.items():
             print(f"  {why if file in why else f'{file}: {why}'}", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def serve(
+    model: str | None = MODEL,
+    encoder: str = ENCODER,
+    host: Annotated[
+        str, typer.Option("--host", metavar="ADDRESS", help="Where to listen; anything but loopback needs a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8765,
+    name: Annotated[list[str] | None, typer.Option("--name", metavar="HOST", help="A further host name to answer to; repeatable.")] = None,
+    token: Annotated[str | None, typer.Option("--token", envvar="STEMZOO_TOKEN", help="Asked of every client as a bearer token.")] = None,
+    waiting: Annotated[int, typer.Option("--waiting", min=1, metavar="N", help="Jobs that may wait; further ones get 429.")] = 8,
+    timeout: Annotated[float, typer.Option("--timeout", metavar="S", help="The longest a client waits for its result.")] = 60.0,
+    max_mb: Annotated[float, typer.Option("--max-mb", metavar="MB", help="Largest body.")] = 64.0,
+) -> None:
+    """Answer over HTTP on this machine, with a live page for the second monitor and an OpenAPI page at /docs."""
+    from stemzoo.analyze import AnalyzeOptions, Models
+
+    try:
+        from stemzoo.live.server import ServeOptions
+        from stemzoo.live.server import serve as run
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("stemzoo"):
+            raise
+        raise OutputError(f"serving needs {error.name}, which is not installed; pip install 'stemzoo[serve]'") from error
+    options = ServeOptions(host, port, tuple(name or ()), token, waiting, timeout, max_mb=max_mb)
+    models = Models.load(AnalyzeOptions(model, encoder))
+    assert models.segmenter is not None
+    run(models.segmenter, models.encoder, models.notices, options, lambda line: print(line, flush=True))
 
 
 def _print_json(record: Mapping[str, Any]) -> None:

@@ -39,6 +39,11 @@ def print_json(value: dict[str, Any]) -> None:
     print(json.dumps(_plain(value), ensure_ascii=False, indent=1))
 
 
+def readable_bytes(size: int) -> str:
+    """Return a size as a reader takes it in."""
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}

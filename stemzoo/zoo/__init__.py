@@ -1,7 +1,8 @@
 """The registry: model cards, the zoos they lie in, and names resolved to bundle folders. Loads no torch and no onnxruntime.
 
-`card` owns the schema of a bundle's README.md, `catalog` the roots and names, `check` what a card claims of the files beside it. Called by
-the CLI, the export and whoever loads a model by name.
+`card` owns the schema of a bundle's README.md; `settings` where zoos are, `catalog` what a name means there; `check` and `contents` what a
+bundle's files must be; `index`, `web` and `fetch` bring models from the web, `publish` puts them there. Called by the CLI, the export and
+whoever loads a model by name.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stemzoo.zoo.card import Card, read_card
-    from stemzoo.zoo.catalog import Entry, build_index, entries, resolve
+    from stemzoo.zoo.catalog import Entry, entries, resolve
+    from stemzoo.zoo.index import build_index
 
 __all__ = ["Card", "Entry", "build_index", "entries", "read_card", "resolve"]
 
-_HOMES = {"Card": "card", "read_card": "card", "Entry": "catalog", "build_index": "catalog", "entries": "catalog", "resolve": "catalog"}
+_HOMES = {"Card": "card", "read_card": "card", "Entry": "catalog", "build_index": "index", "entries": "catalog", "resolve": "catalog"}
 
 
 def __getattr__(name: str) -> Any:

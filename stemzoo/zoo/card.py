@@ -90,6 +90,25 @@ class Training(Strict):
     versions: dict[str, str] = Field(default_factory=dict)
 
 
+class Calibration(Strict):
+    """What a segmenter's probability at a maximum amounts to: `confidence`, the share of such maxima that are columns, by `probability`.
+
+    Between the knots it is interpolated, beyond them constant. Fitted on simulated frames that no training saw.
+    """
+
+    probability: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=2)]
+    confidence: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=2)]
+
+    @model_validator(mode="after")
+    def _rising(self) -> Calibration:
+        if len(self.probability) != len(self.confidence):
+            raise ValueError(f"{len(self.probability)} probabilities for {len(self.confidence)} confidences; wanted as many of each")
+        for name, values in (("probability", self.probability), ("confidence", self.confidence)):
+            if list(values) != sorted(values):
+                raise ValueError(f"{name} {values} falls; wanted rising values")
+        return self
+
+
 class Score(Strict):
     """One line of the evaluation: a metric on a dataset, its 95 % interval and how many columns, sub-images or frames it rests on."""
 
@@ -126,6 +145,7 @@ class Card(Strict):
     classes: tuple[Text, ...] = ()
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     min_separation: Positive | None = None
+    calibration: Calibration | None = None
     receptive_px: Annotated[int, Field(ge=0)] | None = None
     stride_px: Whole | None = None
     latents: Annotated[int, Field(ge=0)] | None = None

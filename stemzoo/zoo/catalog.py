@@ -1,26 +1,26 @@
-"""Names to bundle folders. Owns the order of the zoo roots, what a name means, and the listing that `zoo list` and index.json share.
+"""Names to bundle folders. Owns the order of the zoo roots and what a name means.
 
-Roots, first hit wins: the directories in STEMZOO_ZOO, the cache (STEMZOO_CACHE), the zoo that came with the package. A root is a tree
-`<name>/v<N>/`. Resolving a name reads folder names only; `entries` reads the cards. Called by the CLI and by anyone who loads a model by
-name.
+Roots, first hit wins: the directories that STEMZOO_ZOO and the configuration file name, the cache, the zoo that came with the package. A
+root is a tree `<name>/v<N>/`. Resolving a name reads folder names only and never touches the network: a model of the web is fetched by
+`stemzoo zoo pull` alone. `entries` reads the cards. Called by the CLI and by anyone who loads a model by name.
 """
 
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from stemzoo.errors import CardError, ModelError
+from stemzoo.errors import ModelError
+from stemzoo.zoo.settings import cache_root, named_roots, web_roots
 
 if TYPE_CHECKING:
     from stemzoo.zoo.card import Card
 
-INDEX_SCHEMA = 1
 MODEL_FILE = "model.onnx"
 
 
@@ -36,30 +36,10 @@ class Entry:
 def roots() -> list[Path]:
     """Return the directories of every zoo, in the order in which names are looked up.
 
-    Raises: ModelError if STEMZOO_ZOO names a directory that does not exist.
+    Raises: ModelError if a directory that the user named does not exist.
     """
-    stated = os.environ.get("STEMZOO_ZOO", "")
-    if "://" in stated:
-        raise ModelError(
-            f"STEMZOO_ZOO is {stated!r}; wanted directories, separated by {os.pathsep!r}: copy or mount a zoo of the web first"
-        )
-    named = [Path(text).expanduser() for text in re.split(rf"[,{re.escape(os.pathsep)}]", stated) if text.strip()]
-    for root in named:
-        if not root.is_dir():
-            raise ModelError(
-                f"STEMZOO_ZOO names {root}, which is not a directory; set it to existing zoo directories, separated by {os.pathsep!r}"
-            )
+    named = [root for root in named_roots() if isinstance(root, Path)]
     return [*named, *(root for root in (cache_root(), own_root()) if root.is_dir())]
-
-
-def cache_root() -> Path:
-    """Return where fetched models lie, whether or not it exists yet."""
-    stated = os.environ.get("STEMZOO_CACHE")
-    if stated:
-        return Path(stated).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("stemzoo", appauthor=False)) / "models"
 
 
 def own_root() -> Path:
@@ -75,7 +55,7 @@ def versions(root: Path) -> list[tuple[str, int, Path]]:
     found = []
     for card in root.glob("*/v*/README.md"):
         stated = re.fullmatch(r"v([1-9]\d*)", card.parent.name)
-        if stated:
+        if stated and not card.parent.parent.name.startswith("."):
             found.append((card.parent.parent.name, int(stated[1]), card.parent))
     return sorted(found, key=lambda item: (item[0], -item[1]))
 
@@ -95,17 +75,33 @@ def resolve(name: str | Path) -> Path:
     for root in roots():
         for known_name, version, path in versions(root):
             known.setdefault(known_name, {}).setdefault(version, path)
-    stem, at, number = text.partition("@")
+    stem, wanted = split_name(text)
     if stem not in known:
-        near = difflib.get_close_matches(stem, known, n=3, cutoff=0.5) or sorted(name for name in known if stem and stem in name)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(known)) or 'none'}"
-        raise ModelError(f"unknown model {text!r}; {hint} (stemzoo zoo list shows all)")
-    if not at:
+        raise ModelError(f"unknown model {text!r}; {near_names(stem, known)} (stemzoo zoo list shows all){_elsewhere(text)}")
+    if wanted is None:
         return known[stem][max(known[stem])]
-    if not number.isdigit() or int(number) not in known[stem]:
+    if wanted not in known[stem]:
         have = ", ".join(f"{stem}@{version}" for version in sorted(known[stem]))
-        raise ModelError(f"unknown version {text!r}; there is {have}")
-    return known[stem][int(number)]
+        raise ModelError(f"unknown version {text!r}; there is {have}{_elsewhere(text)}")
+    return known[stem][wanted]
+
+
+def split_name(text: str) -> tuple[str, int | None]:
+    """Return name and version of `name@2`; None for the newest version, 0, which no model has, for a version that is no number."""
+    stem, at, number = text.partition("@")
+    return stem, (int(number) if number.isdigit() else 0) if at else None
+
+
+def near_names(stem: str, known: Iterable[str]) -> str:
+    """Return which name may have been meant, or all there are."""
+    names = sorted(set(known))
+    near = difflib.get_close_matches(stem, names, n=3, cutoff=0.5) or [name for name in names if stem and stem in name]
+    return f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names) or 'none'}"
+
+
+def _elsewhere(text: str) -> str:
+    """Return how to look for a model in the zoos of the web, if any are named: nothing here asks them."""
+    return f"; if a zoo of the web has it: stemzoo zoo pull {text}" if text and web_roots() else ""
 
 
 def entries() -> list[Entry]:
@@ -136,53 +132,3 @@ def default(task: str) -> Path:
     if not chosen:
         raise ModelError(f"no zoo has a default model for {task}; name one (stemzoo zoo list shows all)")
     return chosen[0].folder
-
-
-def summary(card: Card) -> dict[str, Any]:
-    """Return what a listing says of a model, as JSON types."""
-    return {
-        "id": card.id,
-        "name": card.name,
-        "version": card.version,
-        "task": card.task,
-        "title": card.title,
-        "summary": card.summary,
-        "materials": list(card.materials),
-        "sampling": card.sampling.model_dump(),
-        "window": card.window.model_dump() if card.window else None,
-        "classes": list(card.classes),
-        "latents": card.latents,
-        "parameters": card.parameters,
-        "size_bytes": card.size_bytes,
-        "licence": card.licence,
-        "created": card.created.isoformat(),
-        "default": card.default,
-    }
-
-
-def build_index(root: Path) -> dict[str, Any]:
-    """Return index.json of the zoo under `root`: each version's summary, its files with hashes and its folder below the root.
-
-    Raises: CardError if a card breaks the schema, or if a file that a card lists is missing or of another size.
-    """
-    models = []
-    for entry in entries_under(root):
-        for file in entry.card.files:
-            path = entry.folder / file.name
-            size = path.stat().st_size if path.is_file() else None
-            if size != file.size:
-                raise CardError(
-                    f"{path}: {'missing' if size is None else f'{size} bytes'}; the card of {entry.card.id} lists {file.size} bytes"
-                )
-        files = [file.model_dump() for file in entry.card.files]
-        models.append({**summary(entry.card), "path": entry.folder.relative_to(root).as_posix(), "files": files})
-    return {"schema": INDEX_SCHEMA, "models": models}
-
-
-def write_index(root: Path) -> Path:
-    """Write index.json into the zoo under `root` and return its path. Raises: CardError as build_index."""
-    path = root / "index.json"
-    temporary = path.with_name(f".index.json.{os.getpid()}.part")
-    temporary.write_text(json.dumps(build_index(root), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
-    return path

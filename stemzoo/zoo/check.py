@@ -1,5 +1,6 @@
-"""What a card claims of the files beside it, checked: sizes, hashes, the card inside the graph, the number of parameters. No torch, no
-onnxruntime.
+"""What a card claims of the files beside it, checked: sizes, hashes, contents, the card inside the graph, the number of parameters.
+
+No torch, no onnxruntime.
 
 The golden replay is runtime.bundle's; `stemzoo zoo verify` and the test over every card do both.
 """
@@ -14,14 +15,16 @@ from typing import Any
 
 from stemzoo.errors import CardError
 from stemzoo.zoo.card import Card
+from stemzoo.zoo.contents import check_content, graph_metadata, tensor_header
 
 WEIGHTS_FILE = "weights.safetensors"
-MAX_HEADER = 100_000_000  # bytes; the safetensors format's own limit
 NEEDED_FILES = ("golden.npz", "model.onnx", WEIGHTS_FILE)
+METADATA_KEY = "stemzoo_card"
 
 
 def check_files(card: Card, folder: Path) -> None:
-    """Check that every file of the bundle is listed, present and unchanged, and that the weights have as many parameters as the card says.
+    """Check that every file of the bundle is listed, present, unchanged and what its name says, and that the card's parameters are counted
+    right.
 
     Raises: CardError that names the file, what was found and what the card says.
     """
@@ -40,14 +43,34 @@ def check_files(card: Card, folder: Path) -> None:
                 f"{path}: {path.stat().st_size} bytes with sha256 {digest}; the card of {card.id} lists {file.size} bytes "
                 f"with {file.sha256}; pull or copy the bundle again"
             )
+        check_content(path)
+    harmless = (".png", ".jpg", ".csv", ".json", ".txt", ".md")
     unlisted = sorted(
-        path.name for path in folder.iterdir() if path.suffix in (".onnx", ".npz", ".safetensors") and path.name not in listed
+        path.name for path in folder.iterdir() if path.name not in listed and path.suffix not in harmless and not path.name.startswith(".")
     )
     if unlisted:
         raise CardError(f"{folder}: holds {', '.join(unlisted)}, which the card of {card.id} does not list; remove it or export again")
     parameters = count_parameters(folder / WEIGHTS_FILE)
     if parameters != card.parameters:
         raise CardError(f"{folder / WEIGHTS_FILE}: {parameters} parameters; the card of {card.id} says {card.parameters}")
+
+
+def check_graphs(card: Card, folder: Path) -> None:
+    """Check that the card inside each of the bundle's graphs says what README.md says. Raises: CardError as `check_metadata`."""
+    for file in card.files:
+        if not file.name.endswith(".onnx"):
+            continue
+        path = folder / file.name
+        text = graph_metadata(path).get(METADATA_KEY)
+        if text is None:
+            raise CardError(f"{path}: carries no {METADATA_KEY}; wanted a graph that stemzoo export wrote")
+        try:
+            metadata = json.loads(text)
+            if not isinstance(metadata, dict):
+                raise ValueError(f"a {type(metadata).__name__}")
+        except ValueError as error:
+            raise CardError(f"{path}: its {METADATA_KEY} is not a JSON object ({error}); export the model again") from None
+        check_metadata(card, metadata, str(path))
 
 
 def check_metadata(card: Card, metadata: dict[str, Any], where: str) -> None:
@@ -66,14 +89,9 @@ def count_parameters(path: Path) -> int:
 
     Reads the header only. Raises: CardError if the file is not safetensors.
     """
+    header, metadata = tensor_header(path)
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= MAX_HEADER:
-                raise ValueError(f"header of {length} bytes")
-            header = json.loads(file.read(length))
-        metadata = header.pop("__metadata__", {})
         buffers = set(json.loads(metadata.get("buffers", "[]")))
         return sum(math.prod(entry["shape"]) for name, entry in header.items() if name not in buffers)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CardError(f"{path}: not a safetensors file ({error}); export the model again") from error

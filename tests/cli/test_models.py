@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import stemzoo.training
-from stemzoo.cli.models import export, zoo_app
+from stemzoo.cli.models import export
+from stemzoo.cli.zoo import zoo_app
 from stemzoo.errors import CardError, ModelError
 from stemzoo.export.bundle import write_bundle
 

@@ -1,13 +1,16 @@
-"""A zoo of stand-in bundles: real cards, hashes and safetensors headers around bytes that no network ever sees."""
+"""Zoos of stand-in bundles, with real cards, hashes and formats around networks that do nothing; and a web server that serves them."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 
 from stemzoo.zoo.card import dump_card, make_card
@@ -51,17 +54,45 @@ def safetensors(parameters: int) -> bytes:
     return len(text).to_bytes(8, "little") + text + bytes(4 * parameters + 12)
 
 
-def write_model(root: Path, name: str, version: int, **changes: Any) -> Path:
-    """Write `<root>/<name>/v<version>` and return it."""
+def graph(metadata: str, *, external: bool = False) -> bytes:
+    """Return an ONNX graph that hands its input through, with a constant that lies in another file if `external`."""
+    value = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [None])
+    constant = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [1], np.float32(1).tobytes(), raw=True)
+    if external:
+        onnx.external_data_helper.set_external_data(constant, "../../../etc/passwd")
+        constant.ClearField("raw_data")
+        constant.data_location = onnx.TensorProto.EXTERNAL
+    node = onnx.helper.make_node("Identity", ["image"], ["probability"])
+    result = onnx.helper.make_tensor_value_info("probability", onnx.TensorProto.FLOAT, [None])
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", [value], [result], [constant]))
+    onnx.helper.set_model_props(model, {"stemzoo_card": metadata})
+    return bytes(model.SerializeToString())
+
+
+def archive(**arrays: np.ndarray) -> bytes:
+    """Return an npz."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def write_model(root: Path, name: str, version: int, contents: dict[str, bytes] | None = None, **changes: Any) -> Path:
+    """Write `<root>/<name>/v<version>` and return it; `contents` replaces files, and the card tells the truth about them."""
     folder = root / name / f"v{version}"
     folder.mkdir(parents=True)
-    contents = {"model.onnx": f"{name} {version}".encode(), "golden.npz": b"golden", "weights.safetensors": safetensors(10)}
-    for file, content in contents.items():
-        (folder / file).write_bytes(content)
-    files = [{"name": file, "sha256": hashlib.sha256(content).hexdigest(), "size": len(content)} for file, content in contents.items()]
     base = ENCODER if changes.get("task") == "encoding" else SEGMENTER
-    data = {**base, "id": f"{name}@{version}", "name": name, "version": version, "files": files, **changes}
-    (folder / "README.md").write_text(dump_card(make_card(data, "test"), "# Title\n\nProse with --- in it.\n"), encoding="utf-8")
+    data = {**base, "id": f"{name}@{version}", "name": name, "version": version, **changes}
+    written = {
+        "model.onnx": graph(make_card(data, "test").to_metadata()),
+        "golden.npz": archive(input_image_0=np.zeros(3)),
+        "weights.safetensors": safetensors(10),
+        **(contents or {}),
+    }
+    for file, content in written.items():
+        (folder / file).write_bytes(content)
+    files = [{"name": file, "sha256": hashlib.sha256(content).hexdigest(), "size": len(content)} for file, content in written.items()]
+    text = dump_card(make_card({**data, "files": files}, "test"), "# Title\n\nProse with --- in it.\n")
+    (folder / "README.md").write_text(text, encoding="utf-8")
     return folder
 
 
@@ -89,5 +120,7 @@ def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_model(root, "dipole", 1, task="encoding", default=True)
     monkeypatch.setenv("STEMZOO_ZOO", str(root))
     monkeypatch.setenv("STEMZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("STEMZOO_CONFIG", str(tmp_path / "config.toml"))
+    monkeypatch.delenv("STEMZOO_OFFLINE", raising=False)
     monkeypatch.setattr("stemzoo.zoo.catalog.own_root", lambda: tmp_path / "none")
     return root

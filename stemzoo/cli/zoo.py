@@ -1,0 +1,188 @@
+"""`stemzoo zoo …`: the registry's verbs. Each parses, calls one public function and prints. Registered by stemzoo.cli.
+
+Listings go to stdout, as a table or with --json as one JSON object; what a zoo of the web had to say goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stemzoo.cli.progress import bars, print_json, readable_bytes
+from stemzoo.errors import ModelError
+
+zoo_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The registry of models: find, fetch, check, compare, publish.")
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Task = Annotated[str | None, typer.Option("--task", metavar="TASK", help="Only models for segmentation, or for encoding.")]
+Local = Annotated[bool, typer.Option("--local", help="Only what is on this machine; ask no zoo of the web.")]
+Name = Annotated[str, typer.Argument(metavar="MODEL", help="A name (its newest version), name@2, or a bundle's folder.")]
+
+
+@zoo_app.command("list", epilog="Example: stemzoo zoo list --task encoding")
+def list_models(task: Task = None, local: Local = False, as_json: Json = False) -> None:
+    """List every model version: task, sampling range, window, size, score, where it is."""
+    _print_listing([], task, None, None, None, local, as_json)
+
+
+@zoo_app.command("search", epilog="Example: stemzoo zoo search --material SrTiO3 --sampling 0.15")
+def search(
+    words: Annotated[list[str] | None, typer.Argument(metavar="[WORD…]", help="Words of the name, title, summary or materials.")] = None,
+    task: Task = None,
+    material: Annotated[str | None, typer.Option("--material", metavar="NAME", help="A material of the card.")] = None,
+    sampling: Annotated[float | None, typer.Option("--sampling", metavar="Å/px", min=1e-6, help="A sampling it was trained on.")] = None,
+    licence: Annotated[str | None, typer.Option("--licence", metavar="SPDX", help="E.g. MIT.")] = None,
+    local: Local = False,
+    as_json: Json = False,
+) -> None:
+    """Find models by words, task, material, sampling or licence; specialists first."""
+    _print_listing(words or [], task, material, sampling, licence, local, as_json)
+
+
+def _print_listing(
+    words: list[str], task: str | None, material: str | None, sampling: float | None, licence: str | None, local: bool, as_json: bool
+) -> None:
+    from stemzoo.zoo.listing import Wish, listing, ranked
+
+    if task not in (None, "segmentation", "encoding"):
+        raise typer.BadParameter(f"{task!r}; wanted segmentation or encoding", param_hint="--task")
+    wish = Wish(tuple(words), task, material, sampling, licence, local)
+    models = listing(wish, _note)
+    if words or material or sampling or licence:
+        models = ranked(models)
+    if as_json:
+        typer.echo(json.dumps({"models": models}, ensure_ascii=False))
+        return
+    rows = [("model", "task", "Å/px", "window", "size", "score", "where", "materials")]
+    rows += [
+        (
+            model["id"] + ("*" if model["default"] else ""),
+            model["task"],
+            f"{model['sampling']['min']:g}–{model['sampling']['max']:g}",
+            f"{model['window']['angstrom']:g} Å" if model["window"] else "–",
+            readable_bytes(model["size_bytes"]),
+            _score(model),
+            {"own": "installed", "web": "to pull"}.get(model["held"], model["held"]),
+            _few(model["materials"]),
+        )
+        for model in models
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if not models:
+        typer.echo("No model found; name a zoo in STEMZOO_ZOO, or ask for less.", err=True)
+    elif any(model["default"] for model in models):
+        typer.echo("* taken where no model is named", err=True)
+
+
+def _score(model: dict[str, Any]) -> str:
+    score = model["score"]
+    if score is None:
+        return "–"
+    return f"F1 {score['value']:.3f}" if score["metric"].startswith("F1") else f"{score['value']:.2g}{_unit(score['metric'])}"
+
+
+def _unit(metric: str) -> str:
+    unit = re.search(r"\[(\w+)\]", metric)
+    return {"degrees": "°", None: ""}.get(unit and unit[1], f" {unit[1]}" if unit else "")
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names) if len(names) < 5 else f"{', '.join(names[:3])} and {len(names) - 3} more"
+
+
+@zoo_app.command("show", epilog="Example: stemzoo zoo show adf-unet")
+def show(name: Name, as_json: Json = False) -> None:
+    """Show a model's card, and where its pictures are."""
+    from stemzoo.zoo.listing import look
+
+    card, prose, folder, source = look(name, _note)
+    pictures = [path for path in re.findall(r"!\[[^\]]*\]\(([\w./-]+)\)", prose) if folder is None or (folder / path).is_file()]
+    if as_json:
+        places = [path if folder is None else str(folder / path) for path in pictures]
+        print_json({**card.model_dump(mode="json"), "folder": None if folder is None else str(folder), "pictures": places})
+        return
+    facts: dict[str, Any] = {
+        "model": card.id,
+        "task": card.task,
+        "folder": folder or f"not fetched; it is in {source}: stemzoo zoo pull {card.id}",
+        "materials": ", ".join(card.materials),
+        "sampling": f"{card.sampling.min:g}–{card.sampling.max:g} Å/px, nominal {card.sampling.nominal:g}",
+        "classes": ", ".join(card.classes),
+        "window": f"{card.window.px} px, {card.window.angstrom:g} Å" if card.window else "",
+        "latents": card.latents if card.latents is not None else "",
+        "parameters": f"{card.parameters:,}",
+        "size": readable_bytes(card.size_bytes),
+        "licence": card.licence,
+        "created": card.created,
+    }
+    for key, value in facts.items():
+        if value != "":
+            typer.echo(f"{key:<11}{value}")
+    for path in pictures if folder is not None else []:
+        typer.echo(f"{'picture':<11}{folder / path}")
+    typer.echo(f"\n{prose.rstrip()}")
+
+
+@zoo_app.command("pull", epilog="Example: stemzoo zoo pull adf-unet@1")
+def pull(names: Annotated[list[str], typer.Argument(metavar="MODEL…", help="Names or name@2.")], as_json: Json = False) -> None:
+    """Fetch models from the zoos of the web into the cache; a broken pull goes on where it stopped."""
+    from stemzoo.zoo.fetch import pull as fetch
+
+    results = []
+    for name in names:
+        with bars(f"pull {name}") as progress:
+            results.append(fetch(name, progress=progress, note=_note))
+        if not as_json:
+            done = results[-1]
+            said = f"from {done.source}, {readable_bytes(done.card.size_bytes)}" if done.fetched else "already here"
+            typer.echo(f"{done.card.id}: {said}\n  {done.folder}")
+    if as_json:
+        listed = [{"id": done.card.id, "folder": str(done.folder), "fetched": done.fetched, "source": done.source} for done in results]
+        print_json({"models": listed})
+
+
+@zoo_app.command("verify", epilog="Example: stemzoo zoo verify adf-unet")
+def verify(name: Name, as_json: Json = False) -> None:
+    """Check a model's files and replay its golden tensors."""
+    from stemzoo.runtime.bundle import Bundle
+    from stemzoo.runtime.bundle import verify as replay
+    from stemzoo.zoo import read_card, resolve
+    from stemzoo.zoo.check import check_files, check_graphs
+
+    folder = resolve(name)
+    card, _ = read_card(folder)
+    check_files(card, folder)
+    check_graphs(card, folder)
+    result = replay(Bundle.load(folder))
+    if as_json:
+        checks = [{"array": check.array, "n": check.n, "n_differ": check.n_differ, "worst": check.worst} for check in result.checks]
+        typer.echo(json.dumps({"id": result.id, "sha256": result.sha256, "ok": result.ok, "provider": result.provider, "checks": checks}))
+    if not result.ok:
+        raise ModelError(result.summary())
+    if not as_json:
+        for notice in result.notices:
+            typer.echo(notice, err=True)
+        typer.echo(f"{len(card.files)} files of {card.id} are what its card lists")
+        typer.echo(result.summary())
+
+
+@zoo_app.command("index", epilog="Example: stemzoo zoo index model_cards")
+def index(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A zoo: a tree <name>/v<N>/.")], as_json: Json = False) -> None:
+    """Write a zoo's index.json from its cards; a version that was listed before must not have changed."""
+    from stemzoo.zoo.index import write_index
+
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: no such directory; wanted a zoo, a tree <name>/v<N>/")
+    path = write_index(folder)
+    written = path.read_text(encoding="utf-8")
+    typer.echo(written.rstrip() if as_json else f"{path}: {len(json.loads(written)['models'])} models")
+
+
+def _note(text: str) -> None:
+    typer.echo(f"note: {text}", err=True)

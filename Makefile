@@ -30,7 +30,7 @@ $(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.base
-	$(PIP) --editable '.[io,train,dask,dev]'
+	$(PIP) --editable '.[io,serve,train,dask,dev]'
 	@touch $@
 
 demo: $(VENV)/.base

@@ -157,7 +157,7 @@ def _declared(extra: str | None) -> set[str]:
 def test_imports_are_declared(path: Path) -> None:
     """What a base room imports on loading is a base dependency; what it imports when used, or what torch's rooms need, is in an extra."""
     base = _declared(None)
-    extras = base | _declared("io") | _declared("train") | _declared("dask")
+    extras = base | _declared("io") | _declared("train") | _declared("dask") | _declared("serve")
     tree = _tree(path)
     lazy = set(_imports(tree)) - set(_imports(tree, on_loading=True))
     for module, line in _imports(tree):

@@ -1,0 +1,122 @@
+"""One worker that analyses what clients send, one job at a time, models loaded once. Owns admission, deadlines and what the page is shown.
+
+A client first takes a place; where none is free it is refused at once, before its body is read, so that neither memory nor delay grows.
+Called by live.server.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from stemzoo.errors import StemzooError
+from stemzoo.live.feed import Feed, Shown
+from stemzoo.runtime.encoder import Encoder
+from stemzoo.runtime.pipeline import LocateOptions, encode, locate
+from stemzoo.runtime.segmenter import Segmenter
+from stemzoo.types import Analysis, Frames
+
+
+class Busy(Exception):
+    """Every place is taken."""
+
+
+class GivenUp(Exception):
+    """The client no longer waits."""
+
+
+@dataclass(slots=True)
+class Place:
+    """A client's right to one job; whoever holds it frees it once, by running a job or by `free`."""
+
+    engine: Engine
+    given_up: threading.Event = field(default_factory=threading.Event)
+    freed: bool = False
+
+    def free(self) -> None:
+        """Let the next client in."""
+        if not self.freed:
+            self.freed = True
+            self.engine.places.release()
+
+
+class Engine:
+    """The worker and its places.
+
+    Args: segmenter, encoder: loaded; encoder None gives columns only. notices: how they were chosen. waiting: jobs that may wait.
+    """
+
+    def __init__(
+        self, segmenter: Segmenter, encoder: Encoder | None, notices: tuple[str, ...] = (), waiting: int = 8, feed: Feed | None = None
+    ) -> None:
+        self.segmenter, self.encoder, self.notices = segmenter, encoder, notices
+        self.feed = feed or Feed()
+        self.capacity = waiting + 1
+        self.places = threading.BoundedSemaphore(self.capacity)
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stemzoo-worker")
+
+    @property
+    def taken(self) -> int:
+        """How many places are taken."""
+        return self.capacity - self.places._value
+
+    def admit(self) -> Place:
+        """Return a place. Raises: Busy."""
+        if not self.places.acquire(blocking=False):
+            raise Busy
+        return Place(self)
+
+    def submit(self, place: Place, read: Callable[[], Frames], threshold: float | None, with_encoder: bool) -> Future[Analysis]:
+        """Queue a job; its future gives the Analysis or raises what went wrong. The place is freed when the job has ended."""
+
+        def job() -> Analysis:
+            if place.given_up.is_set():
+                raise GivenUp
+            return self._analyse(read(), threshold, with_encoder, place.given_up)
+
+        future = self._worker.submit(job)
+        future.add_done_callback(lambda _: place.free())
+        return future
+
+    def close(self) -> None:
+        """Stop; a running job is finished, waiting ones are dropped."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+    def _analyse(self, frames: Frames, threshold: float | None, with_encoder: bool, given_up: threading.Event) -> Analysis:
+        def tick(stage: str, done: int, total: int) -> None:
+            if given_up.is_set():
+                raise GivenUp
+
+        began = time.perf_counter()
+        first = frames.frame(0)
+        shown = self.feed.show(frames.path, 0, first)
+        more: list[Shown] = []
+        try:
+            analysis = locate(frames, self.segmenter, LocateOptions(threshold=threshold), tick)
+            more = [self.feed.show(frames.path, index, np.asarray(frames.data[index])) for index in range(1, len(frames))]
+            self._tell([shown, *more], "located", analysis, began)
+            encoder = self.encoder if with_encoder else None
+            if encoder is not None and any(len(columns) for columns in analysis.columns):
+                analysis = encode(analysis, encoder, progress=tick)
+                analysis = replace(analysis, notices=(*analysis.notices, *self.notices))
+            self._tell([shown, *more], "done", analysis, began)
+        except BaseException as error:
+            why = (
+                str(error) if isinstance(error, StemzooError) else "the client gave up" if isinstance(error, GivenUp) else "internal error"
+            )
+            for one in (shown, *more):
+                self.feed.update(one, "failed", why=why)
+            raise
+        return analysis
+
+    def _tell(self, shown: list[Shown], state: str, analysis: Analysis, began: float) -> None:
+        """Give the page an analysis without the pixels, which it has in 8 bit."""
+        empty = np.broadcast_to(np.float32(0), (len(analysis.frames), *analysis.frames.shape))
+        bare = replace(analysis, frames=replace(analysis.frames, data=empty))
+        for one in shown:
+            self.feed.update(one, state, bare, seconds=(time.perf_counter() - began) / len(shown))

@@ -1,0 +1,418 @@
+"""HTTP beside the microscope: frames in, columns with angles and latents out, and a live page. Owns the routes, limits and deadlines.
+
+`create_app` gives the ASGI application, `serve` runs it. The analysis is that of `stemzoo analyze`, in one worker thread; what it takes to
+be let in is live.guard's, what a body may be live.upload's, the fields of the answers live.answer's. Called by stemzoo.cli.live.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Header, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+import stemzoo
+from stemzoo.errors import OutputError, StemzooError
+from stemzoo.live import upload
+from stemzoo.live.answer import AnalysisOut, Health, Image, ModelOut, News, Refusal, analysis_out, model_out
+from stemzoo.live.engine import Busy, Engine, GivenUp, Place
+from stemzoo.live.guard import Guard, check_binding
+from stemzoo.live.metrics import CONTENT_TYPE, Counting, Metrics
+from stemzoo.live.page import PAGE, colours
+from stemzoo.runtime.encoder import Encoder
+from stemzoo.runtime.segmenter import Segmenter
+from stemzoo.runtime.tables import write_columns
+from stemzoo.types import Analysis, Frames
+
+NPY, RAW, JSON, CSV = "application/x-npy", "application/octet-stream", "application/json", "text/csv"
+LISTENERS = 16
+Number = Annotated[int, Path(ge=1, le=2**53)]
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """How the server runs.
+
+    Args:
+        host, port: where it listens. names: further host names that it answers to. token: asked of clients.
+        waiting: jobs that may wait. timeout_s: the longest a client waits for its result; read_s: for its own body to arrive.
+        max_mb: largest body.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+    names: tuple[str, ...] = ()
+    token: str | None = None
+    waiting: int = 8
+    timeout_s: float = 60.0
+    read_s: float = 20.0
+    max_mb: float = 64.0
+
+    def __post_init__(self) -> None:
+        check_binding(self.host, self.token)
+        for name in ("waiting", "timeout_s", "read_s", "max_mb"):
+            if not getattr(self, name) > 0:
+                raise OutputError(f"{name} is {getattr(self, name)}; wanted a positive number")
+
+
+class Refused(Exception):
+    """An answer other than a result."""
+
+    def __init__(self, status: int, why: str, headers: dict[str, str] | None = None) -> None:
+        self.status, self.why, self.headers = status, why, headers
+
+
+def _may_say(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the refusals that a route documents."""
+    said = {
+        400: "malformed request",
+        401: "no token, or a wrong one",
+        403: "foreign host or origin",
+        404: "no such frame",
+        408: "the body came too slowly",
+        413: "too large",
+        415: "unknown content type",
+        422: "cannot be analysed; the message says why",
+        429: "every place is taken; try again after Retry-After seconds",
+        504: "not finished in time",
+    }
+    return {status: {"model": Refusal, "description": said[status]} for status in (401, 403, *statuses)}
+
+
+_FRAME_BODY = {
+    "required": True,
+    "content": {
+        NPY: {"schema": {"type": "string", "format": "binary", "description": "numpy.save of (H, W) or (T, H, W)"}},
+        RAW: {
+            "schema": {
+                "type": "string",
+                "format": "binary",
+                "description": "little-endian numbers, with X-Frame-Shape and X-Frame-Dtype; or a microscope's file, with `file`",
+            }
+        },
+        JSON: {"schema": Image.model_json_schema()},
+    },
+}
+_ANALYSIS_ANSWER = {
+    200: {
+        "model": AnalysisOut,
+        "description": "the columns; as text/csv, which is columns.csv, where Accept asks for it",
+        "content": {CSV: {}},
+    }
+}
+
+
+def create_app(engine: Engine, options: ServeOptions) -> FastAPI:
+    """Return the application. Args: engine: with its models; closed when the application stops."""
+    metrics = Metrics(engine)
+    limits = upload.Limits(body_bytes=round(options.max_mb * 1e6))
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        engine.close()
+
+    app = FastAPI(
+        title="stemzoo",
+        version=stemzoo.__version__,
+        summary="Atomic columns, angles and latents of ADF-STEM frames",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.add_middleware(Guard, hosts=(*options.names, options.host), token=options.token)
+    app.add_middleware(Counting, metrics=metrics)
+    _add_refusals(app)
+
+    @app.post(
+        "/analyze",
+        response_model=AnalysisOut,
+        responses={**_ANALYSIS_ANSWER, **_may_say(408, 413, 415, 422, 429, 504)},  # type: ignore[dict-item]
+        openapi_extra={"requestBody": _FRAME_BODY},
+        tags=["analysis"],
+    )
+    async def analyze(
+        request: Request,
+        pixel_size: Annotated[float | None, Query(gt=0, le=1000, allow_inf_nan=False, description="Å/px")] = None,
+        threshold: Annotated[float | None, Query(gt=0, lt=1, allow_inf_nan=False, description="lowest accepted probability")] = None,
+        encode: Annotated[bool, Query(description="also give angles and latents")] = True,
+        name: Annotated[str, Query(max_length=200, description="what the result and the page call it")] = "frame",
+        file: Annotated[str | None, Query(max_length=200, description="name of a microscope's file; only its suffix counts")] = None,
+        x_frame_shape: Annotated[str | None, Header(max_length=40, description="H,W or T,H,W")] = None,
+        x_frame_dtype: Annotated[str | None, Header(max_length=10, description="uint8, uint16, float32 …")] = None,
+    ) -> Response:
+        """Find the columns of a frame or stack, with angles and latents."""
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind not in (NPY, RAW, JSON):
+            raise Refused(415, f"Content-Type is {kind[:80] or 'missing'}; wanted {NPY}, {RAW} or {JSON}")
+        called = name if name != "frame" or file is None else FilePath(file).name
+        with metrics.latency.time():
+            place = _admit(engine)
+            try:
+                body = await _body(request, limits.body_bytes, options.read_s)
+                read = _reader(kind, body, called, file, x_frame_shape, x_frame_dtype, pixel_size, limits)
+            except BaseException:
+                place.free()
+                raise
+            analysis = await _result(engine, place, read, threshold, encode, options.timeout_s)
+            metrics.analysed(analysis)
+            return await asyncio.to_thread(_answer, analysis, CSV in request.headers.get("accept", ""))
+
+    @app.post("/demo", response_model=AnalysisOut, responses={**_may_say(429, 504)}, tags=["page"])
+    async def demo() -> Response:
+        """Analyse the simulated Sr3Fe2O7 frame that ships with stemzoo."""
+        from stemzoo.io.read import read
+
+        path = FilePath(stemzoo.__file__).parent / "demo" / "sr3fe2o7_100.tif"
+        analysis = await _result(engine, _admit(engine), lambda: read(path), None, True, options.timeout_s)
+        return await asyncio.to_thread(_answer, analysis, False)
+
+    @app.get("/models", responses=_may_say(), tags=["analysis"])
+    def models() -> list[ModelOut]:
+        """The loaded models."""
+        return [model_out(model.bundle) for model in (engine.segmenter, engine.encoder) if model is not None]
+
+    @app.get("/health", responses={403: _may_say()[403]}, tags=["server"])
+    def health() -> Health:
+        """Whether the server works, and how busy it is."""
+        rate = round(engine.feed.rate(), 3)
+        return Health(status="ok", version=stemzoo.__version__, waiting=engine.taken, places=engine.capacity, frames_per_second=rate)
+
+    @app.get("/metrics", responses={200: {"content": {"text/plain": {}}}, **_may_say()}, response_class=Response, tags=["server"])
+    def prometheus() -> Response:
+        """Counts and times, for Prometheus."""
+        return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
+
+    _add_live(app, engine)
+    _add_page(app)
+    return app
+
+
+def serve(
+    segmenter: Segmenter, encoder: Encoder | None, notices: tuple[str, ...], options: ServeOptions, say: Callable[[str], None]
+) -> None:
+    """Serve until interrupted. Raises: OutputError if the port cannot be had."""
+    import socket
+
+    import uvicorn
+
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((options.host, options.port))
+    except OSError as error:
+        listening.close()
+        raise OutputError(f"{options.host} port {options.port} cannot be had ({error.strerror or error}); pass another --port") from error
+    app = create_app(Engine(segmenter, encoder, notices, options.waiting), options)
+    shown = f"[{options.host}]" if ":" in options.host else options.host
+    say(f"http://{shown}:{listening.getsockname()[1]}/" + ("#token=…" if options.token else ""))
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=512,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=2,
+    )
+    with listening:
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _admit(engine: Engine) -> Place:
+    try:
+        return engine.admit()
+    except Busy:
+        raise Refused(429, f"all {engine.capacity} places are taken; try again", {"Retry-After": "1"}) from None
+
+
+async def _body(request: Request, most: int, seconds: float) -> bytes:
+    """Return the body. Raises: Refused where it is larger than `most` bytes or does not arrive in time."""
+    stated = request.headers.get("content-length", "")
+    if stated.isdigit() and int(stated) > most:
+        raise Refused(413, f"the body has {stated} bytes; the most taken is {most}", {"Connection": "close"})
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(seconds):
+            async for part in request.stream():
+                size += len(part)
+                if size > most:
+                    raise Refused(413, f"the body has more than {most} bytes, the most taken", {"Connection": "close"})
+                parts.append(part)
+    except TimeoutError:
+        raise Refused(408, f"the body did not arrive within {seconds:g} s", {"Connection": "close"}) from None
+    return b"".join(parts)
+
+
+def _reader(
+    kind: str,
+    body: bytes,
+    name: str,
+    file: str | None,
+    shape: str | None,
+    dtype: str | None,
+    pixel_size: float | None,
+    limits: upload.Limits,
+) -> Callable[[], Frames]:
+    """Return what makes Frames of the body, to be called by the worker. Raises: Refused for what can be told at once."""
+    if kind == NPY:
+        return lambda: upload.from_npy(body, pixel_size, name, limits)
+    if kind == JSON:
+        try:
+            rows = Image.model_validate_json(body).image
+        except ValidationError as error:
+            raise Refused(422, f"the body is no image: {_first(error.errors())}") from None
+        return lambda: upload.from_lists(rows, body, pixel_size, name, limits)
+    if file is not None:
+        return lambda: upload.from_file(body, FilePath(file).suffix, pixel_size, name, limits)
+    if shape is None or dtype is None:
+        raise Refused(422, "bare numbers need the headers X-Frame-Shape and X-Frame-Dtype; a microscope's file needs ?file=NAME")
+    return lambda: upload.from_raw(body, shape, dtype, pixel_size, name, limits)
+
+
+async def _result(
+    engine: Engine, place: Place, read: Callable[[], Frames], threshold: float | None, encode: bool, seconds: float
+) -> Analysis:
+    """Return the analysis once the worker has it. Raises: Refused after `seconds`; the worker then stops at its next step."""
+    try:
+        future = asyncio.wrap_future(engine.submit(place, read, threshold, encode))
+    except BaseException:
+        place.free()
+        raise
+    try:
+        return await asyncio.wait_for(asyncio.shield(future), seconds)
+    except StemzooError as error:
+        raise Refused(422, str(error)) from None
+    except MemoryError:
+        raise Refused(422, "the frame is too large for this machine's memory") from None
+    except (TimeoutError, GivenUp):
+        raise Refused(504, f"not finished within {seconds:g} s", {"Retry-After": "5"}) from None
+    finally:
+        if not future.done():
+            place.given_up.set()
+            future.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+
+def _answer(analysis: Analysis, as_csv: bool) -> Response:
+    timing = {"Server-Timing": ", ".join(f"{stage};dur={1000 * value:.1f}" for stage, value in analysis.seconds.items())}
+    if not as_csv:
+        return Response(analysis_out(analysis).model_dump_json(), media_type=JSON, headers=timing)
+    with tempfile.TemporaryDirectory(prefix="stemzoo-") as folder:
+        write_columns(FilePath(folder) / "columns.csv", analysis)
+        return Response((FilePath(folder) / "columns.csv").read_bytes(), media_type=CSV, headers=timing)
+
+
+def _first(errors: Any) -> str:
+    """Return the first of pydantic's errors as a sentence."""
+    first = errors[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'body'}: {first['msg']}"[:300]
+
+
+def _add_refusals(app: FastAPI) -> None:
+    """Give every refusal one shape."""
+
+    def say(status: int, why: str, headers: Any = None) -> JSONResponse:
+        return JSONResponse({"error": why}, status, headers)
+
+    @app.exception_handler(Refused)
+    async def refused(request: Request, error: Refused) -> JSONResponse:
+        return say(error.status, error.why, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return say(422, _first(error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def missing(request: Request, error: HTTPException) -> JSONResponse:
+        return say(error.status_code, str(error.detail), error.headers)
+
+    @app.exception_handler(Exception)
+    async def broken(request: Request, error: Exception) -> JSONResponse:
+        return say(500, "internal error; the server's log says more")
+
+
+def _add_live(app: FastAPI, engine: Engine) -> None:
+    """Add what the page lives on: the frames kept, and news of them as they come."""
+
+    @app.get("/live/frames", responses=_may_say(), tags=["page"])
+    def frames() -> list[News]:
+        """The frames kept, oldest first."""
+        return [News(**news) for news in engine.feed.all()]
+
+    @app.get("/live/frames/{number}", response_model=AnalysisOut, responses=_may_say(404, 422), tags=["page"])
+    def frame(number: Number) -> Response:
+        """One frame's columns, as far as they are known."""
+        shown = engine.feed.get(number)
+        if shown is None or shown.analysis is None:
+            raise Refused(404, f"frame {number} is not kept, or has no columns yet")
+        return Response(analysis_out(shown.analysis, only=shown.frame).model_dump_json(), media_type=JSON)
+
+    @app.get(
+        "/live/frames/{number}/image", responses={200: {"content": {RAW: {}}}, **_may_say(404, 422)}, response_class=Response, tags=["page"]
+    )
+    def image(number: Number) -> Response:
+        """One frame as 8-bit numbers, top row first; X-Image-Shape says height, width and how much smaller than the frame."""
+        shown = engine.feed.get(number)
+        if shown is None:
+            raise Refused(404, f"frame {number} is not kept")
+        height, width = shown.image.shape
+        return Response(shown.image.tobytes(), media_type=RAW, headers={"X-Image-Shape": f"{height},{width},{shown.step}"})
+
+    @app.get("/live/events", include_in_schema=False)
+    async def events(request: Request) -> Response:
+        """News of frames as server-sent events."""
+        if engine.feed.listening >= LISTENERS:
+            raise Refused(429, f"{LISTENERS} pages listen already", {"Retry-After": "10"})
+
+        async def stream() -> AsyncIterator[str]:
+            key, news, event = engine.feed.listen()
+            try:
+                yield f"data: {json.dumps({'frames': engine.feed.all()})}\n\n"
+                while True:
+                    try:
+                        await asyncio.wait_for(event.wait(), 5.0)
+                    except TimeoutError:
+                        yield ": still here\n\n"
+                    event.clear()
+                    while news:
+                        yield f"data: {json.dumps({'frames': [news.popleft()]})}\n\n"
+            finally:
+                engine.feed.leave(key)
+
+        return StreamingResponse(stream(), media_type="text/event-stream")
+
+
+def _add_page(app: FastAPI) -> None:
+    """Add the files of the page, each by a name known beforehand."""
+    files = {path.name: path for path in PAGE.iterdir() if path.suffix in (".html", ".js", ".css", ".svg")}
+    hour = {"cache-control": "no-cache"}
+
+    @app.get("/", include_in_schema=False)
+    def page() -> Response:
+        return FileResponse(files["index.html"], headers=hour)
+
+    @app.get("/docs", include_in_schema=False)
+    def documentation() -> Response:
+        return FileResponse(files["docs.html"], headers=hour)
+
+    @app.get("/page/colours.json", include_in_schema=False)
+    def colour_maps() -> dict[str, list[list[int]]]:
+        return colours()
+
+    @app.get("/page/{name}", include_in_schema=False)
+    def file(name: str) -> Response:
+        if name not in files:
+            raise Refused(404, "no such file")
+        return FileResponse(files[name], headers=hour)

@@ -36,7 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "report": SHARED | {"geometry", "runtime", "io"},
     "live": SHARED | {"geometry", "runtime", "io", "zoo", "report"},
     "label": SHARED | {"geometry", "runtime", "io"},
-    "evaluate": SHARED | {"geometry", "runtime", "io", "zoo"},
+    "evaluate": SHARED | {"geometry", "runtime", "io", "zoo", "simulation"},
     "analyze": SHARED | {"geometry", "runtime", "io", "zoo", "report", "training", "export"},
 }
 ROOMS["cli"] = set(ROOMS) - {"__init__"}
@@ -157,7 +157,7 @@ def _declared(extra: str | None) -> set[str]:
 def test_imports_are_declared(path: Path) -> None:
     """What a base room imports on loading is a base dependency; what it imports when used, or what torch's rooms need, is in an extra."""
     base = _declared(None)
-    extras = base | _declared("io") | _declared("train") | _declared("dask") | _declared("serve")
+    extras = base | _declared("io") | _declared("train") | _declared("dask") | _declared("serve") | _declared("hub")
     tree = _tree(path)
     lazy = set(_imports(tree)) - set(_imports(tree, on_loading=True))
     for module, line in _imports(tree):

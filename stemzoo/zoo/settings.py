@@ -60,8 +60,9 @@ def _root(text: str, source: str) -> Path | WebRoot:
     elif scheme.lower() in SCHEMES and rest.strip("/") and "@" not in (rest.split("/")[0]):
         return WebRoot(text.rstrip("/"))
     else:
+        shown = re.sub("//[^/@]*@", "//…@", text)
         raise ModelError(
-            f"{source} names {re.sub('//[^/@]*@', '//…@', text)!r}; wanted a directory, file:///…, https://…, http://… or hf://org/repo@revision, "
+            f"{source} names {shown!r}; wanted a directory, file:///…, https://…, http://… or hf://org/repo@revision, "
             "without a password: those belong into ~/.netrc"
         )
     if not root.is_dir():

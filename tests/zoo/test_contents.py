@@ -114,7 +114,7 @@ def test_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(CardError, match="not an archive of NumPy arrays"):
             check_content(path)
     _zip(path, "short.npy", buffer.getvalue()[:-8])
-    with pytest.raises(CardError, match="short.npy is not as long as its header says"):
+    with pytest.raises(CardError, match=r"short\.npy is not as long as its header says"):
         check_content(path)
     monkeypatch.setattr(contents, "MAX_UNPACKED", 1_000_000)
     np.savez_compressed(path, bomb=np.zeros(2_000_000, np.uint8))

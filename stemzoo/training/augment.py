@@ -18,6 +18,9 @@ from torchvision.transforms import v2
 from stemzoo.simulation.noise import Recording, record
 from stemzoo.training.config import Augmentation
 
+AS_STATED = Augmentation(dose_factor=(1, 1), row_jitter=(0, 0), readout=(0, 0), hot_fraction=(0, 0))
+"""Recorded as the frame's own recipe says, with nothing on top."""
+
 
 def _uniform(bounds: tuple[float, float]) -> float:
     return float(torch.empty(()).uniform_(*bounds)) if bounds[1] > bounds[0] else float(bounds[0])
@@ -36,49 +39,51 @@ class RandomTranspose(v2.Transform):  # type: ignore[misc]
 
 
 class _OnImage(v2.Transform):  # type: ignore[misc]
-    """A transform of intensities: leaves targets alone."""
+    """A transform of intensities: leaves targets alone.
+
+    Args:
+        config: ranges to draw from.
+        pixel_size: Å/px of the patch.
+    """
 
     _transformed_types = (tv_tensors.Image,)
+
+    def __init__(self, config: Augmentation, pixel_size: float) -> None:
+        super().__init__()
+        self.config, self.pixel_size = config, pixel_size
 
 
 class RecordAnew(_OnImage):
     """Expected electrons to a recorded patch: dose, row jitter, shot noise, readout, hot pixels.
 
     Args:
-        config: ranges to draw from.
-        pixel_size: Å/px of the patch.
+        config, pixel_size: as everywhere here.
+        stated: how the frame's recipe records; what `config` draws comes on top, independently.
     """
 
-    def __init__(self, config: Augmentation, pixel_size: float) -> None:
-        super().__init__()
-        self.config, self.pixel_size = config, pixel_size
+    def __init__(self, config: Augmentation, pixel_size: float, stated: Recording) -> None:
+        super().__init__(config, pixel_size)
+        self.stated = stated
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """(1, h, w) expected electrons -> recorded detector units."""
-        config = self.config
+        config, stated = self.config, self.stated
         rng = np.random.default_rng(int(torch.randint(0, 2**62, ())))
         factor = math.exp(_uniform((math.log(config.dose_factor[0]), math.log(config.dose_factor[1]))))
-        expected = inpt[0].numpy() * factor
+        expected = inpt[0].numpy() * np.float32(factor)
         shot = math.sqrt(max(float(expected.mean()), 1e-6))
         recording = Recording(
-            row_jitter_px=_uniform(config.row_jitter) / self.pixel_size,
-            readout=_uniform(config.readout) * shot,
-            hot_fraction=_uniform(config.hot_fraction),
+            row_jitter_px=math.hypot(stated.row_jitter_px, _uniform(config.row_jitter) / self.pixel_size),
+            gain=stated.gain,
+            offset=stated.offset,
+            readout=math.hypot(stated.readout, _uniform(config.readout) * shot),
+            hot_fraction=stated.hot_fraction + _uniform(config.hot_fraction),
         )
         return tv_tensors.Image(torch.from_numpy(record(expected, recording, rng))[None])
 
 
 class RandomBlur(_OnImage):
-    """Blur the recorded patch, as a filter or a resampling would.
-
-    Args:
-        config: ranges to draw from.
-        pixel_size: Å/px of the patch.
-    """
-
-    def __init__(self, config: Augmentation, pixel_size: float) -> None:
-        super().__init__()
-        self.config, self.pixel_size = config, pixel_size
+    """Blur the recorded patch, as a filter or a resampling would."""
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """(1, h, w) -> (1, h, w)."""
@@ -92,19 +97,19 @@ class RandomBlur(_OnImage):
 class RandomGamma(_OnImage):
     """Bend the intensity scale, as exported frames often are; gain and offset need none of this, the network normalises them away."""
 
-    def __init__(self, config: Augmentation) -> None:
-        super().__init__()
-        self.config = config
-
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """(1, h, w) -> (1, h, w), between the patch's extremes."""
         low, high = inpt.amin(), inpt.amax()
-        scaled = (inpt - low) / (high - low).clamp_min(1e-12)
-        return tv_tensors.Image(scaled ** _uniform(self.config.gamma))
+        span = (high - low).clamp_min(1e-12)
+        return tv_tensors.Image(low + span * ((inpt - low) / span) ** _uniform(self.config.gamma))
 
 
-def views(config: Augmentation, pixel_size: float, simulated: bool) -> v2.Compose:
-    """Return the transform of a training patch: of `simulated` ones, which hold expected electrons, or of recorded ones."""
+def views(config: Augmentation, pixel_size: float, recording: Recording | None) -> v2.Compose:
+    """Return the transform of a training patch.
+
+    Args:
+        recording: how the patch's frame was recorded, where the patch holds expected electrons; None where it is recorded already.
+    """
     plane = [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip(), RandomTranspose()]
-    microscope = [RecordAnew(config, pixel_size)] if simulated else []
-    return v2.Compose([*plane, *microscope, RandomBlur(config, pixel_size), RandomGamma(config)])
+    microscope = [] if recording is None else [RecordAnew(config, pixel_size, recording)]
+    return v2.Compose([*plane, *microscope, RandomBlur(config, pixel_size), RandomGamma(config, pixel_size)])

@@ -1,12 +1,14 @@
 """Random patches with targets, cut from HDF5 datasets on reading: datasets to batches. Owns the target's shape; called by Lightning.
 
-One clean file yields endless patches: the window, the symmetry, dose and noise of patch i of epoch e hang on (seed, e, i)
-alone, whatever the number of workers, so a run can be repeated and resumed. Train and validation are split by frame.
+One clean file yields endless patches: the window, its sampling, symmetry, dose and noise hang for patch i of epoch e on (seed, e, i)
+alone, whatever the number of workers, so a run can be repeated and resumed. Train and validation are split by scene.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import lightning as L
@@ -18,9 +20,10 @@ from torch.utils.data import Dataset as TorchDataset
 from torchvision import tv_tensors
 
 from stemzoo.errors import DatasetError
-from stemzoo.io.datasets import Dataset
-from stemzoo.training.augment import RecordAnew, views
-from stemzoo.training.config import Augmentation, SegmenterConfig
+from stemzoo.geometry.resample import rescale, to_rescaled
+from stemzoo.training.augment import AS_STATED, RecordAnew, views
+from stemzoo.training.config import SegmenterConfig
+from stemzoo.training.pool import FrameFacts, FramePool, hold_back
 
 _BORDER_PX = 4
 
@@ -55,58 +58,24 @@ def heat(yx: np.ndarray, species: np.ndarray, n_classes: int, shape: tuple[int, 
     return np.ascontiguousarray(target[:, reach : reach + shape[0], reach : reach + shape[1]])
 
 
-class FramePool:
-    """The frames of several datasets, numbered through, with their species mapped on to one list of classes."""
-
-    def __init__(self, paths: tuple[str, ...], classes: tuple[str, ...] | None) -> None:
-        if not paths:
-            raise DatasetError("no dataset given; wanted one or more HDF5 files made by `stemzoo data simulate`")
-        self.datasets = [Dataset(path) for path in paths]
-        found = tuple(dict.fromkeys(name for dataset in self.datasets for name in dataset.classes))
-        self.classes = classes or found
-        merged = len(self.classes) == 1
-        unknown = () if merged else tuple(name for name in found if name not in self.classes)
-        if unknown:
-            raise DatasetError(
-                f"the datasets hold the classes {', '.join(found)}, of which {', '.join(unknown)} are not among {', '.join(self.classes)}"
-            )
-        self._maps = [np.array([0 if merged else self.classes.index(name) for name in d.classes], dtype=np.int64) for d in self.datasets]
-        self._index = [(number, frame) for number, dataset in enumerate(self.datasets) for frame in range(len(dataset))]
-        self.pixel_sizes = np.array([self.datasets[d].attributes(f)["pixel_size"] for d, f in self._index])
-
-    def __len__(self) -> int:
-        return len(self._index)
-
-    def shape(self, index: int) -> tuple[int, int]:
-        """(H, W) of a frame."""
-        number, frame = self._index[index]
-        return self.datasets[number].shape(frame)
-
-    def columns(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """(N, 2) yx px and (N,) class of a frame."""
-        number, frame = self._index[index]
-        yx, species = self.datasets[number].columns(frame)
-        return yx, self._maps[number][species]
-
-    def window(self, index: int, corner: tuple[int, int], size_px: int) -> tuple[np.ndarray, bool]:
-        """(h, w) float32 and whether it holds expected electrons rather than a recorded image."""
-        number, frame = self._index[index]
-        dataset = self.datasets[number]
-        simulated = dataset.has_expected(frame)
-        return dataset.window(frame, corner, (size_px, size_px), "expected" if simulated else "image"), simulated
-
-
 class Patches(TorchDataset[PatchBatch]):
-    """Patches drawn from some frames of a pool; index = epoch · length + i."""
+    """Patches drawn from some frames of a pool; index = epoch · length + i.
+
+    A patch is cut at the sampling of its frame or, in training, at another within the trained range, and resampled to `patch_px`: of a
+    simulated frame it is the expectation that is resampled, so that what is recorded from it is what the microscope would have recorded
+    at that sampling. A frame from outside the trained range is brought to its nearer end, as inference would.
+    """
 
     def __init__(self, pool: FramePool, frames: np.ndarray, config: SegmenterConfig, length: int, *, training: bool) -> None:
         self.pool, self.frames, self.config, self.length, self.training = pool, frames, config, length, training
-        size = config.patch_px + 2 * _BORDER_PX
-        small = [i for i in frames if min(pool.shape(int(i))) < size]
-        if small:
-            raise DatasetError(
-                f"frame {small[0]} is {pool.shape(int(small[0]))} px; patches of {config.patch_px} px want frames of at least {size} px"
-            )
+        for i in frames:
+            facts = pool.facts[int(i)]
+            wanted = self._native_px(facts.pixel_size) + 2 * _BORDER_PX
+            if min(facts.shape) < wanted:
+                raise DatasetError(
+                    f"frame {i} is {facts.shape[0]}×{facts.shape[1]} px of {facts.pixel_size:.3g} Å; patches of {config.patch_px} px at "
+                    f"{config.sampling.min:g} to {config.sampling.max:g} Å/px want frames of at least {wanted} px: lower patch_px"
+                )
 
     def __len__(self) -> int:
         return self.length
@@ -115,20 +84,41 @@ class Patches(TorchDataset[PatchBatch]):
         config = self.config
         rng = np.random.default_rng([config.seed, int(self.training), index])
         frame = int(rng.choice(self.frames))
-        height, width = self.pool.shape(frame)
-        corner = np.array([rng.integers(_BORDER_PX, side - config.patch_px - _BORDER_PX + 1) for side in (height, width)])
-        patch, simulated = self.pool.window(frame, (int(corner[0]), int(corner[1])), config.patch_px)
-        pixel_size = float(self.pool.pixel_sizes[frame])
+        facts = self.pool.facts[frame]
+        side = self._side_px(facts, rng)
+        corner = np.array([rng.integers(_BORDER_PX, length - side - _BORDER_PX + 1) for length in facts.shape])
+        patch = self.pool.window(frame, (int(corner[0]), int(corner[1])), side)
         yx, species = self.pool.columns(frame)
-        target = heat(yx - corner, species, len(self.pool.classes), patch.shape, config.heat_sigma / pixel_size)
+        patch, factors = rescale(patch, config.patch_px / side)
+        pixel_size = facts.pixel_size / factors[0]
+        target = heat(to_rescaled(yx - corner, factors), species, len(self.pool.classes), patch.shape, config.heat_sigma / pixel_size)
+        recording = facts.recording
+        if recording is not None:
+            patch /= factors[0] ** 2  # electrons per pixel: larger pixels catch more
+            recording = replace(recording, row_jitter_px=recording.row_jitter_px * factors[0])
         image, mask = tv_tensors.Image(torch.from_numpy(patch)[None]), tv_tensors.Mask(torch.from_numpy(target))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**62)))
             if self.training:
-                image, mask = views(config.augmentation, pixel_size, simulated)(image, mask)
-            elif simulated:
-                image = RecordAnew(Augmentation(dose_factor=(1, 1), hot_fraction=(0, 0), readout=(0, 0)), pixel_size)(image)
+                image, mask = views(config.augmentation, pixel_size, recording)(image, mask)
+            elif recording is not None:
+                image = RecordAnew(AS_STATED, pixel_size, recording)(image)
         return PatchBatch(image.as_subclass(Tensor), mask.as_subclass(Tensor), torch.tensor(pixel_size, dtype=torch.float32))
+
+    def _native_px(self, pixel_size: float) -> int:
+        """Side of the window in the frame [px] that is cut where the sampling is left as near as it can be to the frame's own."""
+        trained = self.config.sampling
+        return round(self.config.patch_px * min(max(pixel_size, trained.min), trained.max) / pixel_size)
+
+    def _side_px(self, facts: FrameFacts, rng: np.random.Generator) -> int:
+        """Side of the window in the frame [px] that becomes a patch; in training drawn anew from the samplings that may be reached."""
+        native, zoom = self._native_px(facts.pixel_size), self.config.augmentation.zoom
+        if not self.training or rng.random() >= self.config.augmentation.zoom_probability:
+            return native
+        trained, size = self.config.sampling, self.config.patch_px
+        low = max(trained.min / facts.pixel_size, zoom[0])
+        high = min(trained.max / facts.pixel_size, zoom[1], (min(facts.shape) - 2 * _BORDER_PX) / size)
+        return round(size * math.exp(rng.uniform(math.log(low), math.log(high)))) if low < high else native
 
 
 class EpochSampler(Sampler[int]):
@@ -164,9 +154,9 @@ class PatchData(L.LightningDataModule):
         self.pool = FramePool(config.datasets, config.classes)
         if len(self.pool) < 2:
             raise DatasetError(f"{config.datasets[0]}: one frame; training wants at least two, to validate on a frame it has not seen")
-        order = np.random.default_rng([config.seed, 2]).permutation(len(self.pool))
-        held_back = max(1, round(config.validation_fraction * len(order)))
-        self.validation_frames, self.training_frames = np.sort(order[:held_back]), np.sort(order[held_back:])
+        rng = np.random.default_rng([config.seed, 2])
+        scenes = [facts.scene for facts in self.pool.facts]
+        self.training_frames, self.validation_frames = hold_back(scenes, config.validation_fraction, rng)
         self.training_set = Patches(self.pool, self.training_frames, config, config.batch * config.steps_per_epoch, training=True)
         self.validation_set = Patches(self.pool, self.validation_frames, config, config.validation_patches, training=False)
 

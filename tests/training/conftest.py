@@ -15,6 +15,13 @@ def dataset(tmp_path_factory):
     return simulate_dataset(RECIPES / "srtio3.toml", 5, tmp_path_factory.mktemp("data") / "srtio3.h5", seed=1)
 
 
+@pytest.fixture(scope="session")
+def dimmer(tmp_path_factory):
+    """The frames of `dataset` once more, at a tenth of the dose."""
+    path = tmp_path_factory.mktemp("data") / "dimmer.h5"
+    return simulate_dataset(RECIPES / "srtio3.toml", 5, path, seed=1, settings={"dose.counts_per_column": 100.0})
+
+
 @pytest.fixture
 def config(dataset):
     return SegmenterConfig(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 
 import typer
@@ -9,30 +10,47 @@ import typer
 from stemzoo.cli.progress import bars, print_json
 
 
+class By(StrEnum):
+    """What the frames are grouped by."""
+
+    material = "material"
+    dose = "dose"
+    scale = "scale"
+
+
 def evaluate(
     model: str = typer.Argument(..., metavar="MODEL", help="Segmenter: name, name@version or a bundle's folder."),
     dataset: Path = typer.Argument(..., metavar="H5", help="A dataset with truth; to be fair, one that no training saw."),
-    by_dose: bool = typer.Option(False, "--by-dose", help="Group by counts a column instead of by material."),
+    by: By = typer.Option(By.material, "--by", help="Group frames by material, dose (electrons in a column's peak) or scale (Å/px)."),
+    bound: bool = typer.Option(False, "--bound", help="Hold errors against the Cramér–Rao bound; about a second a frame."),
+    figure: Path | None = typer.Option(None, "--figure", metavar="PNG", help="Draw F1, errors, coverage of σ and calibration."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object on stdout."),
 ) -> None:
-    """Detection and position scores against truth, by material or dose, with 95 % intervals."""
-    from stemzoo.evaluate import FrameScore, evaluate_model
+    """Detection and position scores against truth, by material, dose or scale, with 95 % intervals."""
+    from stemzoo.evaluate import GROUPINGS, frame_scores, summarise
+    from stemzoo.runtime.bundle import Bundle
+    from stemzoo.runtime.segmenter import Segmenter
+    from stemzoo.zoo import resolve
 
-    def dose(score: FrameScore) -> str:
-        return f"{score.counts_per_column:.0f} counts a column"
-
+    segmenter = Segmenter(Bundle.load(resolve(model)))
     with bars(f"evaluate {model}") as progress:
         tick = None if progress is None else (lambda done, total: progress("evaluate", done, total))
-        scores = evaluate_model(model, dataset, by=dose if by_dose else None, progress=tick)
+        frames = list(frame_scores(segmenter, dataset, bound=bound, progress=tick))
+    scores = summarise(frames, GROUPINGS[by.value])
+    if figure is not None:
+        from stemzoo.evaluate.figure import draw_evaluation
+
+        draw_evaluation(frames, scores, f"{segmenter.id.id} on {dataset.name}", figure)
     if as_json:
         print_json({"model": model, "dataset": str(dataset), "scores": [score.as_dict() for score in scores]})
         return
     print(
         f"{'':<28}{'frames':>7}{'columns':>9}{'F1 at 0.5 Å':>22}{'RMSE px':>9}{'pm':>7}{'bias pm':>9}{'error/σ':>9}{'in 95 %':>9}{'ECE':>7}"
+        f"{'/bound':>8}"
     )
     for score in scores:
         interval = f"{score.f1:.4f} ({score.f1_interval[0]:.3f}–{score.f1_interval[1]:.3f})"
         print(
             f"{score.group[:27]:<28}{score.n_frames:>7}{score.n_columns:>9}{interval:>22}{score.rmse_px:>9.3f}{score.rmse_pm:>7.1f}"
-            f"{score.bias_pm:>9.2f}{score.z_spread:>9.2f}{score.coverage:>9.1%}{score.calibration:>7.3f}"
+            f"{score.bias_pm:>9.2f}{score.z_spread:>9.2f}{score.coverage:>9.1%}{score.calibration:>7.3f}{score.over_bound:>8.2f}"
         )

@@ -40,6 +40,7 @@ class ModelSpec:
         classes: names of the species (segmentation).
         threshold: lowest probability of an accepted column (segmentation).
         min_separation: closest accepted pair [Å] (segmentation).
+        calibration: probabilities at a maximum, rising, and the confidences they amount to; empty where they are the same (segmentation).
         receptive_px: how far an input pixel reaches, the overlap of tiles [network px] (segmentation).
         stride_px: height and width of the input must be multiples of it (segmentation).
         window_px: side S of the sub-images (encoding).
@@ -56,6 +57,7 @@ class ModelSpec:
     classes: Tuple[str, ...] = ()
     threshold: float = 0.5
     min_separation: float = 0.8
+    calibration: Tuple[Tuple[float, ...], Tuple[float, ...]] = ((), ())
     receptive_px: int = 0
     stride_px: int = 1
     window_px: int = 0
@@ -70,6 +72,12 @@ class ModelSpec:
     def nominal(self) -> float:
         """Sampling that a frame outside the trained range is brought to [Å/px]."""
         return self.sampling[2]
+
+    def confidence(self, probability: np.ndarray) -> np.ndarray:
+        """Return the probability that a column is there, float32, for the map's probability at its maxima, same shape."""
+        stated, found = self.calibration
+        calibrated = np.interp(probability, stated, found) if stated else probability
+        return np.asarray(calibrated, dtype=np.float32)
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any], where: str) -> ModelSpec:
@@ -86,6 +94,7 @@ class ModelSpec:
         window: Mapping[str, Any] = card.get("window") or {}
         golden: Mapping[str, Any] = card.get("golden") or {}
         sampling: Mapping[str, Any] = card["sampling"]
+        calibration: Mapping[str, Any] = card.get("calibration") or {"probability": (), "confidence": ()}
         try:
             spec = cls(
                 id=str(card["id"]),
@@ -94,6 +103,10 @@ class ModelSpec:
                 classes=tuple(str(name) for name in card.get("classes") or ()),
                 threshold=_number(card, "threshold", 0.5),
                 min_separation=_number(card, "min_separation", 0.8),
+                calibration=(
+                    tuple(float(value) for value in calibration["probability"]),
+                    tuple(float(value) for value in calibration["confidence"]),
+                ),
                 receptive_px=int(card.get("receptive_px") or 0),
                 stride_px=int(card.get("stride_px") or 1),
                 window_px=int(window["px"]) if window else 0,
@@ -108,6 +121,12 @@ class ModelSpec:
             raise ModelError(
                 f"{where}: a field of its card cannot be read ({type(error).__name__}: {error}); export the model again"
             ) from error
+        stated, found = spec.calibration
+        if len(stated) != len(found) or list(stated) != sorted(stated):
+            raise ModelError(
+                f"{where}: its card calibrates {len(stated)} probabilities by {len(found)} confidences; wanted as many of each, rising; "
+                "export the model again"
+            )
         low, high, nominal = spec.sampling
         if not 0 < low <= nominal <= high:
             raise ModelError(

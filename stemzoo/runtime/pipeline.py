@@ -122,7 +122,7 @@ def locate(
             probability = segmenter.probabilities(scaled)
         with stages.time("peaks"):
             peaks = find_peaks(probability, threshold, separation / network_sampling)
-            peaks = peaks._replace(yx=to_original(peaks.yx, factors))
+            peaks = peaks._replace(yx=to_original(peaks.yx, factors), confidence=spec.confidence(peaks.confidence))
         del scaled, probability
         with stages.time("refine"):
             empty = Columns.empty(spec.classes, frames.pixel_size, index)

@@ -39,11 +39,22 @@ def test_missing_field_is_named(standins: type, name: str) -> None:
         ({"sampling": {"min": 0.1, "max": 0.2}}, "a field of its card cannot be read .KeyError: 'nominal'"),
         ({"sampling": {"min": 0.3, "max": 0.2, "nominal": 0.25}}, "wanted 0 < min ≤ nominal ≤ max"),
         ({"threshold": "high"}, "cannot be read .ValueError"),
+        ({"calibration": {"probability": [0.2, 0.9]}}, "cannot be read .KeyError: 'confidence'"),
+        ({"calibration": {"probability": [0.9, 0.2], "confidence": [0.1, 0.5]}}, "calibrates 2 probabilities by 2 confidences; wanted"),
     ],
 )
 def test_wrong_field_is_named(standins: type, change: dict, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         ModelSpec.from_card({**standins.segmenter_card, **change}, "model.onnx")
+
+
+def test_confidence_follows_the_cards_calibration(standins: type) -> None:
+    plain = ModelSpec.from_card(standins.segmenter_card, "model.onnx")
+    np.testing.assert_array_equal(plain.confidence(np.float32([0.3, 0.9])), np.float32([0.3, 0.9]))
+    mended = ModelSpec.from_card(
+        {**standins.segmenter_card, "calibration": {"probability": [0.2, 0.6, 1.0], "confidence": [0.0, 0.8, 1.0]}}, "model.onnx"
+    )
+    np.testing.assert_allclose(mended.confidence(np.float32([0.1, 0.4, 0.8])), [0.0, 0.4, 0.9], atol=1e-6)
 
 
 def test_wrong_task(segmenter: Segmenter, encoder: Encoder) -> None:

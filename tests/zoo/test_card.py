@@ -57,6 +57,8 @@ def test_metadata_is_what_the_instrument_layer_reads(draft: dict[str, Any], enco
         ({"version": 0, "id": "blob@0"}, "'version' is 0"),
         ({"files": [{"name": "../../model.onnx", "sha256": "0" * 64, "size": 1}]}, "wanted a plain file name inside the bundle's folder"),
         ({"files": [{"name": "model.onnx", "sha256": "abc", "size": 1}]}, "wanted a sha256, 64 hexadecimal digits"),
+        ({"calibration": {"probability": [0.2, 0.9], "confidence": [0.6, 0.3]}}, "confidence (0.6, 0.3) falls; wanted rising values"),
+        ({"calibration": {"probability": [0.2, 0.9], "confidence": [0.1, 0.3, 0.5]}}, "2 probabilities for 3 confidences"),
         ({"parent": "last-year"}, "wanted a sha256"),
         ({"evaluation": [{**SCORE, "value": 0.5}]}, "value 0.5 of F1 lies outside its interval"),
         ({"parameters": float("nan")}, "'parameters' is nan"),

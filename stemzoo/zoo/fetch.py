@@ -154,7 +154,9 @@ def _from_one(offer: Offer, place: Path, progress: Progress | None) -> None:
             path.unlink()
     try:
         for name, (sha256, size) in wanted.items():
-            tick = None if progress is None else (lambda done, total, name=name: progress(f"{name} [kB]", done // 1000, -(-total // 1000)))
+            tick = (
+                None if progress is None else (lambda done, total, name=name: progress(f"{name} [kB]", -(-done // 1000), -(-total // 1000)))
+            )
             download(offer.root, f"{listed.path}/{name}", staging, sha256, size, tick)
             if name == CARD_FILE:
                 card = _card_of(offer, staging / CARD_FILE)

@@ -137,10 +137,14 @@ def read_index(root: WebRoot, note: Callable[[str], None]) -> tuple[Listed, ...]
 
 
 def _reason(error: BaseException) -> str:
-    """Return the last cause of a failed request, without the addresses of objects in it."""
-    reason = getattr(error.args[0], "reason", error) if error.args else error
-    text = str(reason).rsplit(">: ", 1)[-1].rsplit("object at 0x", 1)[-1]
-    return (text.split(": ", 1)[-1] if "HTTPConnection" in text else text)[:200] or type(error).__name__
+    """Return the innermost cause of a failed request, without the addresses of objects in it."""
+    while True:
+        inner = getattr(error, "reason", None) or (error.args[0] if error.args else None)
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    text = str(error.args[0]) if error.args else type(error).__name__
+    return text.rsplit(">: ", 1)[-1][:200]
 
 
 def download(root: WebRoot, path: str, folder: Path, sha256: str, size: int, tick: Tick | None = None) -> Path:

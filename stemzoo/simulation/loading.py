@@ -15,6 +15,9 @@ from stemzoo.errors import RecipeError
 from stemzoo.schema import validate
 from stemzoo.simulation.recipe import Recipe, Structure
 
+_COMMON = ("frame", "scan", "detector")
+"""Tables of a mixture that hold for all of its parts."""
+
 
 def load(path: str | Path, settings: Mapping[str, Any] | None = None) -> Recipe:
     """Return the recipe in a TOML file, with what it extends laid beneath it and `settings` laid over it.
@@ -39,17 +42,17 @@ def load(path: str | Path, settings: Mapping[str, Any] | None = None) -> Recipe:
 def parts(path: str | Path, settings: Mapping[str, Any] | None = None) -> list[tuple[Recipe, float]]:
     """Return the recipes that frames are drawn from, with their weights; the recipe itself unless it is a mixture.
 
-    What a mixture's own `[frame]` says holds for all of its parts, and so do `settings`.
+    What a mixture's own `[frame]`, `[scan]` and `[detector]` say holds for all of its parts, and so do `settings`.
     """
     recipe = load(path, settings)
     if not recipe.mixture:
         return [(recipe, 1.0)]
-    common = {key: getattr(recipe.frame, key) for key in recipe.frame.model_fields_set}
+    common = {table: {key: getattr(getattr(recipe, table), key) for key in getattr(recipe, table).model_fields_set} for table in _COMMON}
     found = []
     for part in recipe.mixture:
         for inner, weight in parts(beside(path, part.recipe), settings):
-            framed = inner.model_copy(update={"frame": inner.frame.model_copy(update=common)})
-            found.append((framed, weight * part.weight))
+            tables = {table: getattr(inner, table).model_copy(update=values) for table, values in common.items()}
+            found.append((inner.model_copy(update=tables), weight * part.weight))
     return found
 
 

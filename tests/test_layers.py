@@ -35,7 +35,8 @@ ROOMS: dict[str, set[str]] = {
     "export": SHARED | {"geometry", "runtime", "zoo", "nets", "training"},
     "report": SHARED | {"geometry", "runtime", "io"},
     "live": SHARED | {"geometry", "runtime", "io", "zoo", "report"},
-    "label": SHARED | {"geometry", "runtime", "io"},
+    "validate": SHARED | {"io"},
+    "label": SHARED | {"geometry", "runtime", "io", "validate"},
     "evaluate": SHARED | {"geometry", "runtime", "io", "zoo", "simulation"},
     "analyze": SHARED | {"geometry", "runtime", "io", "zoo", "report", "training", "export"},
 }

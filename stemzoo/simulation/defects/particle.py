@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,6 +18,7 @@ def particle(
     taper: float = 20.0,
     facets: int = 0,
     along: tuple[float, ...] | None = None,
+    supported: bool = False,
 ) -> Scene:
     """Keep only a particle: a rounded blob, or with `facets` a polygon of that many sides.
 
@@ -24,6 +26,7 @@ def particle(
         radius: about that of the particle, as a share of the field's side.
         taper: the thickness falls over this distance from the border [Å] to a sixth.
         along: a crystal direction that one facet faces; without it they face anywhere.
+        supported: the background goes on around the particle; else vacuum is there.
     """
     centre, size = rng.uniform(-0.15, 0.15, 2) * scene.extent, radius * scene.extent
     if facets:
@@ -46,4 +49,5 @@ def particle(
             border = size * (1 + sum(a * np.cos(n * phi + phase) for n, a, phase in waves))
             return np.asarray(border - np.linalg.norm(offset, axis=-1))
 
-    return cut_out(scene, depth, taper)
+    cut = cut_out(scene, depth, taper)
+    return replace(cut, outlines=scene.outlines) if supported else cut

@@ -11,7 +11,7 @@ import json
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
@@ -175,7 +175,11 @@ def create_app(engine: Engine, options: ServeOptions) -> FastAPI:
         from stemzoo.io.read import read
 
         path = FilePath(stemzoo.__file__).parent / "demo" / "sr3fe2o7_100.tif"
-        analysis = await _result(engine, _admit(engine), lambda: read(path), None, True, options.timeout_s)
+
+        def demo_frame() -> Frames:
+            return replace(read(path), path="demo frame")
+
+        analysis = await _result(engine, _admit(engine), demo_frame, None, True, options.timeout_s)
         return await asyncio.to_thread(_answer, analysis, False)
 
     @app.get("/models", responses=_may_say(), tags=["analysis"])

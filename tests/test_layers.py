@@ -38,6 +38,7 @@ ROOMS: dict[str, set[str]] = {
     "validate": SHARED | {"io"},
     "label": SHARED | {"geometry", "runtime", "io", "validate"},
     "evaluate": SHARED | {"geometry", "runtime", "io", "zoo", "simulation"},
+    "release": SHARED | {"zoo", "export", "training", "evaluate"},
     "analyze": SHARED | {"geometry", "runtime", "io", "zoo", "report", "training", "export"},
 }
 ROOMS["cli"] = set(ROOMS) - {"__init__"}
@@ -46,7 +47,7 @@ ROOMS["__main__"] = {"cli"}
 
 INSTRUMENT = ("types", "errors", "geometry", "runtime")
 TORCH_ROOMS = ("nets", "training", "export")
-TORCH_WHEN_ASKED = ("cli", "analyze")
+TORCH_WHEN_ASKED = ("cli", "analyze", "release")
 """Rooms that may import torch's rooms inside the functions that need them, never on loading."""
 TORCH = {"torch", "torchvision", "torchmetrics", "lightning", "pytorch_lightning", "onnx", "onnxscript"}
 SERVING = {PACKAGE / "live" / name for name in ("server.py", "metrics.py")}

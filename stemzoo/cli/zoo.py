@@ -172,6 +172,68 @@ def verify(name: Name, as_json: Json = False) -> None:
         typer.echo(result.summary())
 
 
+@zoo_app.command("compare", epilog="Example: stemzoo zoo compare adf-unet my-zoo/rutile-unet/v1 held_back.h5")
+def compare(
+    words: Annotated[
+        list[str], typer.Argument(metavar="MODEL MODEL… H5", help="Segmenters, the reference first; then a dataset with truth.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Score segmenters side by side on frames with truth; a * marks a difference that holds at 95 %."""
+    from stemzoo.evaluate.compare import compare as score
+
+    if len(words) < 3:
+        raise typer.BadParameter("wanted two or more models and then a dataset", param_hint="MODEL MODEL… H5")
+    with bars(f"compare on {words[-1]}") as progress:
+        compared = score(words[:-1], words[-1], progress=progress)
+    if as_json:
+        print_json({"dataset": words[-1], "models": [each.as_dict() for each in compared]})
+        return
+    typer.echo(f"{'':<28}{'columns':>9}{'F1 at 0.5 Å':>22}{'less first':>12}{'RMSE pm':>20}{'less first':>12}{'error/σ':>9}")
+    for each in compared:
+        score_ = each.score
+        f1 = f"{score_.f1:.4f} ({score_.f1_interval[0]:.3f}–{score_.f1_interval[1]:.3f})"
+        rmse = f"{score_.rmse_pm:.2f} ({score_.rmse_pm_interval[0]:.2f}–{score_.rmse_pm_interval[1]:.2f})"
+        less = [
+            "" if gap is None else f"{gap.value:+.{digits}f}{'*' if gap.holds else ' '}"
+            for gap, digits in ((each.f1, 4), (each.rmse_pm, 2))
+        ]
+        typer.echo(f"{each.id[:27]:<28}{score_.n_columns:>9}{f1:>22}{less[0]:>12}{rmse:>20}{less[1]:>12}{score_.z_spread:>9.2f}")
+
+
+@zoo_app.command("publish", epilog="Example: stemzoo zoo publish run --to my-zoo --name rutile-unet --scores held_back.h5")
+def publish(
+    source: Annotated[Path, typer.Argument(metavar="RUN", help="A run of stemzoo train, or a bundle of stemzoo export.")],
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The zoo: a tree <name>/v<N>/ with its index.json, made if missing.")],
+    name: Annotated[str | None, typer.Option("--name", help="The model's name. [default: card.toml's, or the run's]")] = None,
+    version: Annotated[int | None, typer.Option("--model-version", min=1, help="[default: the zoo's next]")] = None,
+    licence: Annotated[str | None, typer.Option("--licence", metavar="SPDX", help="E.g. MIT or CC-BY-4.0.")] = None,
+    citation: Annotated[str | None, typer.Option("--citation", metavar="TEXT", help="How to cite the model.")] = None,
+    limits: Annotated[list[str] | None, typer.Option("--limit", metavar="TEXT", help="Where it fails; once for each.")] = None,
+    scores: Annotated[Path | None, typer.Option("--scores", metavar="H5", help="Frames that no training saw, to score it on.")] = None,
+    deposit: Annotated[Path | None, typer.Option("--deposit", metavar="DIR", help="Also write an archive and metadata for Zenodo.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Publish a trained model in a zoo: the card is drafted from the run, and what only you know is asked for in RUN/card.toml."""
+    from stemzoo.release import release
+    from stemzoo.zoo.publish import write_deposit
+
+    options = {"name": name, "version": version, "licence": licence, "citation": citation, "limits": limits}
+    stated = {key: value for key, value in options.items() if value}
+    with bars(f"publish {source}") as progress:
+        tick = None if progress is None else (lambda done, total: progress("scores", done, total))
+        card = release(source, to, stated, scores=scores, progress=tick)
+    folder = to / card.name / f"v{card.version}"
+    files = write_deposit(folder, deposit) if deposit is not None else []
+    if as_json:
+        print_json({"id": card.id, "folder": str(folder), "deposit": [str(path) for path in files]})
+        return
+    typer.echo(f"{card.id}: {folder}, {readable_bytes(card.size_bytes)}; {to / 'index.json'} lists it")
+    for path in files:
+        typer.echo(f"  {path}")
+    typer.echo(f"Use it: STEMZOO_ZOO={to} stemzoo analyze FRAME --model {card.name}", err=True)
+
+
 @zoo_app.command("index", epilog="Example: stemzoo zoo index model_cards")
 def index(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A zoo: a tree <name>/v<N>/.")], as_json: Json = False) -> None:
     """Write a zoo's index.json from its cards; a version that was listed before must not have changed."""

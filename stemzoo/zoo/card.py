@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from stemzoo.errors import CardError
 from stemzoo.schema import Strict, validate
+from stemzoo.zoo.hub import KEYS, hub_keys
 
 CARD_FILE = "README.md"
 NAME = r"^[a-z0-9]+(-[a-z0-9]+)*$"
@@ -229,7 +230,12 @@ def parse_card(text: str, where: str) -> tuple[Card, str]:
         raise CardError(f"{where}{line}: the front matter is not YAML ({getattr(error, 'problem', None) or error})") from None
     if not isinstance(data, dict):
         raise CardError(f"{where}: the front matter is a {type(data).__name__}; wanted keys and values")
-    return make_card(data, where), match[2].lstrip("\r\n")
+    repeated = {key: data.pop(key) for key in KEYS if key in data}
+    card = make_card(data, where)
+    wrong = [key for key, value in repeated.items() if value != hub_keys(card).get(key)]
+    if wrong:
+        raise CardError(f"{where}: {wrong[0]} is {repeated[wrong[0]]!r}; the rest of the card makes it {hub_keys(card).get(wrong[0])!r}")
+    return card, match[2].lstrip("\r\n")
 
 
 def read_card(folder: Path) -> tuple[Card, str]:
@@ -253,9 +259,9 @@ def read_card(folder: Path) -> tuple[Card, str]:
 
 
 def dump_card(card: Card, prose: str) -> str:
-    """Return the text of README.md: front matter in the schema's order, then the prose."""
+    """Return the text of README.md: front matter in the schema's order and for the Hub, then the prose."""
     data = {key: value for key, value in card.model_dump(mode="python").items() if value is not None and value != ()}
-    front_matter = yaml.dump(_plain(data), Dumper=yaml.SafeDumper, sort_keys=False, allow_unicode=True, width=120)
+    front_matter = yaml.dump(_plain({**data, **hub_keys(card)}), Dumper=yaml.SafeDumper, sort_keys=False, allow_unicode=True, width=120)
     return f"---\n{front_matter}---\n\n{prose.strip()}\n"
 
 

@@ -36,8 +36,7 @@ def check_files(card: Card, folder: Path) -> None:
         path = folder / file.name
         if not path.is_file():
             raise CardError(f"{path}: missing; the card of {card.id} lists it; pull or copy the bundle again")
-        with path.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        digest = sha256_of(path)
         if (digest, path.stat().st_size) != (file.sha256, file.size):
             raise CardError(
                 f"{path}: {path.stat().st_size} bytes with sha256 {digest}; the card of {card.id} lists {file.size} bytes "
@@ -82,6 +81,12 @@ def check_metadata(card: Card, metadata: dict[str, Any], where: str) -> None:
                 f"{where}: the card inside the graph has {key} {metadata.get(key)!r}, README.md has {wanted.get(key)!r}; export the model "
                 "again"
             )
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def count_parameters(path: Path) -> int:

@@ -75,7 +75,7 @@ def test_truncated_file(far: Any, tmp_path: Path) -> None:
 
 def test_endless_file(far: Any, tmp_path: Path) -> None:
     """More bytes than announced are not taken, however many come."""
-    root, server = far
+    _, server = far
     sent = [0]
 
     def endless(handler: BaseHTTPRequestHandler) -> None:

@@ -174,7 +174,7 @@ def test_mirrors(far: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serv
 
 
 def test_zoos_that_disagree(far: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Any, serve: Any) -> None:
-    root, server = far
+    _, server = far
     other = tmp_path / "other"
     model(other, "blob", 2, title="Another")
     write_index(other)

@@ -1,0 +1,122 @@
+"""A bundle into a zoo's tree, for good. Owns what a card must say before it is public, and that a published version never changes.
+
+The tree is ready for any static host: copy it there, and its address is a root for STEMZOO_ZOO. `write_deposit` makes the same version
+ready for an archive such as Zenodo. Called by stemzoo.release and `stemzoo zoo publish`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+
+from stemzoo.errors import CardError, OutputError
+from stemzoo.zoo.card import CARD_FILE, Card, File, dump_card, read_card
+from stemzoo.zoo.check import check_files, check_graphs, sha256_of
+from stemzoo.zoo.contents import check_content
+from stemzoo.zoo.index import INDEX_FILE, change, parse_index, write_index
+
+UNSTATED = ("", "unstated", "todo")
+HAND_WRITTEN = ("licence", "citation", "materials", "limits")
+
+
+def missing(card: Card) -> list[str]:
+    """Return which keys that only a person can fill in are still empty on a card."""
+    stated = {key: getattr(card, key) for key in HAND_WRITTEN}
+    texts = {key: (value,) if isinstance(value, str) else value for key, value in stated.items()}
+    return [key for key, values in texts.items() if not values or any(text.strip().casefold() in UNSTATED for text in values)]
+
+
+def publish(bundle: Path, root: Path) -> Path:
+    """Return the folder of a bundle's version in the zoo under `root`, copied there whole and listed in its index.json.
+
+    Pictures that the card's prose shows go along, listed with their hashes. Publishing the same bytes again changes nothing but the prose.
+
+    Raises: CardError if the card is not filled in, the bundle is not what it says, or its version is published with other bytes;
+    OutputError if `root` cannot be written.
+    """
+    card, prose = read_card(bundle)
+    check_files(card, bundle)
+    check_graphs(card, bundle)
+    empty = missing(card)
+    if empty:
+        raise CardError(f"{bundle}: the card of {card.id} says nothing of {', '.join(empty)}; fill that in and export again")
+    card = card.model_copy(update={"files": (*card.files, *_pictures(card, prose, bundle))})
+    place = root / card.name / f"v{card.version}"
+    _check_new(card, place, root)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".v{card.version}."))
+    except OSError as error:
+        raise OutputError(f"{root}: cannot be written ({error.strerror}); name another --to") from None
+    try:
+        for file in card.files:
+            shutil.copyfile(bundle / file.name, work / file.name)
+        (work / CARD_FILE).write_text(dump_card(card, prose), encoding="utf-8")
+        work.chmod(0o755)  # mkdtemp's own is for nobody else; a web server is somebody else
+        if place.is_dir():
+            os.replace(work / CARD_FILE, place / CARD_FILE)
+        else:
+            os.replace(work, place)
+        write_index(root)
+    except OSError as error:
+        raise OutputError(f"{place}: cannot be written ({error.strerror or error}); name another --to") from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return place
+
+
+def _pictures(card: Card, prose: str, bundle: Path) -> list[File]:
+    """Return listings of the pictures in the bundle that the prose shows and the card does not list yet."""
+    listed = {file.name for file in card.files}
+    shown = dict.fromkeys(re.findall(r"!\[[^\]]*\]\(([\w.-]+\.(?:png|jpg))\)", prose))
+    found = [bundle / name for name in shown if name not in listed and (bundle / name).is_file()]
+    for path in found:
+        check_content(path)
+    return [File(name=path.name, sha256=sha256_of(path), size=path.stat().st_size) for path in found]
+
+
+def _check_new(card: Card, place: Path, root: Path) -> None:
+    """Raise CardError if the version is published with other bytes, or another version of the name with these weights."""
+    index = root / INDEX_FILE
+    before = {listed.id: listed.files for listed in parse_index(index.read_bytes(), str(index))} if index.is_file() else {}
+    if place.is_dir():
+        before[card.id] = read_card(place)[0].files
+    problem = change(before.get(card.id, card.files), card.files)
+    if problem:
+        raise CardError(f"{root}: {card.id} {problem}")
+    weights = card.file("weights.safetensors").sha256
+    for name, files in before.items():
+        if name != card.id and name.startswith(f"{card.name}@") and any(file.sha256 == weights for file in files):
+            raise CardError(f"{root}: {name} has the very weights of {card.id}; nothing new to publish")
+
+
+def write_deposit(folder: Path, out: Path) -> list[Path]:
+    """Write a published version as one archive, with the metadata that Zenodo's upload form and interface take, into the folder `out`.
+
+    The same version gives the same bytes. Returns: the archive and the metadata. Raises: CardError; OutputError if `out` cannot be written.
+    """
+    card, _ = read_card(folder)
+    archive, metadata = out / f"{card.name}-v{card.version}.zip", out / f"{card.name}-v{card.version}.zenodo.json"
+    described = {
+        "title": f"{card.title} ({card.id}, a model for stemzoo)",
+        "upload_type": "software",
+        "version": str(card.version),
+        "description": f"<p>{card.summary}</p><ul>{''.join(f'<li>{limit}</li>' for limit in card.limits)}</ul>",
+        "creators": [{"name": card.citation.split(",")[0].strip()}],
+        "license": card.licence.lower(),
+        "keywords": ["STEM", "electron microscopy", card.task, *card.materials],
+    }
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
+            for name in (CARD_FILE, *(listed.name for listed in card.files)):
+                file.writestr(zipfile.ZipInfo(f"{card.name}/v{card.version}/{name}"), (folder / name).read_bytes())
+        metadata.write_text(json.dumps({"metadata": described}, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error.strerror}); name another --deposit") from None
+    return [archive, metadata]

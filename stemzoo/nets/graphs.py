@@ -6,12 +6,14 @@ The forward methods are the ONNX contract of encoders, for either form. Normalis
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stemzoo.nets.polar import Peak, PolarRVAE, Posterior
+from stemzoo.nets.polar import Fixed, PolarRVAE, recut
+from stemzoo.nets.posterior import Peak, Posterior, angle_sigma, wrap
 from stemzoo.nets.rvae import RVAE
 
 
@@ -29,6 +31,8 @@ class EncoderGraph(nn.Module):
         if isinstance(net, PolarRVAE):
             with torch.no_grad():
                 self.register_buffer("table", net.gauge_table(), persistent=False)
+                for name, value in net.fixed()._asdict().items():
+                    self.register_buffer(name, value, persistent=False)
 
     table: Tensor
     cases: list[dict[str, np.ndarray]]
@@ -38,10 +42,10 @@ class EncoderGraph(nn.Module):
         net = self.net
         if isinstance(net, RVAE):
             return net.angle_and_latents(subimages)
-        _, latents, _, log_likelihood, peak, _ = look(net, net.normalise(subimages))
-        symmetry, gauge = net.look_up(latents, self.table)
-        sigma = angle_sigma(peak, log_likelihood, net.log_inflation(latents), symmetry)
-        return wrap(peak.angle + gauge, 2 * math.pi / symmetry), sigma, symmetry.to(torch.int64), latents
+        seen = look(net, net.normalise(subimages), Fixed(*(self.get_buffer(name) for name in Fixed._fields)))
+        symmetry, gauge = net.look_up(seen.latents, self.table)
+        sigma = angle_sigma(seen.peak, seen.log_likelihood, net.log_inflation(seen.latents), symmetry)
+        return wrap(seen.peak.angle + gauge, 2 * math.pi / symmetry), sigma, symmetry.to(torch.int64), seen.latents
 
 
 class DecoderGraph(nn.Module):
@@ -61,49 +65,37 @@ class DecoderGraph(nn.Module):
         if isinstance(self.net, RVAE):
             return self.net.decode(latents, angle)
         _, gauge = self.net.look_up(latents, self.table)
-        return self.net.render(self.net.decode(latents)[:, 0], angle - gauge)
+        return self.net.render(self.net.pattern(self.net.hidden(latents)), angle - gauge)
 
 
-def look(net: PolarRVAE, images: Tensor) -> tuple[Tensor, Tensor, Posterior, Tensor, Peak, Tensor]:
-    """Return what the network sees in normalised sub-images, cut anew where the column is off the middle.
+class Look(NamedTuple):
+    """What a network sees in N sub-images: latents and their log standard deviations (N, Z), coefficients (N, D), posterior, log-likelihood
+    (N, T) and its peak, and the whole pixels (N, 2) by which sub-images were cut anew."""
 
-    That is: coefficients, mean latents, posterior, log-likelihood (N, T), its peak and the whole pixels (N, 2) of the new cut.
-    """
-    step = torch.zeros_like(images[:, 0, :2])
+    latents: Tensor
+    log_sigma: Tensor
+    coefficients: Tensor
+    posterior: Posterior
+    log_likelihood: Tensor
+    peak: Peak
+    step: Tensor
+
+
+def look(net: PolarRVAE, images: Tensor, fixed: Fixed) -> Look:
+    """Return what the network sees in normalised sub-images; those whose column is off the middle are cut anew around it and looked at
+    again."""
+    still = torch.zeros_like(images[:, 0, :2])
     coefficients = net.coefficients(images)
-    for newton_steps in (1, 3):
-        latents, _ = net.encode(coefficients)
-        posterior = net.posterior(coefficients, latents, step)
-        log_likelihood = net.log_likelihood(posterior)
-        peak = net.peak(posterior, log_likelihood, newton_steps)
-        if newton_steps == 1:
-            step = peak.offset.round().clamp(-1, 1)
-            coefficients = net.coefficients(images, step)
-    return coefficients, latents, posterior, log_likelihood, peak, step
-
-
-def angle_sigma(peak: Peak, log_likelihood: Tensor, log_inflation: Tensor, symmetry: Tensor) -> Tensor:
-    """Return the standard deviation (N,) [rad] of the angle's posterior, folded to one sector of 2π/n and widened by the fitted inflation.
-
-    A peak narrower than the grid enters with its curvature, all beside it with its weight on the grid; a flat posterior gives π/(√3 n).
-    """
-    n_angles = log_likelihood.shape[1]
-    spacing = 2 * math.pi / n_angles
-    grid = torch.arange(n_angles, device=log_likelihood.device) * spacing
-    sector = (2 * math.pi / symmetry)[:, None]
-    inflation = torch.exp(log_inflation)
-    away = wrap(grid - peak.angle[:, None], sector).square()
-    weight = torch.exp(((log_likelihood - peak.value[:, None]) / inflation[:, None]).clamp(max=0))
-    near = (away < (1.01 * spacing) ** 2).to(weight.dtype)
-    variance = inflation / peak.information
-    narrow = variance < (0.5 * spacing) ** 2
-    mass = symmetry * (2 * math.pi * variance).sqrt() / spacing
-    beside, second = (weight * (1 - near)).sum(1), (weight * away * (1 - near)).sum(1)
-    as_peak = (mass * variance + second) / (mass + beside)
-    as_table = (weight * away).sum(1) / weight.sum(1).clamp(min=1e-12)
-    return torch.where(narrow, as_peak, as_table).sqrt()
-
-
-def wrap(angle: Tensor, period: Tensor) -> Tensor:
-    """Return angles in (-period/2, period/2]."""
-    return -(torch.remainder(-angle + period / 2, period) - period / 2)
+    latents, log_sigma = net.encode(coefficients, fixed)
+    drawn = net.decode(latents, fixed)
+    posterior = net.posterior(coefficients, drawn, still)
+    step = net.peak(posterior, net.log_likelihood(posterior), 1).offset.round().clamp(-1, 1)
+    moved = step.abs().sum(1)
+    rows = torch.cat([torch.ones_like(moved[:1]), moved[1:]]).nonzero()[:, 0]  # never an empty batch
+    there = step.index_select(0, rows)
+    closer = net.coefficients(recut(images, there, rows))
+    again = net.crossed(closer, drawn.pattern.index_select(0, rows), there)
+    posterior = Posterior(posterior.spectrum.index_put((rows,), again + drawn.own.index_select(0, rows)), drawn.pattern)
+    log_likelihood = net.log_likelihood(posterior)
+    coefficients = coefficients.index_put((rows,), closer)
+    return Look(latents, log_sigma, coefficients, posterior, log_likelihood, net.peak(posterior, log_likelihood, 3), step)

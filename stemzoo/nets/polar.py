@@ -3,7 +3,7 @@
 On rings a rotation is a shift, so the likelihood of *all* angles is one short Fourier sum (`nets.polar_grid`). The angle is therefore not
 guessed by the encoder but marginalised in training and read off its posterior afterwards; a small offset of the column from the middle is
 marginalised as well, in closed form, to first order around the nearest whole pixel. What is left for networks to learn is small: an encoder
-that sees no orientation (circular convolutions, pooled) and a decoder from latents to one pattern in its own orientation.
+that sees no orientation (templates compared at every angle, pooled) and a decoder from latents to one pattern in its own orientation.
 
 The angle's gauge is fixed by the pattern itself: a reference pattern has the phase of its n-th circular harmonic (integrated over the
 window) at 0, n being its order of symmetry. Two trainings on the same kind of column hence agree on the angle. Between columns of
@@ -22,37 +22,41 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stemzoo.nets.mirror import PARITIES, fold, parts, split_drawing, split_form, split_reading, unfold
 from stemzoo.nets.polar_grid import PolarGrid
+from stemzoo.nets.posterior import Peak, Posterior, find_peak, log_likelihood
 
 ORDERS = (1, 2, 3, 4, 6)  # rotational symmetries that a motif is tested for
-TURNS = 32  # angles on which the encoder looks at a ring
+TURNS = 32  # angles on which the encoder compares a sub-image with its templates
 SATURATION = 8.0  # normalised intensities are cut off here, so that foreign input cannot overflow the graph
 LEAST_NOISE = 1e-3  # rings and orders draw no sub-image better than to a thousandth of its variance
 SYMMETRIC = 0.025  # share of its angular power that a pattern may lose when turned by 2π/n and still count as n-fold
+PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (2, 2), (1, 2))  # of pattern, x- and y-derivative: misfit, b1, b2, A11, A22, A12
 LANDMARKS = 256  # training latents kept to tell symmetry and gauge by
 NEAR = 0.4  # latent distance over which landmarks are averaged
 INDISTINGUISHABLE = 9.0  # squared distance, in noise units, below which two orientations cannot be told apart in one sub-image
 
 
-class Posterior(NamedTuple):
-    """Log-posterior of the angle as spectra over orders, and what it was computed from.
+class Fixed(NamedTuple):
+    """What follows from the weights alone and is worked out once where they no longer change.
 
-    even, odd: (N, 6, M) cosine and sine coefficients of: misfit q, its coupling to an offset b1, b2, and that offset's information A11,
-    A22, A12. pattern: (N, 3, D) decoded pattern, and its derivatives along x and y.
+    even, odd: (C, T / 2 · K) coefficients of even and of odd order to the templates' answers on half a circle. drawing (K + 1, 3D) and
+    corners (K + 1, 3P): hidden layer, and a 1, to the pattern with its derivatives, as coefficients and as values on the outer rings.
+    squares: (K + 1, 6K + 6), hidden layer to what, multiplied by it again, gives the energies of pattern and derivatives on inner rings.
     """
 
     even: Tensor
     odd: Tensor
+    drawing: Tensor
+    corners: Tensor
+    squares: Tensor
+
+
+class Drawn(NamedTuple):
+    """A decoded pattern and its derivatives along x and y: (N, 3, D) coefficients, and the own part of the posterior (N, 6, 2M)."""
+
     pattern: Tensor
-
-
-class Peak(NamedTuple):
-    """The posterior's highest peak. angle, information = 1/variance, value: (N,). offset: (N, 2) of the column, right and down [px]."""
-
-    angle: Tensor
-    information: Tensor
-    value: Tensor
-    offset: Tensor
+    own: Tensor
 
 
 class PolarRVAE(nn.Module):
@@ -75,10 +79,13 @@ class PolarRVAE(nn.Module):
         self.window_px, self.latents, self.per_image = window_px, latents, per_image
         self.prior = offset_px**-2
         grid = PolarGrid(window_px)
-        self.n_inner, self.n_masked, self.n_half, self.n_angles = grid.n_inner, grid.n_masked, grid.size // 2, grid.n_angles
-        channels = width // 2
-        self.first = nn.Linear(5 * self.n_inner, channels)
-        self.second = nn.Linear(5 * channels, width)
+        self.n_half, self.n_angles, self.n_orders = grid.size // 2, grid.n_angles, grid.n_orders
+        ring, order = grid.ring_and_order
+        compared = (ring < grid.n_inner) & (order < TURNS // 2)
+        n_even, n_odd = int((compared & (order % 2 == 0)).sum()), int((compared & (order % 2 == 1)).sum())
+        self.template_even = nn.Parameter(torch.randn(2, n_even, width) / math.sqrt(grid.n_inner))
+        self.template_odd = nn.Parameter(torch.randn(2, n_odd, width) / math.sqrt(grid.n_inner))
+        self.threshold = nn.Parameter(torch.zeros(width))
         self.head = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, 2 * latents))
         self.hidden = nn.Sequential(nn.Linear(latents, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         self.pattern = nn.Linear(width, grid.size)
@@ -94,56 +101,81 @@ class PolarRVAE(nn.Module):
     mean: Tensor
     std: Tensor
     landmarks: Tensor
-    projection: Tensor
     gradient: Tensor
     orders: Tensor
+    order_of: Tensor
     ring_sum: Tensor
-    cosines: Tensor
-    sines: Tensor
-    rings: Tensor
+    waves: Tensor
+    even_columns: Tensor
+    odd_columns: Tensor
+    even_waves: Tensor
+    odd_waves: Tensor
+    inner_columns: Tensor
+    corner_columns: Tensor
     corner_values: Tensor
-    corner_energy: Tensor
-    corner_even: Tensor
-    corner_odd: Tensor
+    corner_spectrum: Tensor
+    offset_prior: Tensor
     seen: Tensor
     moment: Tensor
-    rendering: Tensor
 
     def _matrices(self, grid: PolarGrid) -> None:
         """Hold the grid's fixed matrices as buffers that are rebuilt, not saved."""
         ring, order = grid.ring_and_order
-        every = np.arange(grid.n_orders)
+        inner, every, half = ring < grid.n_inner, np.arange(grid.n_orders), grid.size // 2
         turns = np.outer(every, np.arange(grid.n_angles) * 2 * np.pi / grid.n_angles)
         outer = np.arange(grid.n_inner, len(grid.radii_px))
-        corner = np.tile(ring >= grid.n_inner, 2)
-        quarter = grid.n_angles // 4
         mask = grid.mask(grid.n_angles)
-        weight = (mask[outer] * (grid.area_px[outer] / grid.n_angles)[:, None])[:, :quarter]
+        weight = mask[outer] * (grid.area_px[outer] / grid.n_angles)[:, None]
+        # (rings, orders, angles): the mask holds orders that are multiples of 4 alone, and is even
         fourfold = every[::4]
-        phase = np.outer(np.arange(quarter) * 2 * np.pi / grid.n_angles, fourfold)
-        # (rings, orders): the mask repeats every quarter and is even
-        harmonics = weight @ np.cos(phase) * np.where(fourfold == 0, 1, 2) / quarter
+        phase = np.outer(fourfold, np.arange(grid.n_angles) * 2 * np.pi / grid.n_angles)
+        harmonics = weight @ np.cos(phase).T * np.where(fourfold == 0, 1, 2) / grid.n_angles
         place = np.eye(grid.n_orders)[fourfold]
-        even = (harmonics[:, None, :] * np.cos(phase)).reshape(-1, len(fourfold)) @ place
-        odd = (-harmonics[:, None, :] * np.sin(phase)).reshape(-1, len(fourfold)) @ place
+        spectrum = [
+            np.einsum("rm,mt,mk->rtk", harmonics, wave, place).reshape(-1, grid.n_orders) for wave in (np.cos(phase), -np.sin(phase))
+        ]
+        # from |offset|², right, down and 1 to six spectra: the prior's part of misfit, coupling and information
+        known = np.zeros((4, 6, 2, grid.n_orders))
+        for given, row, wave, m, sign in ((0, 0, 0, 0, 1), (1, 1, 0, 1, 1), (1, 2, 1, 1, -1), (2, 2, 0, 1, -1), (2, 1, 1, 1, -1)):
+            known[given, row, wave, m] = sign
+        known[3, 3:5, 0, 0] = 1
+        blocks = parts(order)
         fixed = {
-            "projection": grid.projection,
+            "offset_prior": known.reshape(4, -1),
             "gradient": grid.gradient,
             "orders": every,
+            "order_of": order,
             "ring_sum": (order[:, None] == every).astype(float),
-            "cosines": np.cos(turns),
-            "sines": np.sin(turns),
-            "rings": grid.synthesis(TURNS, np.arange(grid.n_inner), max_order=TURNS // 2 - 1),
-            "corner_values": grid.synthesis(grid.n_angles, outer)[corner],
-            "corner_energy": (grid.samples(outer, grid.n_angles) * np.sqrt(np.tile(weight, 4))[..., None]).reshape(-1, grid.window_px**2).T,
-            "corner_even": even,
-            "corner_odd": odd,
+            "waves": np.concatenate([np.cos(turns), np.sin(turns)]),
+            "corner_values": grid.synthesis(grid.n_angles, outer)[np.tile(~inner, 2)],
+            "corner_spectrum": np.concatenate(spectrum, axis=1),
             "seen": np.tile(mask.mean(axis=1)[ring], 2),
-            "moment": np.where(ring < grid.n_inner, np.sqrt(grid.area_px[ring]), 0),  # integrates a harmonic over the disc
-            "rendering": grid.rendering,
+            "moment": np.where(inner, np.sqrt(grid.area_px[ring]), 0),  # integrates a harmonic over the disc
         }
+        on_circle = np.arange(TURNS // 2) * 2 * np.pi / TURNS
+        compared, scale = inner & (order < TURNS // 2), np.where(order == 0, 1, np.sqrt(2)) / np.sqrt(grid.area_px[ring])
+        for name, parity in (("even", 0), ("odd", 1)):
+            mine = np.flatnonzero(compared & (order % 2 == parity))
+            angle = order[mine, None] * on_circle
+            fixed[f"{name}_waves"] = scale[mine, None] * np.stack([np.cos(angle), np.sin(angle)])
+            self.register_buffer(f"{name}_columns", torch.from_numpy(np.concatenate([mine, half + mine])), persistent=False)
+        for name, chosen in (("inner", np.tile(inner, 2)), ("corner", np.tile(~inner, 2))):
+            self.register_buffer(f"{name}_columns", torch.from_numpy(np.flatnonzero(chosen)), persistent=False)
+        corner_values = (grid.samples(outer, grid.n_angles) * np.sqrt(weight)[..., None]).reshape(-1, grid.window_px**2).T
+        for block, (reading, form, drawing) in enumerate(
+            zip(
+                split_reading(grid.projection, grid.window_px, blocks),
+                split_form(corner_values, grid.window_px),
+                split_drawing(grid.rendering, grid.window_px, blocks),
+                strict=True,
+            )
+        ):
+            fixed |= {f"reading_{block}": reading, f"energy_{block}": form, f"drawing_{block}": drawing}
         for name, array in fixed.items():
             self.register_buffer(name, torch.tensor(np.ascontiguousarray(array), dtype=torch.float32), persistent=False)
+
+    def _blocks(self, name: str) -> list[Tensor]:
+        return [self.get_buffer(f"{name}_{block}") for block in range(len(PARITIES))]
 
     # -- sub-images in, coefficients out ------------------------------------------------------------------------------------------------
 
@@ -155,37 +187,56 @@ class PolarRVAE(nn.Module):
             return (centred / (centred.square().mean(dim=(1, 2), keepdim=True).sqrt() + 1e-12)).clamp(-SATURATION, SATURATION)
         return ((subimages - self.mean) / self.std).clamp(-SATURATION, SATURATION)
 
-    def coefficients(self, images: Tensor, step: Tensor | None = None) -> Tensor:
-        """Return (N, D) coefficients of normalised sub-images, re-cut `step` (N, 2) whole pixels to the right and down (-1, 0 or 1)."""
-        if step is not None:
-            images = _recut(_recut(images, step[:, 1, None, None], dim=1), step[:, 0, None, None], dim=2)
-        return images.flatten(1) @ self.projection
+    def coefficients(self, images: Tensor) -> Tensor:
+        """Return (N, D) coefficients of normalised sub-images."""
+        folded = fold(images)
+        return torch.cat([part @ reading for part, reading in zip(folded, self._blocks("reading"), strict=True)], 1)
 
-    def energy(self, images: Tensor, coefficients: Tensor, step: Tensor) -> Tensor:
+    def energy(self, images: Tensor, coefficients: Tensor) -> Tensor:
         """Return (N,) the sum of squares that the window sees: of the inner rings' coefficients, and of the outer rings under the mask."""
-        images = _recut(_recut(images, step[:, 1, None, None], dim=1), step[:, 0, None, None], dim=2)
-        half, tail = self.n_half, self.n_masked
-        inner = coefficients[:, : half - tail].square().sum(1) + coefficients[:, half:-tail].square().sum(1)
-        return inner + (images.flatten(1) @ self.corner_energy).square().sum(1)
+        inner = coefficients.index_select(1, self.inner_columns).square().sum(1)
+        corners = [(part @ form).square().sum(1) for part, form in zip(fold(images), self._blocks("energy"), strict=True)]
+        return inner + torch.stack(corners).sum(0)
 
     # -- encoder and decoder ------------------------------------------------------------------------------------------------------------
 
-    def encode(self, coefficients: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log standard deviation of the latents, (N, Z) each; both are the same for a turned sub-image."""
-        rings = (coefficients @ self.rings).reshape(-1, self.n_inner, TURNS).transpose(1, 2)
-        hidden = F.relu(self.second(_windows(F.relu(self.first(_windows(rings))))))
-        mean, log_sigma = self.head(torch.cat([hidden.mean(1), hidden.amax(1)], 1)).chunk(2, 1)
+    def fixed(self) -> Fixed:
+        """Return what follows from the weights alone."""
+        even, odd = (
+            torch.cat([_product(cosine, first) - _product(sine, second), _product(cosine, second) + _product(sine, first)]).flatten(1)
+            for (first, second), (cosine, sine) in ((self.template_even, self.even_waves), (self.template_odd, self.odd_waves))
+        )
+        pattern = torch.cat([self.pattern.weight.T, self.pattern.bias[None]])
+        drawing = torch.cat([pattern, pattern @ self.gradient], 1)
+        split = drawing.reshape(len(drawing), 3, -1)
+        inner, outer = split.index_select(2, self.inner_columns), split.index_select(2, self.corner_columns)
+        squares = torch.cat([inner[:, a] @ inner[:, b].T for a, b in PAIRS], 1)
+        return Fixed(even, odd, drawing, (outer @ self.corner_values).flatten(1), squares)
+
+    def encode(self, coefficients: Tensor, fixed: Fixed) -> tuple[Tensor, Tensor]:
+        """Return mean and log standard deviation of the latents, (N, Z) each; both are the same for a turned sub-image.
+
+        Templates are compared with the sub-image at all angles; of the answers above a threshold the mean and the mean square over angles
+        are kept, in which the orientation is lost. Half a turn leaves even orders as they are and negates odd ones.
+        """
+        even = coefficients.index_select(1, self.even_columns) @ fixed.even + self.threshold.repeat(TURNS // 2)
+        odd = coefficients.index_select(1, self.odd_columns) @ fixed.odd
+        here, behind = F.relu(even + odd), F.relu(even - odd)
+        pooled = (
+            torch.cat([here + behind, here.square() + behind.square()], 1).reshape(-1, 2, TURNS // 2, len(self.threshold)).sum(2) / TURNS
+        )
+        mean, log_sigma = self.head(pooled.flatten(1)).chunk(2, 1)
         return mean, log_sigma
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Return (N, 3, D): the pattern and its derivatives along x and y, in the pattern's own orientation."""
-        weight, bias = self._decoding()
-        hidden: Tensor = self.hidden(latents)
-        return (hidden @ weight + bias).reshape(-1, 3, 2 * self.n_half)
-
-    def _decoding(self) -> tuple[Tensor, Tensor]:
-        weight, bias = self.pattern.weight.T, self.pattern.bias
-        return torch.cat([weight, weight @ self.gradient], 1), torch.cat([bias, bias @ self.gradient])
+    def decode(self, latents: Tensor, fixed: Fixed) -> Drawn:
+        """Return what the decoder draws, in the pattern's own orientation."""
+        hidden = torch.cat([self.hidden(latents), torch.ones_like(latents[:, :1])], 1)
+        pattern = (hidden @ fixed.drawing).reshape(-1, 3, 2 * self.n_half)
+        inner = ((hidden @ fixed.squares).reshape(-1, len(PAIRS), hidden.shape[1]) * hidden[:, None]).sum(2)
+        corner = (hidden @ fixed.corners).reshape(-1, 3, len(self.corner_spectrum))
+        masked = torch.stack([(corner[:, a] * corner[:, b]) @ self.corner_spectrum for a, b in PAIRS], 1)
+        sign = pattern.new_tensor([1.0, -1.0, -1.0, 1.0, 1.0, 1.0])[:, None] / self.noise
+        return Drawn(pattern, sign * (masked + F.pad(inner[..., None], (0, 2 * self.n_orders - 1))))
 
     @property
     def noise(self) -> Tensor:
@@ -194,74 +245,35 @@ class PolarRVAE(nn.Module):
 
     # -- the angle ----------------------------------------------------------------------------------------------------------------------
 
-    def posterior(self, coefficients: Tensor, latents: Tensor, step: Tensor) -> Posterior:
-        """Return the posterior of the angle under a uniform prior, the offset marginalised; `step` as the coefficients were cut.
+    def posterior(self, coefficients: Tensor, drawn: Drawn, step: Tensor) -> Posterior:
+        """Return the posterior of the angle under a uniform prior, the offset marginalised; `step` as the coefficients were cut."""
+        return Posterior(drawn.own + self.crossed(coefficients, drawn.pattern, step), drawn.pattern)
 
-        With x the sub-image, y the pattern turned by θ and g its gradient, both Gaussian in noise and in the offset d,
-        -2 log p = |x - y|² / v - bᵀ A⁻¹ b + log |A| + const, with b = g·(x - y) / v and A = g·g / v + prior.
+    def crossed(self, coefficients: Tensor, pattern: Tensor, step: Tensor) -> Tensor:
+        """Return (N, 6, 2M): what sub-image and pattern say together, and the prior of the offset.
+
+        The prior is on the whole offset, of which `step` is already taken: its mean turns with the angle, a term of order 1.
         """
-        decoded = self.decode(latents)
-        precision = 1 / self.noise
-        scaled, half, tail = decoded * precision, self.n_half, self.n_masked
-        xc, xs, yc, ys = coefficients[:, None, :half], coefficients[:, None, half:], scaled[..., :half], scaled[..., half:]
-        even, odd = (xc * yc + xs * ys) @ self.ring_sum, (xs * yc - xc * ys) @ self.ring_sum
-        left, right = [0, 0, 0, 1, 2, 1], [0, 1, 2, 1, 2, 2]
-        whole = torch.cat([decoded[..., : half - tail], decoded[..., half:-tail]], -1)
-        inner = torch.stack([(whole[:, a] * whole[:, b]).sum(-1) for a, b in zip(left, right, strict=True)], 1)[..., None] * precision
-        corner = torch.cat([decoded[..., half - tail : half], decoded[..., -tail:]], -1) @ self.corner_values
-        product = torch.stack([corner[:, a] * corner[:, b] for a, b in zip(left, right, strict=True)], 1) * precision
-        product = product.reshape(len(left) * product.shape[0], -1, 4, self.n_angles // 4).sum(2).reshape(product.shape[0], len(left), -1)
-        self_even, self_odd = product @ self.corner_even, product @ self.corner_odd
-        right_px, down_px = step[:, 0], step[:, 1]
-        zero = torch.zeros_like(right_px)
-        known = zero + self.prior
-        at_zero = torch.stack([self.prior * (right_px**2 + down_px**2), zero, zero, known, known, zero], 1)[..., None]
-        # The prior is on the whole offset, of which `step` is already taken: its mean turns with the angle, a term of order 1.
-        even1 = self.prior * torch.stack([zero, right_px, -down_px, zero, zero, zero], 1)[..., None]
-        odd1 = self.prior * torch.stack([zero, -down_px, -right_px, zero, zero, zero], 1)[..., None]
-        cross = even.new_tensor([-2.0, 1.0, 1.0])[:, None]
-        own = even.new_tensor([1.0, -1.0, -1.0, 1.0, 1.0, 1.0])[:, None]
-        first, second = (self.orders == 0).float(), (self.orders == 1).float()
-        even = F.pad(cross * even, (0, 0, 0, 3)) + own * (self_even + inner * first) + at_zero * first + even1 * second
-        odd = F.pad(cross * odd, (0, 0, 0, 3)) + own * self_odd + odd1 * second
-        return Posterior(even, odd, decoded)
+        x = coefficients / self.noise
+        ahead = torch.cat([x[:, self.n_half :], -x[:, : self.n_half]], 1)
+        sums = torch.cat([self.ring_sum, self.ring_sum])
+        spectrum = torch.cat([(x[:, None] * pattern) @ sums, (ahead[:, None] * pattern) @ sums], 2)
+        spectrum = F.pad(spectrum * spectrum.new_tensor([-2.0, 1.0, 1.0])[:, None], (0, 0, 0, 3))
+        offset = torch.cat([step.square().sum(1, keepdim=True), step, torch.ones_like(step[:, :1])], 1)
+        return spectrum + (self.prior * offset @ self.offset_prior).reshape(spectrum.shape)
 
     def log_likelihood(self, posterior: Posterior) -> Tensor:
         """Return (N, T): log p(sub-image | latents, angle) at T equally spaced angles, less what `constant` gives."""
-        q, b1, b2, a11, a22, a12 = (posterior.even @ self.cosines + posterior.odd @ self.sines).unbind(1)
-        determinant = (a11 * a22 - a12**2).clamp(min=self.prior**2)
-        gain = (a22 * b1**2 + a11 * b2**2 - 2 * a12 * b1 * b2) / determinant
-        return -0.5 * (q - gain + determinant.log())
+        return log_likelihood(posterior.spectrum, self.waves, self.prior)
 
     def constant(self, energy: Tensor) -> Tensor:
         """Return (N,) what of the log-likelihood does not hang on the angle; kept apart, or it would drown the rest in float32."""
         return math.log(self.prior) - 0.5 * (energy / self.noise + self.seen.sum() * (self.noise.log() + math.log(2 * math.pi)))
 
     def peak(self, posterior: Posterior, log_likelihood: Tensor, newton_steps: int = 3) -> Peak:
-        """Return the highest peak, found on the grid and refined between its angles by Newton's method on the Fourier sums."""
+        """Return the highest peak, found on the grid and refined between its angles."""
         angle = log_likelihood.argmax(1).to(log_likelihood.dtype) * (2 * math.pi / self.n_angles)
-        limit, even, odd, orders = math.pi / self.n_angles, posterior.even, posterior.odd, self.orders
-        for step in range(newton_steps + 1):
-            phase = angle[:, None] * orders
-            cosine, sine = phase.cos()[:, None], phase.sin()[:, None]
-            value = (even * cosine + odd * sine).sum(2)
-            slope = ((odd * cosine - even * sine) * orders)[:, :3].sum(2)
-            curve = -((even * cosine + odd * sine) * orders**2)[:, :3].sum(2)
-            a11, a22, a12 = value[:, 3:].unbind(1)
-            determinant = (a11 * a22 - a12**2).clamp(min=self.prior**2)
-
-            def inverse(u: Tensor, w: Tensor, a: tuple[Tensor, ...] = (a11, a22, a12, determinant)) -> Tensor:
-                return (a[1] * u[:, 1] * w[:, 1] + a[0] * u[:, 2] * w[:, 2] - a[2] * (u[:, 1] * w[:, 2] + u[:, 2] * w[:, 1])) / a[3]
-
-            gradient = -0.5 * slope[:, 0] + inverse(value, slope)
-            hessian = -0.5 * curve[:, 0] + inverse(slope, slope) + inverse(value, curve)
-            if step < newton_steps:
-                angle = angle + (gradient / (-hessian).clamp(min=1e-2)).clamp(-limit, limit)
-        height = -0.5 * (value[:, 0] - inverse(value, value) + determinant.log())
-        along, across = (a12 * value[:, 2] - a22 * value[:, 1]) / determinant, (a12 * value[:, 1] - a11 * value[:, 2]) / determinant
-        cosine, sine = angle.cos(), angle.sin()
-        offset = torch.stack([along * cosine - across * sine, -(along * sine + across * cosine)], 1)
-        return Peak(angle, (-hessian).clamp(min=1e-6), height, offset)
+        return find_peak(posterior.spectrum, angle, self.orders, self.prior, newton_steps, limit=math.pi / self.n_angles)
 
     # -- what the pattern says of itself -------------------------------------------------------------------------------------------------
 
@@ -277,7 +289,7 @@ class PolarRVAE(nn.Module):
         could tell; what a shift of the pattern would explain does not count.
         Only rings inside the window are asked: of the corners, a crystal in one orientation shows each ring at some angles alone.
 
-        Args: decoded: (N, 3, D) as `decode` gives it.
+        Args: decoded: (N, 3, D), pattern and derivatives as `decode` gives them.
         """
         half, seen = self.n_half, (self.moment > 0).to(decoded.dtype)
         cosine, sine = decoded[..., :half], decoded[..., half:]
@@ -305,7 +317,7 @@ class PolarRVAE(nn.Module):
 
     def gauge_table(self) -> Tensor:
         """Return (LANDMARKS, 15): at each landmark the order as one of `ORDERS`, and cosine and sine of n times the gauge in its place."""
-        order, gauge = self.symmetry_and_gauge(self.decode(self.landmarks), self.log_inflation(self.landmarks))
+        order, gauge = self.symmetry_and_gauge(self.decode(self.landmarks, self.fixed()).pattern, self.log_inflation(self.landmarks))
         chosen = (order[:, None] == order.new_tensor(ORDERS)).to(order.dtype)
         return torch.cat([chosen, chosen * torch.cos(order * gauge)[:, None], chosen * torch.sin(order * gauge)[:, None]], 1)
 
@@ -323,23 +335,30 @@ class PolarRVAE(nn.Module):
 
     def render(self, pattern: Tensor, angle: Tensor) -> Tensor:
         """Return (N, S, S): patterns (N, D) turned counter-clockwise by `angle` (N,), in normalised intensities."""
-        order = self.ring_sum @ self.orders
-        cosine, sine = torch.cos(angle[:, None] * order), torch.sin(angle[:, None] * order)
+        cosine, sine = torch.cos(angle[:, None] * self.order_of), torch.sin(angle[:, None] * self.order_of)
         even, odd = pattern[:, : self.n_half], pattern[:, self.n_half :]
-        turned = torch.cat([even * cosine - odd * sine, odd * cosine + even * sine], 1)
-        return (turned @ self.rendering).reshape(-1, self.window_px, self.window_px)
+        turned = [even * cosine - odd * sine, odd * cosine + even * sine]
+        n_even = len(self.get_buffer("drawing_0"))
+        quarters = [part for half in turned for part in (half[:, :n_even], half[:, n_even:])]
+        return unfold([part @ drawing for part, drawing in zip(quarters, self._blocks("drawing"), strict=True)], self.window_px)
 
 
-def _windows(rings: Tensor) -> Tensor:
-    """Return (N, T, 5C): each angle of (N, T, C) with its two neighbours on either side, around the circle."""
-    n = rings.shape[1]
-    wrapped = torch.cat([rings[:, -2:], rings, rings[:, :2]], 1)
-    return torch.cat([wrapped[:, k : k + n] for k in range(5)], 2)
+def _product(waves: Tensor, weights: Tensor) -> Tensor:
+    """Return (C, T, K) from (C, T) and (C, K)."""
+    return waves[:, :, None] * weights[:, None]
 
 
-def _recut(images: Tensor, step: Tensor, dim: int) -> Tensor:
-    """Return images moved by -1, 0 or 1 px against `dim`, the row that comes in being a mirror image."""
-    n = images.shape[dim]
-    ahead = torch.cat([images.narrow(dim, 1, n - 1), images.narrow(dim, n - 2, 1)], dim)
-    behind = torch.cat([images.narrow(dim, 1, 1), images.narrow(dim, 0, n - 1)], dim)
-    return torch.where(step > 0.5, ahead, torch.where(step < -0.5, behind, images))
+def recut(images: Tensor, step: Tensor, rows: Tensor | None = None) -> Tensor:
+    """Return images (N, S, S) moved against `step` (N, 2), -1, 0 or 1 px to the right and down; what comes in is a mirror image.
+
+    Args: rows: which of more images (M, S, S) the steps belong to; None: each has its own.
+    """
+    size = images.shape[1]
+    line = torch.arange(size, device=images.device) + step[:, 1:].to(torch.int64)
+    line = (size - 1) - (size - 1 - line.abs()).abs()
+    first = torch.arange(len(step), device=images.device) if rows is None else rows
+    moved = images.reshape(-1, size).index_select(0, (first[:, None] * size + line).reshape(-1)).reshape(-1, size, size)
+    ahead = torch.cat([moved[..., 1:], moved[..., -2:-1]], 2)
+    behind = torch.cat([moved[..., 1:2], moved[..., :-1]], 2)
+    right = step[:, 0, None, None]
+    return torch.where(right > 0.5, ahead, torch.where(right < -0.5, behind, moved))

@@ -7,7 +7,8 @@ Turning the image counter-clockwise by θ multiplies order m by e^{-imθ}, so ev
 Rings beyond the inscribed disc see the corners of the square only. They are kept, with a mask that belongs to the sub-image: a quarter of
 the pixels, and the most telling ones for an angle, lie there.
 
-Coefficients are stored as two halves, cosine then sine, each ordered by ring and then by order m; the sine of m = 0 is always zero.
+Coefficients are stored as two halves, cosine then sine, each holding the even orders before the odd ones (`nets.mirror` works on such
+blocks), and within these by ring and then by order m; the sine of m = 0 is always zero.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from functools import cached_property
 
 import numpy as np
 
-RING_PX = 1.25  # spacing of the rings in a window of up to 41 px; wider windows get coarser rings
+RING_PX = 1.5  # spacing of the rings in a window of up to 43 px; wider windows get coarser rings
+FEW_RINGS = 10  # a small window gets more rings than that spacing gives, as far as its pixels go
 BAND = 1.5  # highest spatial frequency kept, in radians per ring spacing (half of what the spacing could carry)
 OUTER = 1.33  # radius of the last ring, in half-widths of the window (the corner lies at 1.41)
 
@@ -40,7 +42,7 @@ class PolarGrid:
     @property
     def n_inner(self) -> int:
         """How many rings lie wholly inside the window."""
-        return int(np.clip(round(self.half_px / RING_PX), 6, 16))
+        return int(np.clip(round(self.half_px / RING_PX), max(6, min(FEW_RINGS, int(self.half_px))), 14))
 
     @property
     def spacing_px(self) -> float:
@@ -55,29 +57,30 @@ class PolarGrid:
     @property
     def n_angles(self) -> int:
         """T, number of angles at which the posterior is tabulated."""
-        return 64 if self.n_inner <= 13 else 96
+        return 64
 
     @property
     def n_orders(self) -> int:
-        """M, orders kept: m = 0 … M - 1."""
-        return self.n_angles // 2
+        """M, orders kept: m = 0 … M - 1; a multiple of 4."""
+        return 4 * (int(self.top_order[-1]) // 4 + 1)
+
+    @cached_property
+    def top_order(self) -> np.ndarray:
+        """(R,) highest order on each ring."""
+        return np.asarray(np.minimum((BAND / self.spacing_px * self.radii_px + 1).astype(int), self.n_angles // 2 - 1))
 
     @cached_property
     def ring_and_order(self) -> tuple[np.ndarray, np.ndarray]:
         """(H,) ring and (H,) order of each cosine (and sine) coefficient."""
-        top = np.minimum((BAND / self.spacing_px * self.radii_px + 1).astype(int), self.n_orders - 1)
-        ring = np.repeat(np.arange(len(top)), top + 1)
-        return ring, np.concatenate([np.arange(t + 1) for t in top])
+        ring = np.repeat(np.arange(len(self.top_order)), self.top_order + 1)
+        order = np.concatenate([np.arange(top + 1) for top in self.top_order])
+        place = np.lexsort((order, ring, order % 2))
+        return np.asarray(ring[place]), np.asarray(order[place])
 
     @property
     def size(self) -> int:
         """D = 2H, number of coefficients."""
         return 2 * len(self.ring_and_order[0])
-
-    @property
-    def n_masked(self) -> int:
-        """How many coefficients of each half belong to rings that leave the window; they come last in each half."""
-        return int((self.ring_and_order[0] >= self.n_inner).sum())
 
     @property
     def area_px(self) -> np.ndarray:
@@ -164,13 +167,16 @@ class PolarGrid:
 
     @cached_property
     def rendering(self) -> np.ndarray:
-        """(D, S²): coefficients of a pattern to its sub-image; linear between rings, the last ring carried into the corners."""
-        ring = np.tile(self.ring_and_order[0], 2)
+        """(D, S²): coefficients of a pattern to its sub-image; cubic between rings, the last ring carried into the corners."""
+        ring, order = (np.tile(array, 2) for array in self.ring_and_order)
         y, x = np.mgrid[: self.window_px, : self.window_px] - self.half_px
-        place = np.clip(np.hypot(y, x).ravel() / self.spacing_px - 0.5, 0, len(self.radii_px) - 1.001)
-        angle = np.arctan2(-y, x).ravel()
-        share = np.clip(1 - np.abs(ring[:, None] - place), 0, 1)
-        return np.asarray(self.basis(angle) * share)
+        first, weights = _taps(np.minimum(np.hypot(y, x).ravel() / self.spacing_px - 0.5, len(self.radii_px) - 1))
+        beyond = np.where(order % 2 == 0, 1.0, -1.0)[:, None]  # on the other side of the centre a harmonic is met at half a turn
+        share = np.zeros((self.size, self.window_px**2))
+        for tap, weight in enumerate(weights):
+            at = np.minimum(first + tap, len(self.radii_px) - 1)
+            share += np.where(at < 0, beyond, 1.0) * weight * (ring[:, None] == np.where(at < 0, -1 - at, at))
+        return np.asarray(self.basis(np.arctan2(-y, x).ravel()) * share)
 
 
 def _cubic(size: int, down: np.ndarray, right: np.ndarray) -> np.ndarray:

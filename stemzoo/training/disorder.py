@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stemzoo.nets.polar import PolarRVAE, Posterior
+from stemzoo.nets.polar import PolarRVAE
 from stemzoo.nets.polar_grid import PolarGrid
+from stemzoo.nets.posterior import Posterior
 
 SECTORS = (
     6  # fewer hold a column more surely, more say more of each; six is within 10 % of the truth on motifs of one- to fourfold symmetry
@@ -41,7 +42,7 @@ class Jackknife:
     @torch.no_grad()
     def ratios(self, net: PolarRVAE, coefficients: Tensor, posterior: Posterior, angle: Tensor, first_turn: int) -> Tensor:
         """Return (N,): the ratio for sub-images whose best angle (N,) is known; sectors begin at `first_turn` of `TURNS`."""
-        half, order = net.n_half, net.ring_sum @ net.orders
+        half, order = net.n_half, net.order_of
         cosine, sine = torch.cos(angle[:, None] * order)[:, None], torch.sin(angle[:, None] * order)[:, None]
         even, odd = posterior.pattern[..., :half], posterior.pattern[..., half:]
         turned = torch.cat([even * cosine - odd * sine, odd * cosine + even * sine], 2)

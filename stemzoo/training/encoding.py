@@ -16,8 +16,9 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
-from stemzoo.nets.graphs import DecoderGraph, EncoderGraph
-from stemzoo.nets.polar import PolarRVAE, Posterior
+from stemzoo.nets.graphs import DecoderGraph, EncoderGraph, look
+from stemzoo.nets.polar import PolarRVAE, recut
+from stemzoo.nets.posterior import Posterior
 from stemzoo.nets.rvae import RVAE, capacity_loss
 from stemzoo.training.disorder import TURNS, Jackknife, deviance
 from stemzoo.training.encoding_config import EncoderConfig
@@ -27,7 +28,7 @@ from stemzoo.types import SubImages
 Progress = Callable[[str, int, int], None]
 OFFSET_FROM = 0.35  # share of the training after which sub-images are cut anew around their column
 DISORDER_FROM = 0.5  # share after which the angle's error is calibrated, on a few sub-images of each batch
-DISORDER_SAMPLE = 20
+DISORDER_SAMPLE = 32
 CLIP = 50.0
 GRADIENT_CLIP = 50.0  # norm of a step's gradient; single sub-images with a hot pixel would otherwise throw the training off
 EXAMPLES = 33  # sub-images kept in the checkpoint, to prove an exported graph on intensities that the encoder knows
@@ -96,15 +97,9 @@ class EncoderTask(L.LightningModule):
         net = self.net
         if isinstance(net, PolarRVAE):
             images = net.normalise(batch.image)
-            step = torch.zeros_like(images[:, 0, :2])
-            for _ in range(2):
-                taken = step
-                coefficients = net.coefficients(images, step)
-                mean, log_sigma = net.encode(coefficients)
-                posterior = net.posterior(coefficients, mean, step)
-                log_likelihood = net.log_likelihood(posterior)
-                step = (step + net.peak(posterior, log_likelihood, 1).offset).round().clamp(-1, 1)
-            constant = net.constant(net.energy(images, coefficients, taken))
+            seen = look(net, images, net.fixed())
+            mean, log_sigma, log_likelihood = seen.latents, seen.log_sigma, seen.log_likelihood
+            constant = net.constant(net.energy(recut(images, seen.step), seen.coefficients))
             evidence = constant + torch.logsumexp(log_likelihood, 1) - math.log(net.n_angles)
             loss = (gaussian_divergence(mean, log_sigma) - evidence).mean()
         else:
@@ -117,12 +112,16 @@ class EncoderTask(L.LightningModule):
         done = self.global_step / max(1, self.total_steps)
         step = self.steps[batch.number].float()
         images = net.normalise(batch.image)
-        coefficients = net.coefficients(images, step)
-        mean, log_sigma = net.encode(coefficients)
+        fixed = net.fixed()
+        as_cut = net.coefficients(images)
+        mean, log_sigma = net.encode(as_cut, fixed)
         latents = mean + log_sigma.exp() * torch.randn_like(mean)
-        posterior = net.posterior(coefficients, latents, step)
+        if done >= OFFSET_FROM:
+            images = recut(images, step)
+        coefficients = net.coefficients(images) if done >= OFFSET_FROM else as_cut
+        posterior = net.posterior(coefficients, net.decode(latents, fixed), step)
         log_likelihood = net.log_likelihood(posterior)
-        constant = net.constant(net.energy(images, coefficients, step))
+        constant = net.constant(net.energy(images, coefficients))
         evidence = (constant + torch.logsumexp(log_likelihood, 1) - math.log(net.n_angles)).mean()
         divergence = gaussian_divergence(mean, log_sigma).mean()
         peak = net.peak(posterior, log_likelihood, newton_steps=0)
@@ -168,7 +167,7 @@ class EncoderTask(L.LightningModule):
         slow = [p for name, p in self.net.named_parameters() if not name.startswith(("log_noise", "inflation"))]
         groups: list[dict[str, Any]] = [{"params": slow, "lr": rate}]
         groups += [{"params": fast, "lr": 5 * rate, "weight_decay": 0.0}] if fast else []
-        optimiser = torch.optim.AdamW(groups)
+        optimiser = torch.optim.AdamW(groups, fused=True)
         rates = [group["lr"] for group in groups]
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=self.total_steps)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

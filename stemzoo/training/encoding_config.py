@@ -28,9 +28,9 @@ class EncoderConfig(Strict):
         default="set", description="`set`: by the training set's mean and spread, so that latents know thickness; `image`: each by its own"
     )
     epochs: int = Field(default=20, ge=1)
-    min_steps: int = Field(default=800, ge=1, description="small sets get more epochs until this many optimiser steps are reached")
-    batch: int = Field(default=100, ge=8)
-    learning_rate: float = Field(default=3e-3, gt=0)
+    min_steps: int = Field(default=400, ge=1, description="small sets get more epochs until this many optimiser steps are reached")
+    batch: int = Field(default=200, ge=8)
+    learning_rate: float = Field(default=5e-3, gt=0)
     centring: float = Field(default=60.0, ge=0, description="polar: how strongly patterns are held in the middle of their window [1/px²]")
     validation_fraction: float = Field(default=0.1, ge=0, lt=1)
     memory_mb: int = Field(

@@ -27,7 +27,7 @@ def knows(motif: int, dose: float = 200.0, window_px: int = 32) -> PolarRVAE:
         net.mean.fill_(truth.images.mean() / 1e5 * dose)
         net.std.fill_(truth.images.std() / 1e5 * dose)
         coefficients = net.coefficients(net.normalise(torch.from_numpy(truth.images / 1e5 * dose)))
-        order = net.ring_sum @ net.orders
+        order = net.order_of
         phase = torch.from_numpy(truth.angle).float()[:, None] * order
         cosine, sine = phase.cos(), phase.sin()
         even, odd = coefficients[:, : net.n_half], coefficients[:, net.n_half :]
@@ -65,8 +65,8 @@ def test_offset_of_a_known_pattern():
     net = knows(1)
     truth = record(300, 2, Recording(disorder=0.0), (MOTIFS[1],))
     with torch.no_grad():
-        *_, peak, step = look(net, net.normalise(torch.from_numpy(truth.images)))
-    found = (peak.offset + step).numpy()[:, ::-1]
+        seen = look(net, net.normalise(torch.from_numpy(truth.images)), net.fixed())
+    found = (seen.peak.offset + seen.step).numpy()[:, ::-1]
     assert np.sqrt(((found - truth.offset) ** 2).mean()) < 0.1
 
 

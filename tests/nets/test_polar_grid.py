@@ -23,7 +23,7 @@ def blobs(size: int, turn: float = 0.0, right: float = 0.0, up: float = 0.0) -> 
 def test_dot_products_of_images_are_those_of_coefficients(size):
     grid = PolarGrid(size)
     one, two = blobs(size) @ grid.projection, blobs(size, 0.7) @ grid.projection
-    assert one @ two == pytest.approx(blobs(size) @ blobs(size, 0.7), rel=0.02)
+    assert one @ two == pytest.approx(blobs(size) @ blobs(size, 0.7), rel=0.03)
 
 
 @pytest.mark.parametrize("size", [21, 32, 64])

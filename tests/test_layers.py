@@ -59,6 +59,7 @@ DISTRIBUTION = {
     "dask_jobqueue": "dask-jobqueue",
     "rsciio": "rosettasciio",
     "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }
 

@@ -26,6 +26,7 @@ CONTOURS = ((0.25, "#7b3f9d"), (0.5, "#e8537a"), (0.75, "#fed395"))
 FAINT = 0.02
 FREE = np.iinfo(np.int64).max
 UNSURE_GREY = "#6b7580"
+GREYS = (("window over the edge", "#343c44"), ("angle unsure", UNSURE_GREY), ("another symmetry", "#b9c2ca"))  # why an angle has no hue
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def field_of(analysis: Analysis, index: int = 0) -> Field:
     spacing = float(np.median(distances)) if len(distances) else side / 8
     spacing = min(spacing, side / 6)
     height, width = analysis.frames.shape
-    name = f"frame {index} of {len(analysis.frames)}" if len(analysis.frames) > 1 else f"{width} × {height} px"
+    name = f"frame {columns.frame}" if len(analysis.frames) > 1 else f"{width} × {height} px"
     cells, zoom = _cells(columns.yx, (height, width), spacing), _zoom(columns.yx, (height, width), spacing)
     return Field(image, columns, cells, spacing, zoom, pixel_size_of(analysis), name)
 
@@ -105,25 +106,27 @@ def segmentation_figure(field: Field, probability: np.ndarray) -> Figure:
 
 def angle_figure(field: Field, encoding: Encoding) -> Figure:
     """Return the map of angles in cyclic colours, with a wheel that shows which direction a colour means and how often it occurs."""
-    colours, order, unsure = angle_colours(encoding)
+    colours, order, cause = angle_colours(encoding)
     modulo = "" if order == 1 else f", known modulo {360 / order:g}°"
     plate = style.plate(field.image.shape, "Angle", f"Turn of each local pattern from the reference of its kind, counter-clockwise{modulo}")
     _map(plate, field, colours)
     _arms(plate, field, encoding, colours, order)
-    _wheel(plate.legend, np.asarray(encoding.angle)[~unsure], order, int(unsure.sum()))
+    _wheel(plate.legend, np.asarray(encoding.angle)[cause < 0], order)
+    _grey_legend(plate.legend, np.bincount(cause[cause >= 0], minlength=len(GREYS)))
     return plate.figure
 
 
 def angle_colours(encoding: Encoding) -> tuple[np.ndarray, int, np.ndarray]:
-    """Return RGBA (N, 4) by angle modulo 2π/n, the n that most columns have, and which are grey: unknown, unsure, of another n."""
+    """Return RGBA (N, 4) by angle modulo 2π/n, the n that most columns have, and why a column is grey: an index into `GREYS`, or -1."""
     known = np.isfinite(encoding.angle)
     symmetry = np.asarray(encoding.symmetry, dtype=np.int64)
     order = int(np.bincount(symmetry[known]).argmax()) if known.any() else 1
-    period = 2 * np.pi / order
-    unsure = ~known | (symmetry != order) | (np.asarray(encoding.angle_sigma) > UNCERTAIN * period)
-    colours = np.asarray(style.cyclic_map()((np.nan_to_num(encoding.angle) / period) % 1.0))
-    colours[unsure] = to_rgba(UNSURE_GREY)
-    return colours, order, unsure
+    unsure = np.asarray(encoding.angle_sigma) > UNCERTAIN * 2 * np.pi / np.maximum(symmetry, 1)
+    cause = np.select([~known, unsure, symmetry != order], [0, 1, 2], -1)
+    colours = np.asarray(style.cyclic_map()((np.nan_to_num(encoding.angle) * order / (2 * np.pi)) % 1.0))
+    for number, (_, grey) in enumerate(GREYS):
+        colours[cause == number] = to_rgba(grey)
+    return colours, order, cause
 
 
 def latent_figure(field: Field, values: np.ndarray, number: int, cmap: str = style.LATENT_MAP) -> Figure:
@@ -135,6 +138,15 @@ def latent_figure(field: Field, values: np.ndarray, number: int, cmap: str = sty
     _map(plate, field, colours)
     _dots(plate, field, colours)
     _histogram_legend(plate.legend, values, cmap, limits, f"z{number}")
+    return plate.figure
+
+
+def show_classes(field: Field, colours: np.ndarray, rows: list[tuple[str, str, int]], title: str, caption: str) -> Figure:
+    """Return the map of columns by RGBA (n, 4), with a list of (name, colour, count) as its key."""
+    plate = style.plate(field.image.shape, title, caption)
+    _map(plate, field, colours)
+    _dots(plate, field, colours)
+    _class_legend(plate.legend, rows)
     return plate.figure
 
 
@@ -324,7 +336,7 @@ def _histogram_legend(axes: Axes, values: np.ndarray, cmap: str, limits: tuple[f
     inner.set_xlabel(label, color=style.INK, fontsize=11)
 
 
-def _wheel(axes: Axes, angles: np.ndarray, order: int, unsure: int) -> None:
+def _wheel(axes: Axes, angles: np.ndarray, order: int) -> None:
     """Draw the colour wheel (n repeats for n-fold symmetry) with the distribution of angles inside it."""
     box = axes.get_window_extent()
     side = min(box.height, box.width) * 0.94
@@ -347,9 +359,15 @@ def _wheel(axes: Axes, angles: np.ndarray, order: int, unsure: int) -> None:
     wedges = np.concatenate([np.zeros((bins, 1, 2)), corners * reach[:, None, None]], axis=1)
     shades = style.cyclic_map()((0.5 * (edges[:-1] + edges[1:]) / period) % 1.0)
     wheel.add_collection(PolyCollection(list(wedges), facecolors=[tuple(c) for c in shades], edgecolors="none", zorder=3))
-    for degrees in (0, 90, 180, 270):
+    for degrees, said in ((0, "0°"), (90, "90°"), (180, "±180°"), (270, "−90°")):
         at = np.deg2rad(degrees)
-        wheel.text(1.17 * np.cos(at), 1.17 * np.sin(at), f"{degrees}°", color=style.MUTED, fontsize=10, ha="center", va="center")
-    if unsure:
-        note = f"grey: {thousands(unsure)} unsure, unknown or of another symmetry"
-        axes.text(0.0, 0.0, note, transform=axes.transAxes, color=style.MUTED, fontsize=9.5)
+        wheel.text(1.17 * np.cos(at), 1.17 * np.sin(at), said, color=style.MUTED, fontsize=10, ha="center", va="center")
+
+
+def _grey_legend(axes: Axes, counts: np.ndarray) -> None:
+    """Say, below the wheel, what each grey means and how many columns have it."""
+    rows = [(said, grey, int(count)) for (said, grey), count in zip(GREYS, counts, strict=True) if count]
+    for k, (said, grey, count) in enumerate(reversed(rows)):
+        y = 0.01 + 0.062 * k
+        axes.scatter([0.02], [y], s=34, marker="s", c=grey, edgecolors=style.EDGE, transform=axes.transAxes, clip_on=False)
+        axes.text(0.05, y, f"{thousands(count)} {said}", transform=axes.transAxes, color=style.MUTED, fontsize=9.5, va="center")

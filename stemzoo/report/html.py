@@ -20,6 +20,7 @@ from stemzoo.types import Analysis, Encoding, SubImages
 
 PAGE = "report.html"
 MAX_LATENT_MAPS = 6
+MAX_TRAVERSALS = 4
 SOURCES = {"file": "from the file", "user": "given by the user", "lattice": "from the lattice", "unknown": "unknown"}
 
 
@@ -85,7 +86,7 @@ def _pictures(analysis: Analysis, inputs: ReportInputs, folder: Path) -> tuple[l
     """Draw and save every figure that the analysis supports."""
     import matplotlib
 
-    from stemzoo.report import figures, patterns, plots, render, style
+    from stemzoo.report import baseline, clusters, figures, patterns, plots, render, style
 
     plates: list[Picture] = []
     drawings: list[Picture] = []
@@ -117,10 +118,22 @@ def _pictures(analysis: Analysis, inputs: ReportInputs, folder: Path) -> tuple[l
                 caption = "Read along an axis to see what that latent means."
                 plate("manifold.png", "Latent manifold", caption, patterns.manifold_figure(known, inputs.decode))
             pieces = inputs.subimages
-            groups = () if pieces is None else patterns.groups_of(_rows(encoding, slice(0, len(pieces))), pieces, inputs.decode)
-            if groups:
-                caption = "Averages of measured sub-images: what the latents stand for in the data."
-                plate("patterns.png", "Measured patterns", caption, patterns.groups_figure(groups))
+            if pieces is not None:
+                of_pieces = _rows(encoding, slice(0, len(pieces)))
+                latents = range(min(encoding.latents.shape[1], MAX_TRAVERSALS))
+                groups = [patterns.groups_of(of_pieces, pieces, inputs.decode, k) for k in latents]
+                if groups and groups[0]:
+                    caption = "Averages of measured sub-images along each latent: what it stands for in the data."
+                    plate("patterns.png", "Measured patterns", caption, patterns.groups_figure(groups))
+                against = None if inputs.decode is None else baseline.compare(of_pieces, pieces, inputs.decode)
+                if against is not None:
+                    caption = f"{against.n} sub-images inside the inscribed disc; PCA was fitted to these very ones."
+                    plate("baseline.png", "rVAE and PCA", caption, baseline.baseline_figure(against))
+            kinds = clusters.find_clusters(encoding)
+            if kinds is not None:
+                clusters.write_clusters(folder / clusters.FILE, encoding, kinds)
+                caption = f"A proposal to look at: clusters of columns in latent space; every column's is in {clusters.FILE}."
+                plate("clusters.png", "Kinds of local structure", caption, clusters.cluster_figure(view, kinds, first))
         if len(view.columns):
             drawing("sigma.png", "Precision", "Standard error of each position, from the fit.", plots.sigma_figure(analysis))
             drawing("confidence.png", "Confidence", "Probability that a column is there.", plots.confidence_figure(analysis))

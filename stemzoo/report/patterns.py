@@ -5,7 +5,7 @@ Patterns are drawn turned to the gauge (angle 0), so that neighbouring panels di
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,48 +102,51 @@ def manifold_figure(encoding: Encoding, decode: Decode) -> Figure:
     return figure
 
 
-def groups_of(encoding: Encoding, subimages: SubImages, decode: Decode | None) -> tuple[Group, ...]:
-    """Return the columns in up to six groups of equal count along the first latent, averaged after turning each to the gauge.
+def groups_of(encoding: Encoding, subimages: SubImages, decode: Decode | None, latent: int = 0) -> tuple[Group, ...]:
+    """Return the columns in up to six groups of equal count along one latent, averaged after turning each to the gauge.
 
     Only windows wholly inside the frame take part; at most 200 a group, spread evenly.
     """
     chosen = np.flatnonzero(np.asarray(subimages.inside) & np.isfinite(encoding.angle) & np.isfinite(encoding.latents).all(axis=1))
     if len(chosen) == 0:
         return ()
-    ranked = chosen[np.argsort(encoding.latents[chosen, 0], kind="stable")]
+    ranked = chosen[np.argsort(encoding.latents[chosen, latent], kind="stable")]
     groups = []
     for members in np.array_split(ranked, min(GROUPS, len(ranked))):
         part = members[:: max(len(members) // PER_GROUP, 1)]
         turned = turn(subimages.data[part], -np.asarray(encoding.angle)[part]).mean(axis=0)
         centre = np.median(encoding.latents[members], axis=0, keepdims=True).astype(np.float32)
         drawn = decode(centre, np.zeros(1, dtype=np.float32))[0] if decode is not None else None
-        groups.append(Group(f"z1 = {centre[0, 0]:.3g}", len(members), turned, drawn))
+        groups.append(Group(f"z{latent + 1} = {centre[0, latent]:.3g}", len(members), turned, drawn))
     return tuple(groups)
 
 
-def groups_figure(groups: tuple[Group, ...]) -> Figure:
-    """Return averages of measured sub-images over reconstructions, a column a group."""
-    rows = 1 if groups[0].reconstruction is None else 2
-    side, gap, left, head = 1.55, 0.12, 1.35, 0.95
-    width, height = left + len(groups) * (side + gap) + 0.2, head + rows * (side + gap) + 0.5
+def groups_figure(traversals: Sequence[tuple[Group, ...]]) -> Figure:
+    """Return averages of measured sub-images over reconstructions, a column a group, for the groups along one latent after the other."""
+    first = traversals[0]
+    rows = 1 if first[0].reconstruction is None else 2
+    side, gap, left, head, foot = 1.55, 0.12, 1.35, 0.95, 0.55
+    block = rows * (side + gap) + foot
+    width, height = left + len(first) * (side + gap) + 0.2, head + len(traversals) * block
     figure = Figure(figsize=(width, height), dpi=style.DPI, facecolor=style.PAPER)
     FigureCanvasAgg(figure)
     title = "Measured and drawn" if rows == 2 else "Class averages"
     figure.text(0.28 / width, 1 - 0.30 / height, title, color=style.INK, fontsize=15, fontweight="bold", va="center")
-    note = "Columns in order of the first latent; each sub-image turned to the reference before averaging"
+    note = "Columns in order of each latent in turn; each sub-image turned to the reference before averaging"
     figure.text(0.28 / width, 1 - 0.57 / height, note, color=style.MUTED, fontsize=10.5, va="center")
-    for row, name in enumerate(("measured\naverage", "decoder")[:rows]):
-        bottom = height - head - (row + 1) * (side + gap) + gap
-        figure.text(0.28 / width, (bottom + side / 2) / height, name, color=style.INK, fontsize=11, va="center")
-        for k, group in enumerate(groups):
-            picture = group.turned if row == 0 else group.reconstruction
-            assert picture is not None
-            axes = figure.add_axes(((left + k * (side + gap)) / width, bottom / height, side / width, side / height))
-            low, high = style.robust_limits(picture, 0.5, 99.8)
-            axes.imshow(picture, cmap=PATTERN_MAP, vmin=low, vmax=high, interpolation="nearest")
-            style.bare(axes)
-            if row == rows - 1:
-                axes.set_xlabel(f"{group.label}\n{thousands(group.count)} columns", color=style.MUTED, fontsize=9.5)
+    for number, groups in enumerate(traversals):
+        for row, name in enumerate((f"z{number + 1}\nmeasured\naverage", "decoder")[:rows]):
+            bottom = height - head - number * block - (row + 1) * (side + gap) + gap
+            figure.text(0.28 / width, (bottom + side / 2) / height, name, color=style.INK, fontsize=11, va="center")
+            for k, group in enumerate(groups):
+                picture = group.turned if row == 0 else group.reconstruction
+                assert picture is not None
+                axes = figure.add_axes(((left + k * (side + gap)) / width, bottom / height, side / width, side / height))
+                low, high = style.robust_limits(picture, 0.5, 99.8)
+                axes.imshow(picture, cmap=PATTERN_MAP, vmin=low, vmax=high, interpolation="nearest")
+                style.bare(axes)
+                if row == rows - 1:
+                    axes.set_xlabel(f"{group.label}\n{thousands(group.count)} columns", color=style.MUTED, fontsize=9.5)
     return figure
 
 

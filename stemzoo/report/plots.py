@@ -58,7 +58,7 @@ def spacing_figure(analysis: Analysis) -> Figure:
 
 def series_figure(analysis: Analysis) -> Figure:
     """Return number of columns, median σ and median of each latent against the frame's number."""
-    frames = np.arange(len(analysis.columns))
+    frames = np.array([columns.frame for columns in analysis.columns])
     size = pixel_size_of(analysis)
     unit, factor = ("px", 1.0) if size is None else ("pm", size * PM_PER_ANGSTROM)
     courses: list[tuple[str, list[np.ndarray]]] = [
@@ -68,9 +68,10 @@ def series_figure(analysis: Analysis) -> Figure:
     encoding = analysis.encoding
     if encoding is not None:
         known = np.isfinite(encoding.latents).all(axis=1)
-        members = [known & (encoding.frame == t) for t in frames]
+        ends = np.cumsum([len(columns) for columns in analysis.columns])[:-1]
+        members = [rows[shown] for rows, shown in zip(np.split(encoding.latents, ends), np.split(known, ends), strict=True)]
         none = np.full(encoding.latents.shape[1], np.nan)
-        medians = np.array([np.median(encoding.latents[m], axis=0) if m.any() else none for m in members])
+        medians = np.array([np.median(rows, axis=0) if len(rows) else none for rows in members])
         courses.append(("median latents", list(medians.T)))
     figure, first = style.light_figure(4.6 * len(courses), 3.0)
     figure.delaxes(first)

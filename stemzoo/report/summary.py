@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from stemzoo.geometry.neighbours import nearest_distance
+from stemzoo.geometry.quality import reasons
 from stemzoo.types import Analysis, Columns
 
 PM_PER_ANGSTROM = 100.0
@@ -106,7 +107,7 @@ def summarise(analysis: Analysis) -> Summary:
         spacing_angstrom=spacing_px * size if spacing_px is not None and size is not None else None,
         latents=0 if encoding is None else int(encoding.latents.shape[1]),
         angle_symmetry=symmetry,
-        doubts=_doubts(total, failed, median_confidence),
+        doubts=_doubts(total, failed, median_confidence) + _frame_doubts(analysis),
     )
 
 
@@ -129,6 +130,19 @@ def _by_class(columns: tuple[Columns, ...]) -> dict[str, int]:
         for name, count in zip(table.classes, np.bincount(table.species, minlength=len(table.classes)), strict=True):
             counts[name] = counts.get(name, 0) + int(count)
     return counts
+
+
+def _frame_doubts(analysis: Analysis) -> tuple[str, ...]:
+    """Return what speaks against single frames, a sentence a sign; of a stack, in how many frames and in which first."""
+    said: dict[str, list[tuple[int, str]]] = {}
+    for index, quality in enumerate(analysis.quality):
+        for sign, reason in reasons(quality).items():
+            said.setdefault(sign, []).append((index, reason))
+    if len(analysis.frames) == 1:
+        return tuple(found[0][1] for found in said.values())
+    return tuple(
+        f"In {len(found)} of {len(analysis.frames)} frames, first in frame {found[0][0]}: {found[0][1]}" for found in said.values()
+    )
 
 
 def _doubts(total: int, failed: int, confidence: float | None) -> tuple[str, ...]:

@@ -40,6 +40,15 @@ def test_summary_invents_no_length_without_a_pixel_size() -> None:
     assert summary.spacing_px == pytest.approx(2.5 / PIXEL_SIZE, rel=0.1)
 
 
+def test_summary_passes_on_what_speaks_against_the_frame(analysis: Analysis) -> None:
+    frames = len(analysis.frames)
+    good, bad = Quality(), Quality(undecided=0.5)
+    doubts = summarise(dataclasses.replace(analysis, quality=(good,) * (frames - 1) + (bad,))).doubts
+    assert len(doubts) == 1 and "neither clearly columns nor clearly none" in doubts[0]
+    if frames > 1:
+        assert doubts[0].startswith(f"In 1 of {frames} frames, first in frame {frames - 1}: 50% of")
+
+
 def test_summary_doubts_failed_fits_and_low_confidence(analysis: Analysis) -> None:
     columns = analysis.columns[0]
     poor = dataclasses.replace(columns, fit_ok=np.zeros(len(columns), bool), confidence=np.full(len(columns), 0.4))
@@ -62,18 +71,25 @@ def test_cyclic_map_closes_and_has_even_steps() -> None:
 @pytest.mark.parametrize("order", [1, 2, 3, 4, 6])
 def test_angles_equal_modulo_the_symmetry_get_one_colour(order: int) -> None:
     angle = np.array([0.3, 0.3 + 2 * np.pi / order, 0.3 - 2 * np.pi / order, 0.3 + np.pi / order])
-    colours, found, unsure = figures.angle_colours(_encoding(angle, order))
-    assert found == order and not unsure.any()
+    colours, found, cause = figures.angle_colours(_encoding(angle, order))
+    assert found == order and (cause == -1).all()
     assert np.allclose(colours[0], colours[1], atol=0.03) and np.allclose(colours[0], colours[2], atol=0.03)
     assert np.abs(colours[0] - colours[3]).max() > 0.2
 
 
-def test_unknown_and_unsure_angles_are_grey() -> None:
-    encoding = _encoding(np.array([0.1, np.nan, 2.0]), 1)
-    encoding.angle_sigma[2] = 2.0
-    colours, _, unsure = figures.angle_colours(encoding)
-    assert unsure.tolist() == [False, True, True]
-    assert np.ptp(colours[1, :3]) < 0.1 < np.ptp(colours[0, :3])
+def test_each_reason_for_having_no_hue_has_its_own_grey() -> None:
+    encoding = _encoding(np.array([0.1, np.nan, 2.0, 0.3, 0.2]), 1)
+    encoding.angle_sigma[2], encoding.symmetry[3] = 2.0, 4
+    colours, _, cause = figures.angle_colours(encoding)
+    assert [figures.GREYS[k][0] if k >= 0 else "" for k in cause] == ["", "window over the edge", "angle unsure", "another symmetry", ""]
+    assert (np.ptp(colours[1:4, :3], axis=1) < 0.1).all() and (np.ptp(colours[[0, 4], :3], axis=1) > 0.1).all()
+    assert len({tuple(grey) for grey in colours[1:4].round(3)}) == 3
+
+
+def test_the_wheel_counts_angles_as_the_table_does(analysis: Analysis) -> None:
+    figure = figures.angle_figure(figures.field_of(analysis), analysis.encoding)
+    texts = {text.get_text() for axes in figure.axes for child in [axes, *axes.child_axes] for text in child.texts}
+    assert {"0°", "90°", "±180°", "−90°"} <= texts and "270°" not in texts
 
 
 @pytest.mark.parametrize(("pixel_size", "unit"), [(0.2, "nm"), (0.02, "Å"), (None, "px")])
@@ -148,7 +164,7 @@ def test_page_is_self_contained_and_quotes_the_analysis(analysis: Analysis, tmp_
     assert f"{PIXEL_SIZE} Å/px, from the file" in page
     names = {p.name for p in tmp_path.glob("*.png")}
     maps = {"frame.png", "segmentation.png", "angle.png", "latent_1.png", "latent_2.png"}
-    assert names == maps | {"latents.png", "manifold.png", "patterns.png", "sigma.png", "confidence.png", "spacing.png"}
+    assert names == maps | {"latents.png", "manifold.png", "patterns.png", "baseline.png", "clusters.png", "sigma.png", "confidence.png", "spacing.png"}
     for name in names:
         picture = np.asarray(Image.open(tmp_path / name).convert("RGB"))
         assert min(picture.shape[:2]) > 300 and picture.std() > 5

@@ -1,0 +1,116 @@
+"""Principal components beside the rVAE, on the same sub-images: how much of them each explains with how many numbers a column.
+
+An rVAE that is no better than PCA must be seen to be so. Owns the measure, the PCA and their figure; called by `report.html`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from stemzoo.report import style
+from stemzoo.types import Encoding, SubImages
+
+MOST = 1500  # sub-images compared; spread evenly over those there are
+COMPONENTS = 16
+SHOWN = 4
+Decode = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What rVAE and PCA explain of sub-images.
+
+    Args:
+        numbers: how many numbers a column the rVAE uses: its latents and the angle.
+        rvae: share of each sub-image's variance that its reconstruction explains, averaged. pca: (K,) the same for 1 … K components.
+        examples: (3, SHOWN, S, S) sub-images, the rVAE's reconstructions, PCA's with as many numbers; each of mean 0 and spread 1.
+        n: how many sub-images were compared.
+    """
+
+    numbers: int
+    rvae: float
+    pca: np.ndarray
+    examples: np.ndarray
+    n: int
+
+
+def compare(encoding: Encoding, subimages: SubImages, decode: Decode) -> Baseline | None:
+    """Return rVAE and PCA compared inside the inscribed disc of the windows, or None for fewer than 16 sub-images.
+
+    Each sub-image is scaled to mean 0 and spread 1, and a reconstruction may be scaled and offset freely: the share explained is the
+    squared correlation, so that units and normalisation play no part. PCA is fitted to the very sub-images it is judged on.
+    """
+    chosen = np.flatnonzero(np.asarray(subimages.inside) & np.isfinite(encoding.angle) & np.isfinite(encoding.latents).all(axis=1))
+    chosen = chosen[:: max(len(chosen) // MOST, 1)][:MOST]
+    if len(chosen) < COMPONENTS:
+        return None
+    size = subimages.window_px
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    disc = (np.hypot(y, x) <= (size - 1) / 2).ravel()
+    images = _scaled(np.asarray(subimages.data[chosen], dtype=np.float64).reshape(len(chosen), -1)[:, disc])
+    drawn = decode(np.asarray(encoding.latents[chosen], np.float32), np.asarray(encoding.angle[chosen], np.float32))
+    patterns = _scaled(drawn.reshape(len(chosen), -1)[:, disc].astype(np.float64))
+    mean = images.mean(axis=0)
+    _, _, axes = np.linalg.svd(images - mean, full_matrices=False)
+    scores = (images - mean) @ axes[:COMPONENTS].T
+    numbers = encoding.latents.shape[1] + 1
+    pca, rebuilt = [], np.tile(mean, (len(images), 1))
+    for k in range(min(COMPONENTS, scores.shape[1])):
+        rebuilt = rebuilt + scores[:, k, None] * axes[k]
+        pca.append(float(_explained(images, _scaled(rebuilt)).mean()))
+        if k + 1 == numbers:
+            beside = _scaled(rebuilt)
+    shown = np.linspace(0, len(images) - 1, SHOWN).astype(int)
+    examples = np.full((3, SHOWN, size * size), np.nan)
+    examples[:, :, disc] = np.stack([images[shown], patterns[shown], (beside if numbers <= len(pca) else rebuilt)[shown]])
+    rvae = float(_explained(images, patterns).mean())
+    return Baseline(numbers, rvae, np.array(pca), examples.reshape(3, SHOWN, size, size), len(images))
+
+
+def baseline_figure(found: Baseline) -> Figure:
+    """Return the share explained against the number of components, the rVAE marked, and examples beside."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = Figure(figsize=(11.2, 5.0), dpi=style.DPI, facecolor=style.PAPER)
+    FigureCanvasAgg(figure)
+    figure.text(0.025, 0.94, "Against principal components", color=style.INK, fontsize=15, fontweight="bold", va="center")
+    at = found.pca[min(found.numbers, len(found.pca)) - 1]
+    said = f"With {found.numbers} numbers a column the rVAE explains {found.rvae:.0%} of the sub-images, PCA {at:.0%}"
+    figure.text(0.025, 0.88, said, color=style.MUTED, fontsize=10.5, va="center")
+    axes = figure.add_axes((0.075, 0.13, 0.37, 0.66))
+    axes.set_facecolor(style.PANEL)
+    for spine in axes.spines.values():
+        spine.set_color(style.EDGE)
+    axes.tick_params(colors=style.MUTED, labelsize=10, length=3)
+    axes.grid(True, color="#1b2229", linewidth=0.7)
+    axes.plot(np.arange(1, len(found.pca) + 1), 100 * found.pca, color=style.CLASS_COLOURS[1], marker="o", markersize=4, label="PCA")
+    axes.plot([found.numbers], [100 * found.rvae], color=style.CLASS_COLOURS[0], marker="D", markersize=9, linestyle="", label="rVAE")
+    axes.set_ylim(0, 102)
+    axes.set_xlabel("numbers a column", color=style.INK)
+    axes.set_ylabel("variance explained [%]", color=style.INK)
+    axes.legend(frameon=False, labelcolor=style.INK, loc="lower right")
+    rows = ("measured", "rVAE", f"PCA, {min(found.numbers, len(found.pca))}")
+    side = 0.205
+    limits = style.robust_limits(found.examples[0], 0.5, 99.5)
+    for row, name in enumerate(rows):
+        bottom = 0.80 - (row + 1) * (side + 0.045)
+        figure.text(0.485, bottom + side / 2, name, color=style.INK, fontsize=11, va="center")
+        for k in range(SHOWN):
+            panel = figure.add_axes((0.575 + k * (side * 5.0 / 11.2 + 0.012), bottom, side * 5.0 / 11.2, side))
+            panel.imshow(found.examples[row, k], cmap="inferno", vmin=limits[0], vmax=limits[1], interpolation="nearest")
+            style.bare(panel)
+    return figure
+
+
+def _scaled(rows: np.ndarray) -> np.ndarray:
+    centred = rows - rows.mean(axis=1, keepdims=True)
+    return np.asarray(centred / np.maximum(centred.std(axis=1, keepdims=True), 1e-12))
+
+
+def _explained(images: np.ndarray, patterns: np.ndarray) -> np.ndarray:
+    """Return (N,) squared correlation of rows that have mean 0 and spread 1; none where they are opposed."""
+    return np.asarray(np.clip((images * patterns).mean(axis=1), 0, 1) ** 2)

@@ -1,25 +1,33 @@
-"""One input file to one folder of results: the public functions behind `stemzoo analyze`, `locate` and `encode`.
+"""Input files to folders of results: the public functions behind `stemzoo analyze`, `locate` and `encode`.
 
-`options` owns what a user may choose, `models` which networks run, `source` which frames are read, `fitting` the encoder fitted to one
-file, `files` the order read → locate → encode → tables, results, report. Called by the command line, and by anyone who scripts whole files.
+`options` owns what a user may choose, `models` which networks run, `source` which frames are read, `batch` how one file is worked through,
+`parts` what is kept meanwhile, `fitting` the encoder fitted to one file, `finish` the folder of results, `outcome` what is told of it,
+`many` the loop over all inputs, `cluster` the same on Dask, `files` the calls for one file. Called by the command line, and by scripts.
 """
 
-from stemzoo.analyze.files import Outcome, analyze_file, encode_file, fit_file, locate_file
+from stemzoo.analyze.batch import Request
+from stemzoo.analyze.files import analyze_file, encode_file, fit_file, locate_file, models_for
+from stemzoo.analyze.many import Here, run
 from stemzoo.analyze.models import Models, load_encoder
 from stemzoo.analyze.options import AUTO, NONE, AnalyzeOptions, Progress, parse_frames, parse_window
+from stemzoo.analyze.outcome import Outcome
 
 __all__ = [
     "AUTO",
     "NONE",
     "AnalyzeOptions",
+    "Here",
     "Models",
     "Outcome",
     "Progress",
+    "Request",
     "analyze_file",
     "encode_file",
     "fit_file",
     "load_encoder",
     "locate_file",
+    "models_for",
     "parse_frames",
     "parse_window",
+    "run",
 ]

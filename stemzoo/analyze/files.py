@@ -1,10 +1,12 @@
-"""Whole files for those who script: one input to one folder of results, in this process. Called by anyone, and by `stemzoo train rvae FILE`."""
+"""Whole files for those who script: one input to one folder of results, in this process. Called by scripts and `stemzoo train rvae`."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stemzoo.analyze.batch import Request, Task
 from stemzoo.analyze.many import Here, run
@@ -13,6 +15,9 @@ from stemzoo.analyze.options import NONE, AnalyzeOptions, Progress
 from stemzoo.analyze.outcome import Outcome
 from stemzoo.errors import ModelError
 from stemzoo.io.outputs import new_folder
+
+if TYPE_CHECKING:
+    from stemzoo.training.encoding_config import EncoderConfig
 
 
 def analyze_file(
@@ -47,17 +52,24 @@ def encode_file(path: str, columns: Path, out: Path, options: AnalyzeOptions | N
 
 
 def fit_file(
-    path: str, out: Path, options: AnalyzeOptions | None = None, columns: Path | None = None, progress: Progress | None = None
+    path: str,
+    out: Path,
+    options: AnalyzeOptions | None = None,
+    columns: Path | None = None,
+    training: EncoderConfig | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Fit an encoder to the columns of one file and write it to the folder `out` as a bundle; return `out`.
 
-    Args: columns: a CSV with at least y_px and x_px; None locates them first.
+    Args:
+        columns: a CSV with at least y_px and x_px; None locates them first.
+        training: how the encoder is trained; None takes the defaults with the options' latents and seed.
     Raises: StemzooError of any kind; then `out` is as it was before.
     """
-    options = options or AnalyzeOptions(fit_encoder=True)
+    options = replace(options or AnalyzeOptions(fit_encoder=True), report=False)
     with new_folder(out, options.force) as folder, tempfile.TemporaryDirectory(prefix=".fit.", dir=folder.parent) as beside:
         task: Task = "analyze" if columns is None else "encode"
-        request = Request(str(path), Path(beside) / "results", task, options, columns)
+        request = Request(str(path), Path(beside) / "results", task, options, columns, training)
         _one(request, models_for(task, options), progress)
         if not (request.out / "encoder").is_dir():
             raise ModelError(f"{path}: no column was found to fit an encoder to; pass --columns CSV, or another --model")

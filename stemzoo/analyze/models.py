@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The loaded models, shared by all inputs of a command; `notices` say how they were chosen."""
+    """The loaded models, shared by all inputs of a command; `notices` say how they were chosen. No segmenter: columns come from a table."""
 
-    segmenter: Segmenter
+    segmenter: Segmenter | None
     encoder: Encoder | None = None
     notices: tuple[str, ...] = ()
 

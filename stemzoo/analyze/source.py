@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,44 +12,43 @@ import numpy as np
 
 import stemzoo
 from stemzoo.analyze.options import AnalyzeOptions, parse_frames
-from stemzoo.errors import FrameError, TableError
+from stemzoo.errors import FrameError, ReadError, StemzooError, TableError
 from stemzoo.io.read import read
 from stemzoo.runtime.tables import read_columns
 from stemzoo.types import Analysis, Frames, ModelId
 
 
-class Part:
-    """Some frames of a stack, still read one at a time."""
+class Chosen:
+    """Some frames of a stack, by their numbers, still read one at a time."""
 
-    def __init__(self, data: Any, first: int, end: int) -> None:
-        self._data, self._first = data, first
-        self.shape = (end - first, *data.shape[1:])
+    def __init__(self, data: Any, numbers: Sequence[int]) -> None:
+        self._data, self._numbers = data, numbers
+        self.shape = (len(numbers), *data.shape[1:])
         self.dtype = data.dtype
 
     def __getitem__(self, index: int) -> Any:
-        return self._data[self._first + index]
+        number = self._numbers[index]
+        try:
+            return self._data[number]
+        except StemzooError:
+            raise
+        except Exception as error:  # h5py, tifffile and zlib each have their own for a file that was cut short
+            why = " ".join(str(error).split())[:120] or type(error).__name__
+            raise ReadError(f"frame {number} cannot be read ({why}); the file is damaged or was cut short: copy it again") from error
 
 
-def read_frames(path: str, options: AnalyzeOptions) -> tuple[Frames, int]:
-    """Return the frames that the options choose, and the number in the file of the first. Raises: StemzooError of io.read; FrameError."""
-    frames = read(path, options.pixel_size)
+def read_frames(path: str, options: AnalyzeOptions, sha256: str | None = None) -> tuple[Frames, int]:
+    """Return the frames that the options choose, and the number in the file of the first.
+
+    Args: sha256: of the file, where known; else it is computed.
+    Raises: StemzooError of io.read; FrameError.
+    """
+    frames = read(path, options.pixel_size, sha256)
     first, end = parse_frames(options.frames, len(frames))
     if (first, end) == (0, len(frames)):
-        return frames, 0
+        return replace(frames, data=Chosen(frames.data, range(end))), 0
     said = f"Frames {first} to {end - 1} of {len(frames)} were analysed; they keep their numbers"
-    return replace(frames, data=Part(frames.data, first, end), notices=(*frames.notices, said)), first
-
-
-def numbered(analysis: Analysis, first: int) -> Analysis:
-    """Return the analysis with frames counted from `first`, their number in the file."""
-    if first == 0:
-        return analysis
-    encoding = analysis.encoding
-    return replace(
-        analysis,
-        columns=tuple(replace(columns, frame=columns.frame + first) for columns in analysis.columns),
-        encoding=None if encoding is None else replace(encoding, frame=np.asarray(encoding.frame) + first),
-    )
+    return replace(frames, data=Chosen(frames.data, range(first, end)), notices=(*frames.notices, said)), first
 
 
 def read_table(path: Path, frames: Frames) -> Analysis:
@@ -67,11 +67,14 @@ def read_table(path: Path, frames: Frames) -> Analysis:
                 f"{path}: column at y {y:.1f}, x {x:.1f} px of frame {columns.frame} lies outside the "
                 f"{frames.shape[0]}×{frames.shape[1]} px of {frames.path}; are y and x exchanged, or is it another frame's table?"
             )
-    model = ModelId(f"table {path.name}", _sha256(path))
+    model = table_id(path)
     return Analysis(frames, table.columns, model, notices=frames.notices, version=stemzoo.__version__)
 
 
-def _sha256(path: Path) -> str:
-
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def table_id(path: Path) -> ModelId:
+    """Return what stands for a segmenter where the columns come from a table."""
+    try:
+        with path.open("rb") as file:
+            return ModelId(f"table {path.name}", hashlib.file_digest(file, "sha256").hexdigest())
+    except OSError as error:
+        raise TableError(f"{path}: cannot be read ({error.strerror or error}); name a CSV file with y_px and x_px") from error

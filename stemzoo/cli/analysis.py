@@ -1,8 +1,9 @@
-"""The main job on the command line: `analyze`, and its halves `locate` and `encode`; each is a list of requests for `stemzoo.analyze.run`."""
+"""The main job on the command line: `analyze`, and its halves `locate` and `encode`; each makes requests for `stemzoo.analyze.run`."""
 
 from __future__ import annotations
 
 import glob
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -135,15 +136,19 @@ def _each(
     from stemzoo.io.outputs import check_folder, folders_for, stem_of
 
     files = _expanded(files)
+    if dask is not None:  # workers may have been started elsewhere
+        files, out, columns = [os.path.abspath(path) for path in files], out and out.absolute(), columns and columns.absolute()
     several = len(files) > 1
     if out is None:
-        folders = [Path(folder.name + "_stemzoo") for folder in folders_for(files, Path())]
+        folders = [
+            Path(folder.name + "_stemzoo").absolute() if dask else Path(folder.name + "_stemzoo") for folder in folders_for(files, Path())
+        ]
     else:
         folders = folders_for(files, out) if several else [out]
     for folder in folders:
         check_folder(folder, options.force)
     skips = (several or dask is not None) and not again
-    requests = [Request(path, folder.absolute(), task, options, columns, skips) for path, folder in zip(files, folders, strict=True)]
+    requests = [Request(path, folder, task, options, columns, unchanged=skips) for path, folder in zip(files, folders, strict=True)]
     models = models_for(task, options)
     outcomes: list[dict[str, Any]] = []
     failures: list[tuple[str, Exception]] = []
@@ -164,9 +169,8 @@ def _each(
         else:
             raise error
 
-    with bars(f"{len(files)} inputs" if several else stem_of(files[0])) as progress:
-        with _pool(dask, models, progress) as pool:
-            run(requests, pool, done, failed, retries=1 if dask or several else 0, progress=progress if dask else None)
+    with bars(f"{len(files)} inputs" if several else stem_of(files[0])) as progress, _pool(dask, models, progress) as pool:
+        run(requests, pool, done, failed, retries=1 if dask or several else 0, progress=progress if dask else None)
     if failures and not several:
         raise failures[0][1]
     if as_json:
@@ -193,7 +197,7 @@ def _pool(dask: str | None, models: Models, progress: Progress | None) -> Iterat
 
 
 def _expanded(files: list[str]) -> list[str]:
-    """Return the inputs with patterns such as 'day1/*.dm4' replaced by the files they match, in order; shells cannot pass a million names."""
+    """Return the inputs with patterns such as 'day1/*.dm4' replaced by the files they match; shells cannot pass a million names."""
     found: list[str] = []
     for name in files:
         matches = sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) and not Path(name).exists() else []

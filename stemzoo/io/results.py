@@ -69,7 +69,7 @@ class ResultsWriter:
         with self._refusing():
             _put(self._entry, "columns", self._n, rows, _quantities(columns), UNITS)
             if self._latents is not None:
-                encoding = encoding or _no_encoding(self._latents)
+                encoding = encoding or no_encoding(self._latents)
                 _put(self._entry, "encoding", self._n, rows, {name: getattr(encoding, name) for name in ENCODING_FIELDS}, UNITS)
         self._row = rows.stop
 
@@ -238,7 +238,7 @@ def _put(entry: h5py.Group, name: str, n: int, rows: slice, arrays: Mapping[str,
             entry[name][key][rows] = array
 
 
-def _no_encoding(latents: int) -> Encoding:
+def no_encoding(latents: int) -> Encoding:
     """Return the encoding of a frame without columns."""
     none, numbers = np.zeros(0), np.zeros(0, dtype=np.int64)
     return Encoding(none, none, numbers, np.zeros((0, latents), dtype=np.float32), numbers, numbers, np.zeros(0, dtype=bool))

@@ -47,10 +47,11 @@ def read_zarr(path: str, wanted: str | None) -> Raw:
     signals = [Signal(name or path, item.shape, problem(item.shape, item.dtype)) for name, item in arrays.items()]
     index, notices = choose(path, signals, wanted)
     name, array = list(arrays.items())[index]
-    size = array.attrs.get("pixel_size")
+    size: Any = array.attrs.get("pixel_size")
     axes = None if size is None else (Axis(float(size), "Å"), Axis(float(size), "Å"))
     if array.ndim == 3 and array.nbytes > EAGER_BYTES:
-        return Raw(Chunks(path, name, array.shape, array.dtype), axes, {}, notices)
+        frames, height, width = array.shape
+        return Raw(Chunks(path, name, (frames, height, width), array.dtype), axes, {}, notices)
     return Raw(np.asarray(array[...]), axes, {}, notices)
 
 

@@ -47,7 +47,7 @@ def test_analyze_writes_the_promised_files_and_finds_the_columns(
 
 def test_locate_ends_at_fit_ok_and_encode_goes_on_from_there(run: Callable[..., Any], frame: Path, tmp_path: Path) -> None:
     assert run("locate", frame, "--pixel-size", 0.2, "--out", tmp_path / "half").code == 0
-    assert [p.name for p in (tmp_path / "half").iterdir()] == ["columns.csv"]
+    assert sorted(p.name for p in (tmp_path / "half").iterdir()) == ["columns.csv", "run.json"]
     assert (tmp_path / "half" / "columns.csv").read_text().splitlines()[0] == HEADER
     table = tmp_path / "half" / "columns.csv"
     ran = run("encode", frame, "--columns", table, "--pixel-size", 0.2, "--encoder", "dipole", "--out", tmp_path / "whole", "--no-report")
@@ -77,7 +77,7 @@ def test_an_earlier_result_is_replaced_but_foreign_files_are_not(run: Callable[.
     out = tmp_path / "out"
     assert run("analyze", frame, "--pixel-size", 0.2, "--out", out, "--no-report").code == 0
     assert run("locate", frame, "--pixel-size", 0.2, "--out", out).code == 0
-    assert [p.name for p in out.iterdir()] == ["columns.csv"]
+    assert sorted(p.name for p in out.iterdir()) == ["columns.csv", "run.json"]
     (out / "notes.txt").write_text("mine")
     ran = run("locate", frame, "--pixel-size", 0.2, "--out", out)
     assert ran.code == 1 and "notes.txt" in ran.err and "--force" in ran.err

@@ -72,7 +72,7 @@ def test_every_end_is_one_message(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("stemzoo.analyze.locate_file", fail)
+    monkeypatch.setattr("stemzoo.analyze.run", fail)
     ran = run("locate", frame)
     assert (ran.code, ran.out, ran.err) == (code, "", said)
 
@@ -81,7 +81,7 @@ def test_a_fault_of_ours_is_short_unless_debug(run: Callable[..., Any], monkeypa
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("0 / 0")
 
-    monkeypatch.setattr("stemzoo.analyze.locate_file", fail)
+    monkeypatch.setattr("stemzoo.analyze.run", fail)
     ran = run("locate", frame)
     assert ran.code == 1 and "ZeroDivisionError: 0 / 0" in ran.err and "--debug" in ran.err and "Traceback" not in ran.err
     with pytest.raises(ZeroDivisionError):

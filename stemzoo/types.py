@@ -158,6 +158,23 @@ class Columns:
 
 
 @dataclass(frozen=True)
+class Quality:
+    """Signs, without counts or truth, of how far the columns of one frame can be trusted; geometry.quality finds and words them.
+
+    Args:
+        short_pairs: share of columns much nearer to another than is usual; None for too few columns.
+        gaps: share of the structured area that lies far from any column; None for too few columns or columns on no lattice.
+        undecided: share of the network's maxima that are neither clearly columns nor clearly none.
+        width: sigma of the typical peak [Å]; None where unknown.
+    """
+
+    short_pairs: Optional[float] = None
+    gaps: Optional[float] = None
+    undecided: float = 0.0
+    width: Optional[float] = None
+
+
+@dataclass(frozen=True)
 class SubImages:
     """Square cut-outs centred on columns.
 
@@ -249,6 +266,7 @@ class Analysis:
         version: of stemzoo.
         sampling: Å/px taken for the frames when they were brought to a network's scale: the pixel size or, where that is missing or
             impossible, a stand-in from the lattice or the peaks, never used for a length in Å. None where nothing told.
+        quality: one Quality per frame, in order; empty where nobody judged.
     """
 
     frames: Frames
@@ -262,6 +280,7 @@ class Analysis:
     seconds: Mapping[str, float] = field(default_factory=dict)
     version: str = ""
     sampling: Optional[float] = None
+    quality: Tuple[Quality, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.columns) != len(self.frames):

@@ -46,7 +46,8 @@ def blur(image: np.ndarray, sigma_px: float) -> np.ndarray:
     while sigma_px / (2 * block) >= FINE_ENOUGH and min(image.shape) >= 16 * block:
         block *= 2
     padded = np.pad(image, ((0, -height % block), (0, -width % block)), mode="symmetric")
-    coarse = padded.reshape(padded.shape[0] // block, block, padded.shape[1] // block, block).mean(axis=(1, 3), dtype=np.float32)
+    blocks = padded.reshape(padded.shape[0] // block, block, padded.shape[1] // block, block)
+    coarse: np.ndarray = blocks.mean(axis=(1, 3), dtype=np.float32)
     narrower = np.sqrt(sigma_px**2 - (block**2 - 1) / 12) / block
     for axis in (0, 1):
         coarse = _blur_axis(coarse, narrower, axis)

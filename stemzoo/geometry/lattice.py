@@ -182,8 +182,9 @@ def _cells(vectors: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
         length = np.hypot(pairs[..., 0], pairs[..., 1])
         pairs = pairs[np.abs(np.linalg.det(pairs)) > 0.35 * length[:, 0] * length[:, 1]]
         found.append(np.linalg.inv(pairs).transpose(0, 2, 1) if reciprocal else pairs)
-    cells = np.concatenate(found)
-    return cells[np.abs(np.linalg.det(cells)) > SHORTEST_PX**2]
+    every = np.concatenate(found)
+    cells: np.ndarray = every[np.abs(np.linalg.det(every)) > SHORTEST_PX**2]
+    return cells
 
 
 def _filled(cell: np.ndarray, met: np.ndarray, reach: float) -> float:

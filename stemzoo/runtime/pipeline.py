@@ -18,15 +18,17 @@ import stemzoo
 from stemzoo.errors import FrameError, ModelError
 from stemzoo.geometry.neighbours import nearest_distance
 from stemzoo.geometry.peaks import Peaks, find_peaks
+from stemzoo.geometry.quality import judge
 from stemzoo.geometry.refine import refine
 from stemzoo.geometry.resample import clean, rescale, to_original
 from stemzoo.geometry.subimages import cut
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.scale import Scale, find_scale
 from stemzoo.runtime.segmenter import Segmenter
-from stemzoo.types import Analysis, Columns, Encoding, Frames, SubImages
+from stemzoo.types import Analysis, Columns, Encoding, Frames, Quality, SubImages
 
 Progress = Callable[[str, int, int], None]
+DOUBTFUL = (0.2, 0.65)  # maxima of the map between these are neither clearly columns nor clearly none
 WINDOW_SPACINGS = 2.75  # side of a default window in nearest-neighbour spacings: the first and second shell around a column, whole
 
 
@@ -98,6 +100,7 @@ def locate(
     """
     options = options or LocateOptions()
     stages, notices, tables = Stages(), list(frames.notices) + list(segmenter.bundle.session.notices), []
+    quality: List[Quality] = []
     spec = segmenter.spec
     threshold = spec.threshold if options.threshold is None else options.threshold
     separation = spec.min_separation if options.min_separation is None else options.min_separation
@@ -117,16 +120,21 @@ def locate(
             network_sampling = spec.nominal if sampling is None else sampling / factor
         with stages.time("resample"):
             scaled, factors = rescale(image, factor) if factor != 1 else (image, (1.0, 1.0))
-        del image
         with stages.time("network"):
             probability = segmenter.probabilities(scaled)
         with stages.time("peaks"):
-            peaks = find_peaks(probability, threshold, separation / network_sampling)
-            peaks = peaks._replace(yx=to_original(peaks.yx, factors), confidence=spec.confidence(peaks.confidence))
+            maxima = find_peaks(probability, min(threshold, DOUBTFUL[0]), separation / network_sampling)
+            chosen = maxima.confidence >= threshold
+            peaks = Peaks(to_original(maxima.yx[chosen], factors), maxima.species[chosen], spec.confidence(maxima.confidence[chosen]))
         del scaled, probability
         with stages.time("refine"):
             empty = Columns.empty(spec.classes, frames.pixel_size, index)
-            tables.append(_with_peaks(empty, peaks, 0.5 / factor, (raw, touched) if options.refine else None))
+            columns, width_px = _with_peaks(empty, peaks, 0.5 / factor, (raw, touched) if options.refine else None)
+            tables.append(columns)
+        with stages.time("quality"):
+            width = None if width_px is None or sampling is None else width_px * sampling
+            sure = int((maxima.confidence > DOUBTFUL[1]).sum())
+            quality.append(judge(image, columns.yx, sure, len(maxima.confidence) - sure, width))
         if progress is not None:
             progress("locate", index + 1, len(frames))
     without = [index for index, columns in enumerate(tables) if not len(columns)]
@@ -141,11 +149,14 @@ def locate(
         seconds=stages.seconds,
         version=stemzoo.__version__,
         sampling=sampling,
+        quality=tuple(quality),
     )
 
 
-def _with_peaks(table: Columns, peaks: Peaks, sigma_px: float, fit_to: Optional[Tuple[np.ndarray, np.ndarray]]) -> Columns:
-    """Return `table` with the peaks [px of the frame] as columns, sorted by y then x.
+def _with_peaks(
+    table: Columns, peaks: Peaks, sigma_px: float, fit_to: Optional[Tuple[np.ndarray, np.ndarray]]
+) -> Tuple[Columns, Optional[float]]:
+    """Return `table` with the peaks [px of the frame] as columns, sorted by y then x, and the typical width of those whose fit held [px].
 
     Args:
         sigma_px: standard error of positions that are not fitted.
@@ -153,11 +164,13 @@ def _with_peaks(table: Columns, peaks: Peaks, sigma_px: float, fit_to: Optional[
     """
     n = len(peaks.yx)
     yx, sigma, intensity, ok = peaks.yx, np.full((n, 2), sigma_px), np.zeros(n), np.zeros(n, dtype=bool)
+    width_px: Optional[float] = None
     if fit_to is not None and n:
         fit = refine(fit_to[0], yx, mask=fit_to[1])
         yx, sigma, intensity, ok = fit.yx, fit.sigma, fit.intensity, fit.ok
+        width_px = float(np.median(fit.width_px[ok])) if ok.any() else None
     order = np.lexsort((yx[:, 1], yx[:, 0]))
-    return replace(
+    table = replace(
         table,
         yx=yx[order],
         sigma=sigma[order],
@@ -166,6 +179,7 @@ def _with_peaks(table: Columns, peaks: Peaks, sigma_px: float, fit_to: Optional[
         confidence=peaks.confidence[order],
         fit_ok=ok[order],
     )
+    return table, width_px
 
 
 def encode(analysis: Analysis, encoder: Encoder, options: Optional[EncodeOptions] = None, progress: Optional[Progress] = None) -> Analysis:

@@ -14,7 +14,7 @@ from stemzoo.errors import OutputError
 from stemzoo.report import figures, patterns, style
 from stemzoo.report.html import ReportInputs, write_report
 from stemzoo.report.summary import nearest_distances, summarise
-from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId, SubImages
+from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId, Quality, SubImages
 
 from .conftest import PIXEL_SIZE, decode, layered
 
@@ -164,7 +164,16 @@ def test_page_is_self_contained_and_quotes_the_analysis(analysis: Analysis, tmp_
     assert f"{PIXEL_SIZE} Å/px, from the file" in page
     names = {p.name for p in tmp_path.glob("*.png")}
     maps = {"frame.png", "segmentation.png", "angle.png", "latent_1.png", "latent_2.png"}
-    assert names == maps | {"latents.png", "manifold.png", "patterns.png", "baseline.png", "clusters.png", "sigma.png", "confidence.png", "spacing.png"}
+    assert names == maps | {
+        "latents.png",
+        "manifold.png",
+        "patterns.png",
+        "baseline.png",
+        "clusters.png",
+        "sigma.png",
+        "confidence.png",
+        "spacing.png",
+    }
     for name in names:
         picture = np.asarray(Image.open(tmp_path / name).convert("RGB"))
         assert min(picture.shape[:2]) > 300 and picture.std() > 5

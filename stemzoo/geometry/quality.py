@@ -1,0 +1,112 @@
+"""Signs that a frame nobody annotated was not located well. Owns `judge` and the sentences it gives; NumPy only.
+
+None of the signs needs counts or truth: columns too near each other, stretches of structure without columns, maxima of the network that are
+neither here nor there, peaks of another width than the network was shown. Called by runtime.pipeline; the report says the sentences.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, Optional
+
+import numpy as np
+
+from stemzoo.geometry.neighbours import nearest_distance
+from stemzoo.types import Quality
+
+SHORT = 0.6  # of the usual distance to the nearest column
+REGULAR = 0.3  # largest relative scatter of nearest distances among columns that lie on lattices
+GAP = 1.6  # typical distances from the nearest column: beyond, another should have been found
+STRUCTURED = 0.7  # of the contrast around columns: as much of it elsewhere is structure too
+FEWEST = 12  # columns that tell what is usual
+MISTRUST_SHORT, MISTRUST_GAPS, MISTRUST_UNDECIDED = 0.08, 0.1, 0.25
+KNOWN_WIDTHS = (0.25, 0.95)  # Å, sigma of the peaks that networks are trained on
+
+
+def judge(image: np.ndarray, yx: np.ndarray, accepted: int, doubtful: int, width: Optional[float] = None) -> Quality:
+    """Return the quality of the columns of one frame.
+
+    Args:
+        image: (H, W), cleaned.
+        yx: (n, 2) px, located columns.
+        accepted, doubtful: how many maxima of the network's map are columns to it, and how many are neither columns nor nothing.
+        width: sigma [Å] of the typical peak; None where unknown.
+    """
+    n = len(yx)
+    undecided = doubtful / max(accepted + doubtful, 1)
+    if n < FEWEST:
+        return Quality(undecided=undecided, width=width)
+    typical = (image.shape[0] * image.shape[1] / n) ** 0.5
+    nearest = nearest_distance(yx, typical)
+    finite = nearest[np.isfinite(nearest)]
+    if len(finite) < FEWEST:
+        return Quality(undecided=undecided, width=width)
+    usual = float(np.median(finite))
+    short = float((nearest < SHORT * usual).mean())
+    scatter = 1.4826 * float(np.median(np.abs(finite - usual))) / usual
+    # pairs and rows stand closer than what they leave between them
+    spacing = max(usual, min(typical, 2 * usual))
+    gaps = _gaps(image, yx, spacing) if scatter < REGULAR else None
+    return Quality(short, gaps, undecided, width)
+
+
+def reasons(quality: Quality) -> Dict[str, str]:
+    """Return why columns of this quality should not be trusted, a sentence by the name of each sign that speaks against them."""
+    said: Dict[str, str] = {}
+    if quality.short_pairs is not None and quality.short_pairs > MISTRUST_SHORT:
+        said["short_pairs"] = (
+            f"{quality.short_pairs:.0%} of the columns lie nearer than {SHORT:g} of the usual distance to another: some may be one column "
+            "found twice."
+        )
+    if quality.gaps is not None and quality.gaps > MISTRUST_GAPS:
+        said["gaps"] = (
+            f"{quality.gaps:.0%} of the area with as much contrast as around the columns holds none: columns may have been missed."
+        )
+    if quality.undecided > MISTRUST_UNDECIDED:
+        said["undecided"] = (
+            f"{quality.undecided:.0%} of the network's maxima are neither clearly columns nor clearly none: the frame is noisy, or unlike "
+            "what it was trained on."
+        )
+    low, high = KNOWN_WIDTHS
+    if quality.width is not None and not low <= quality.width <= high:
+        said["width"] = (
+            f"The peaks are {quality.width:.2g} Å wide (σ), outside the {low:g}–{high:g} Å that networks are trained on: the pixel size "
+            "may be wrong."
+        )
+    return said
+
+
+def _gaps(image: np.ndarray, yx: np.ndarray, spacing: float) -> float:
+    """Return the share of the structured area that lies farther than it should from any column.
+
+    The frame is divided into squares with a side of the typical distance; a square is structured if its contrast, noise averaged out over a
+    quarter of that distance, is like that of the squares around columns.
+    """
+    fine = max(1, round(spacing / 4))
+    height, width = (length // (4 * fine) for length in image.shape)
+    if min(height, width) < 3:
+        return 0.0
+    side = 4 * fine
+    cut = image[: height * side, : width * side].reshape(height * 4, fine, width * 4, fine).mean(axis=(1, 3), dtype=np.float64)
+    squares = cut.reshape(height, 4, width, 4)
+    contrast = squares.std(axis=(1, 3))
+    centre_y, centre_x = (np.arange(count) * side + (side - 1) / 2 for count in (height, width))
+    distance = _distance_to_nearest(centre_y, centre_x, yx, side, GAP * spacing)
+    occupied = distance < spacing
+    if not occupied.any():
+        return 0.0
+    structured = contrast >= STRUCTURED * float(np.median(contrast[occupied]))
+    return float((structured & (distance > GAP * spacing)).sum() / max(1, structured.sum()))
+
+
+def _distance_to_nearest(centre_y: np.ndarray, centre_x: np.ndarray, yx: np.ndarray, side: int, reach: float) -> np.ndarray:
+    """Return how far each square's centre (h, w) lies from the nearest column, up to about `reach`; infinity beyond."""
+    nearest = np.full((len(centre_y), len(centre_x)), np.inf)
+    home = np.floor(yx / side).astype(np.int64)
+    steps = int(reach / side + 0.5)
+    for dy in range(-steps, steps + 1):
+        for dx in range(-steps, steps + 1):
+            row, col = home[:, 0] + dy, home[:, 1] + dx
+            inside = (row >= 0) & (row < len(centre_y)) & (col >= 0) & (col < len(centre_x))
+            row, col = row[inside], col[inside]
+            np.minimum.at(nearest, (row, col), np.hypot(centre_y[row] - yx[inside, 0], centre_x[col] - yx[inside, 1]))
+    return nearest

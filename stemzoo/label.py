@@ -1,61 +1,112 @@
 """Real frames and the columns known in them to the dataset that training reads. Called by `stemzoo data label`.
 
-The columns may come from anywhere that writes `y_px` and `x_px`: `stemzoo locate`, corrected by hand; atomap; StatSTEM; a table of clicks.
+The columns may come from anywhere: `stemzoo locate`, corrected by hand; atomap; StatSTEM; ImageJ; a table of clicks.
 """
 
 from __future__ import annotations
 
+import csv
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from stemzoo.errors import DatasetError, PixelSizeError
+from stemzoo.errors import DatasetError, PixelSizeError, TableError
+from stemzoo.geometry.resample import clean
 from stemzoo.io.datasets import DatasetWriter, LabelledFrame
+from stemzoo.io.labels import Labels, Program, read_labels
 from stemzoo.io.read import read
 from stemzoo.runtime.tables import read_columns
+from stemzoo.types import Frames
+from stemzoo.validate.placement import doubt, place
 
 
-def label_frames(pairs: list[tuple[Path, Path]], out: Path, *, pixel_size: float | None = None, material: str = "") -> Path:
+@dataclass(frozen=True)
+class Labelled:
+    """The dataset that was written, and what its author should know, a sentence each."""
+
+    path: Path
+    notices: tuple[str, ...]
+
+
+def label_frames(
+    pairs: list[tuple[Path, Path]], out: Path, *, pixel_size: float | None = None, material: str = "", program: Program | None = None
+) -> Labelled:
     """Write frames and their columns to the HDF5 dataset `out`, whole or not at all.
 
     Args:
         pairs: image file and table of its columns; a stack's table names the frame in each row.
         pixel_size: Å/px, overrides the files'; needed where a file has none.
         material: name of what the frames show.
+        program: which program wrote the tables; None finds out.
+    Returns: notices say how a foreign table was understood and where columns do not lie on intensity; such frames are written all the same.
     Raises: ReadError, TableError from the files; PixelSizeError if a pixel size is missing; DatasetError if a table has no column
-    in a frame or names a position outside it.
+    in a frame.
     """
     if not pairs:
         raise DatasetError("nothing to label; wanted at least one frame with its table of columns")
+    notices: list[str] = []
     with DatasetWriter(out, recipe="", material=material or "labelled frames", seed=0) as writer:
         for frame_path, table_path in pairs:
             frames = read(frame_path, pixel_size)
             if frames.pixel_size is None:
                 raise PixelSizeError(f"{frame_path}: no pixel size; a labelled frame needs one: pass --pixel-size Å (e.g. 0.12)")
-            table = read_columns(table_path, len(frames), frames.pixel_size)
-            for index, columns in enumerate(table.columns):
-                if not len(columns):
-                    raise DatasetError(f"{table_path}: no column for frame {index} of {frame_path}; label every frame, or cut the stack")
-                outside = ((columns.yx < -0.5) | (columns.yx > np.array(frames.shape) - 0.5)).any(axis=1)
-                if outside.any():
-                    y, x = columns.yx[outside][0]
-                    raise DatasetError(
-                        f"{table_path}: column at y {y:.1f}, x {x:.1f} px lies outside the {frames.shape[0]}×{frames.shape[1]} px of "
-                        f"{frame_path}; are y and x exchanged, or in another unit?"
-                    )
-                writer.add(
-                    LabelledFrame(
-                        image=frames.frame(index),
-                        columns=columns.yx,
-                        species=columns.species,
-                        classes=columns.classes,
-                        pixel_size=frames.pixel_size,
-                        attributes={
-                            "material": material,
-                            "source": str(frame_path),
-                            "source_sha256": frames.sha256,
-                            "labels": str(table_path),
-                        },
-                    )
-                )
-    return out
+            labels = _labels(table_path, frames, program)
+            notices += [labels.understood] if labels.understood else []
+            source = {"material": material, "source": frame_path.name, "source_sha256": frames.sha256, "labels": table_path.name}
+            for index in range(len(frames)):
+                labelled = _frame(frames, index, labels, table_path, {**source, "source_frame": index})
+                writer.add(labelled)
+                question = doubt(place(labelled.image, labelled.columns, frames.pixel_size))
+                notices += [f"{frame_path.name}, frame {index}: {question}"] if question else []
+    return Labelled(out, tuple(notices))
+
+
+def _labels(path: Path, frames: Frames, program: Program | None) -> Labels:
+    """Return the columns in a table of ours or of another program, refusing those that no frame can hold."""
+    if program is None and _is_ours(path):
+        table = read_columns(path, len(frames), frames.pixel_size)
+        labels = Labels(
+            np.concatenate([columns.yx for columns in table.columns]),
+            tuple(columns.classes[k] for columns in table.columns for k in columns.species),
+            np.concatenate([np.full(len(columns), columns.frame) for columns in table.columns]),
+            "",
+        )
+    else:
+        labels = read_labels(path, frames.pixel_size, program)
+    if ((labels.frame < 0) | (labels.frame >= len(frames))).any():
+        bad = int(labels.frame[(labels.frame < 0) | (labels.frame >= len(frames))][0])
+        raise TableError(f"{path}: a column of frame {bad}; {frames.path} has the frames 0 to {len(frames) - 1}")
+    outside = ((labels.yx < -0.5) | (labels.yx > np.array(frames.shape) - 0.5)).any(axis=1)
+    if outside.any():
+        y, x = labels.yx[outside][0]
+        raise TableError(
+            f"{path}: column at y {y:.1f}, x {x:.1f} px lies outside the {frames.shape[0]}×{frames.shape[1]} px of {frames.path}; are y "
+            "and x exchanged, or in another unit? Name the unit in the first line, as y (nm), or the program with --program"
+        )
+    return labels
+
+
+def _frame(frames: Frames, index: int, labels: Labels, table: Path, source: dict[str, float | str]) -> LabelledFrame:
+    mine = labels.frame == index
+    if not mine.any():
+        raise DatasetError(f"{table}: no column for frame {index} of {frames.path}; label every frame, or cut the stack")
+    image = frames.frame(index)
+    if not np.isfinite(image).all():
+        image = np.where(np.isfinite(image), image, clean(image)[0])
+    names = np.array(labels.species)[mine]
+    classes, species = np.unique(names, return_inverse=True)
+    yx = labels.yx[mine]
+    order = np.lexsort((yx[:, 1], yx[:, 0]))
+    assert frames.pixel_size is not None
+    return LabelledFrame(image, yx[order], species[order], tuple(classes.tolist()), frames.pixel_size, attributes=source)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether the first line names y_px and x_px, as every table of stemzoo does."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError):
+        return False
+    return {"y_px", "x_px"} <= {name.strip() for name in header}

@@ -1,16 +1,21 @@
-"""`stemzoo data`: draft a recipe, simulate it, label real frames, look inside a dataset. Each command calls one function."""
+"""`stemzoo data`: draft a recipe, simulate it, label real frames, merge, inspect and validate datasets. Each command calls one function."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from stemzoo.cli.progress import bars, print_json
 
+if TYPE_CHECKING:
+    from stemzoo.io.labels import Program
+
 data_app = typer.Typer(
-    help="Datasets: draft a recipe, simulate it, label real frames, see what is inside.", no_args_is_help=True, rich_markup_mode=None
+    help="Datasets: draft a recipe, simulate it, label real frames, merge, inspect, validate.", no_args_is_help=True, rich_markup_mode=None
 )
+MOST_FINDINGS = 20
 JSON = typer.Option(False, "--json", help="Print one JSON object on stdout.")
 
 
@@ -61,21 +66,76 @@ def recipe(
 @data_app.command("label", epilog="Example: stemzoo data label frame.dm4 columns.csv --out labelled.h5")
 def label(
     frame: Path = typer.Argument(..., metavar="FRAME", help="A microscope file, one frame or a stack."),
-    columns: Path = typer.Argument(..., metavar="COLUMNS.csv", help="Its columns: y_px and x_px at least; frame and species if there are."),
+    columns: Path = typer.Argument(
+        ..., metavar="COLUMNS.csv", help="Its columns: from stemzoo locate, atomap, StatSTEM, ImageJ or by hand."
+    ),
     out: Path = typer.Option(..., "--out", metavar="H5", help="The dataset to write."),
     pixel_size: float | None = typer.Option(None, "--pixel-size", metavar="Å", help="Å per pixel; overrides the file's."),
     material: str = typer.Option("", "--material", metavar="NAME", help="What the frame shows."),
+    program: str | None = typer.Option(
+        None, "--program", metavar="NAME", help="What wrote the table, where its names leave a doubt: atomap, statstem or imagej."
+    ),
     as_json: bool = JSON,
 ) -> None:
     """Make a dataset of a real frame and the columns known in it."""
     from stemzoo.io.inventory import inspect
     from stemzoo.label import label_frames
 
-    summary = inspect(label_frames([(frame, columns)], out, pixel_size=pixel_size, material=material))
+    labelled = label_frames([(frame, columns)], out, pixel_size=pixel_size, material=material, program=_program(program))
+    summary = inspect(labelled.path)
     if as_json:
-        print_json({"dataset": str(out), "frames": summary.n_frames, "columns": summary.n_columns})
+        print_json({"dataset": str(out), "frames": summary.n_frames, "columns": summary.n_columns, "notices": labelled.notices})
+        return
+    print(f"{out}: {summary.n_frames} frames, {summary.n_columns} columns")
+    for notice in labelled.notices:
+        print(f"  {notice}")
+
+
+@data_app.command("merge", epilog="Example: stemzoo data merge a.h5 b.h5 --out both.h5")
+def merge_datasets(
+    datasets: list[Path] = typer.Argument(..., metavar="H5…", help="Datasets, simulated or labelled, of any schema version."),
+    out: Path = typer.Option(..., "--out", metavar="H5", help="The dataset to write."),
+    as_json: bool = JSON,
+) -> None:
+    """Make one dataset of several; an image that stands in more than one is written once."""
+    from stemzoo.io.merge import merge
+
+    with bars(f"merge {len(datasets)} datasets") as progress:
+        merged = merge(datasets, out, None if progress is None else (lambda done, total: progress("merge", done, total)))
+    if as_json:
+        print_json({"dataset": str(out), "frames": merged.n_frames, "repeated": merged.n_repeated})
     else:
-        print(f"{out}: {summary.n_frames} frames, {summary.n_columns} columns")
+        repeated = f"; {merged.n_repeated} stood twice and were written once" if merged.n_repeated else ""
+        print(f"{out}: {merged.n_frames} frames{repeated}")
+
+
+@data_app.command("validate", epilog="Example: stemzoo data validate train.h5 held_back.h5")
+def validate(
+    datasets: list[Path] = typer.Argument(
+        ..., metavar="H5…", help="A dataset, or one to train on and others held back, which may share no frame and no specimen."
+    ),
+    as_json: bool = JSON,
+) -> None:
+    """Check schema, that truth lies on intensity, and that nothing leaks between training and validation."""
+    from dataclasses import asdict
+
+    from stemzoo.errors import DatasetError
+    from stemzoo.validate import validate_datasets
+
+    with bars(f"validate {len(datasets)} datasets") as progress:
+        verdict = validate_datasets(datasets, None if progress is None else (lambda done, total: progress("validate", done, total)))
+    if as_json:
+        print_json(asdict(verdict))
+    for finding in verdict.findings[:MOST_FINDINGS] if not as_json else ():
+        print(f"{finding.kind:<8}{finding.text}")
+    if verdict.findings:
+        first = verdict.findings[0]
+        raise DatasetError(f"{len(verdict.findings)} findings in {verdict.n_frames} frames; the first ({first.kind}): {first.text}")
+    if not as_json:
+        print(
+            f"{', '.join(map(str, datasets))}: {verdict.n_frames} frames, {verdict.n_columns} columns; schema, truth and leaks are in order"
+        )
+        print(f"  {verdict.on:.1%} of columns are brighter than their surroundings, off by {verdict.offset_px:.2f} px at most")
 
 
 @data_app.command("inspect", epilog="Example: stemzoo data inspect sr3fe2o7.h5 --sheet sr3fe2o7.png")
@@ -99,7 +159,8 @@ def inspect_dataset(
         print_json({**asdict(summary), "sheet": None if sheet is None else str(sheet)})
         return
     shapes = ", ".join(f"{height}×{width}" for height, width in summary.shapes)
-    rows = [("frames", f"{summary.n_frames} of {shapes} px"), ("columns", str(summary.n_columns))]
+    rows = [("frames", f"{summary.n_frames} of {shapes} px"), ("scenes", str(summary.n_scenes))]
+    rows += [("simulated", f"{summary.n_simulated}, noise drawn anew in training"), ("columns", str(summary.n_columns))]
     rows += [(f"  {name}", f"{count} ({count / max(summary.n_columns, 1):.0%})") for name, count in summary.columns_by_class.items()]
     rows += [(f"  {name or 'unnamed'}", f"{count} frames") for name, count in summary.frames_by_material.items()]
     rows.append(("pixel size", _span(summary.pixel_size, "Å/px")))
@@ -119,6 +180,18 @@ def _zone(text: str) -> tuple[int, int, int]:
     except ValueError:
         raise typer.BadParameter(f"{text!r} is no zone axis; wanted three whole numbers, e.g. 1,1,0", param_hint="--zone") from None
     return h, k, l
+
+
+def _program(name: str | None) -> Program | None:
+    """Return the name of a program that writes tables of columns."""
+    from typing import get_args
+
+    from stemzoo.io.labels import Program
+
+    known = {program: program for program in get_args(Program)}
+    if name is not None and name.lower() not in known:
+        raise typer.BadParameter(f"{name!r} is no program known here; wanted {', '.join(known)}", param_hint="--program")
+    return None if name is None else known[name.lower()]
 
 
 def _settings(texts: list[str]) -> dict[str, object]:

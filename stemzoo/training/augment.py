@@ -7,6 +7,7 @@ touches the image alone. All randomness comes from torch's global generator, whi
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -72,10 +73,9 @@ class RecordAnew(_OnImage):
         factor = math.exp(_uniform((math.log(config.dose_factor[0]), math.log(config.dose_factor[1]))))
         expected = inpt[0].numpy() * np.float32(factor)
         shot = math.sqrt(max(float(expected.mean()), 1e-6))
-        recording = Recording(
+        recording = replace(
+            stated,
             row_jitter_px=math.hypot(stated.row_jitter_px, _uniform(config.row_jitter) / self.pixel_size),
-            gain=stated.gain,
-            offset=stated.offset,
             readout=math.hypot(stated.readout, _uniform(config.readout) * shot),
             hot_fraction=stated.hot_fraction + _uniform(config.hot_fraction),
         )

@@ -95,7 +95,9 @@ class Patches(TorchDataset[PatchBatch]):
         recording = facts.recording
         if recording is not None:
             patch /= factors[0] ** 2  # electrons per pixel: larger pixels catch more
-            recording = replace(recording, row_jitter_px=recording.row_jitter_px * factors[0])
+            recording = replace(
+                recording, row_jitter_px=recording.row_jitter_px * factors[0], smoothing_px=recording.smoothing_px * factors[0]
+            )
         image, mask = tv_tensors.Image(torch.from_numpy(patch)[None]), tv_tensors.Mask(torch.from_numpy(target))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**62)))

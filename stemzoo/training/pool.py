@@ -5,6 +5,7 @@ Owns what a patch needs to know of its frame, read once; pixels stay in the file
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -78,12 +79,15 @@ def _facts(dataset: Dataset, frame: int) -> FrameFacts:
     size = float(known["pixel_size"])
     recording = None
     if dataset.has_expected(frame):
+        saturation = float(known.get("saturation", math.inf))
         recording = Recording(
             row_jitter_px=float(known.get("row_jitter", 0.0)) / size,
             gain=float(known.get("gain", 1.0)),
             offset=float(known.get("offset", 0.0)),
             readout=float(known.get("readout", 0.0)),
             hot_fraction=float(known.get("hot_pixels", 0.0)),
+            saturation=saturation if saturation < 1e9 else None,
+            smoothing_px=float(known.get("smoothing_px", 0.0)),
         )
     return FrameFacts(dataset.shape(frame), size, dataset.scene(frame), recording)
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from stemzoo.errors import ReadError
+from stemzoo.errors import ReadError, StemzooError
 from stemzoo.io.read import read
 from stemzoo.types import Frames
 
@@ -80,7 +80,10 @@ def from_file(body: bytes, suffix: str, pixel_size: float | None, name: str, lim
     with _own_file(body, suffix) as path:
         if pointer := _points_outside(path, body, suffix):
             raise ReadError(f"the file refers to another ({pointer}); send one that holds its own pixels")
-        frames = read(path, pixel_size)
+        try:
+            frames = read(path, pixel_size)
+        except StemzooError as error:
+            raise type(error)(str(error).replace(str(path), name)) from None
         if math.prod(frames.data.shape) > limits.pixels:
             raise ReadError(f"the file has {math.prod(frames.data.shape)} pixels; the most taken is {limits.pixels}")
         data = np.stack([np.asarray(frames.data[index]) for index in range(len(frames))])

@@ -140,7 +140,7 @@ async function load() {
       const news = app.news.get(id);
       if (!news || news.state === "failed") break;
       const entry = app.cache.get(id) ?? {};
-      if (!entry.picture) { entry.picture = drawn(await api.picture(id)); app.cache.set(id, entry); if (id === app.wanted && id > app.shownId) show(entry, news); }
+      if (!entry.picture) { entry.picture = drawn(await api.picture(id)); app.cache.set(id, entry); if (id === app.wanted && news.state === "analysing") show(entry, news); }
       if (news.state !== "analysing" && entry.state !== news.state) { entry.frame = unpack(await api.columns(id)); entry.state = news.state; }
       for (const old of app.cache.keys()) { if (app.cache.size <= KEPT) break; if (old !== id) app.cache.delete(old); }
       if (id === app.wanted) show(entry, app.news.get(id) ?? news);

@@ -1,0 +1,287 @@
+"""The server: the package's own results, in every form; everything else refused with a reason, without growing or stalling."""
+
+import json
+import socket
+import threading
+import time
+
+import h5py
+import numpy as np
+import pytest
+import tifffile
+
+pytest.importorskip("fastapi")
+
+from stemzoo.errors import OutputError
+from stemzoo.live.server import ServeOptions
+from stemzoo.runtime.pipeline import analyze
+from stemzoo.types import Frames
+
+RAW = {"Content-Type": "application/octet-stream"}
+TOKEN = "0123456789abcdef"
+
+
+@pytest.fixture
+def client(start):
+    return start()[0]
+
+
+def test_the_answer_is_the_packages_own_analysis(client, models, frame):
+    wanted = analyze(Frames(frame[None], 0.2, "user"), *models)
+    said = client.analyze(frame, "?pixel_size=0.2&name=scan-17")
+    assert said.status == 200
+    answer, columns = said.json, said.json["frames"][0]["columns"]
+    assert answer["frames"][0]["n_columns"] == len(wanted.columns[0]) == 42
+    assert np.allclose(np.stack([columns["y_px"], columns["x_px"]], 1), wanted.columns[0].yx, atol=5e-5)
+    angle = np.array([np.nan if value is None else value for value in columns["angle_rad"]])
+    assert np.allclose(angle, wanted.encoding.angle, atol=1e-5, equal_nan=True) and np.isfinite(angle).sum() > 20
+    assert len(columns["latents"]) == 2
+    assert (answer["name"], answer["segmenter"], answer["encoder"]) == ("scan-17", "blob@1", "dipole@1")
+    assert answer["notices"][-1] == "Chosen for a test"
+    assert (
+        set(answer["seconds"])
+        == {part.split(";")[0] for part in said.headers["server-timing"].split(", ")}
+        >= {"network", "refine", "encode"}
+    )
+
+
+def test_every_form_of_body_gives_the_same_columns(client, frame, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", frame)
+    shape = {"X-Frame-Shape": "96,112", "X-Frame-Dtype": "uint16"}
+    said = [
+        client.analyze(frame, "?pixel_size=0.2"),
+        client.ask("POST", "/analyze?pixel_size=0.2", frame.tobytes(), {**RAW, **shape}),
+        client.ask("POST", "/analyze?pixel_size=0.2&file=C:\\scans\\a.TIF", (tmp_path / "a.tif").read_bytes(), RAW),
+        client.ask("POST", "/analyze?pixel_size=0.2", json.dumps({"image": frame.tolist()}).encode(), {"Content-Type": "application/json"}),
+    ]
+    assert [one.status for one in said] == [200] * 4
+    assert all(one.json["frames"] == said[0].json["frames"] for one in said)
+    table = client.analyze(frame, "?pixel_size=0.2&encode=false", Accept="text/csv")
+    assert table.headers["content-type"].startswith("text/csv")
+    lines = table.body.decode().splitlines()
+    assert lines[0].endswith("confidence,fit_ok") and len(lines) == 43
+
+
+def test_a_stack_gives_its_frames_and_the_page_gets_each(client, frame):
+    said = client.analyze(np.stack([frame, frame[::-1]]), "?pixel_size=0.2&name=two")
+    assert [one["frame"] for one in said.json["frames"]] == [0, 1]
+    news = client.get("/live/frames").json
+    assert [(one["name"], one["frame"], one["state"], one["columns"]) for one in news] == [("two", 0, "done", 42), ("two", 1, "done", 42)]
+    second = client.get(f"/live/frames/{news[1]['id']}").json
+    assert second["frames"] == said.json["frames"][1:]
+    image = client.get(f"/live/frames/{news[1]['id']}/image")
+    height, width, step = map(int, image.headers["x-image-shape"].split(","))
+    shown = np.frombuffer(image.body, np.uint8).reshape(height, width)
+    assert step == 1 and np.corrcoef(shown.ravel(), frame[::-1].ravel().astype(float))[0, 1] > 0.99
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "query", "status", "reason"),
+    [
+        (b"not numpy", {"Content-Type": "application/x-npy"}, "", 422, "no .npy file"),
+        (b"", {"Content-Type": "application/x-npy"}, "", 422, "no .npy file"),
+        (b"x", {"Content-Type": "text/plain"}, "", 415, "Content-Type is text/plain"),
+        (b"x", {}, "", 415, "Content-Type is missing"),
+        (b"x" * 100, {**RAW, "X-Frame-Shape": "16,16", "X-Frame-Dtype": "uint8"}, "", 422, "takes 256 bytes; the body has 100"),
+        (b"x", {**RAW, "X-Frame-Shape": "99999999,99999999", "X-Frame-Dtype": "uint8"}, "", 422, "the most taken is"),
+        (b"x", {**RAW, "X-Frame-Shape": "4", "X-Frame-Dtype": "uint8"}, "", 422, "wanted H,W"),
+        (b"x", {**RAW, "X-Frame-Shape": "16,16", "X-Frame-Dtype": "object"}, "", 422, "wanted one of uint8"),
+        (b"x", RAW, "", 422, "X-Frame-Shape"),
+        (b"x", RAW, "?file=/etc/passwd", 422, "(none) are not taken"),
+        (b"x", RAW, "?file=a.emi", 422, ".emi are not taken"),
+        (b"x", RAW, "?file=a.emd", 422, "no emd file"),
+        (b"x", RAW, "?file=a.tif", 422, "cannot be read as tif"),
+        (b'{"image": [[1, 2], [3]]}', {"Content-Type": "application/json"}, "", 422, "at least 16"),
+        (b'{"image": "x", "more": 1}', {"Content-Type": "application/json"}, "", 422, "valid array"),
+        (b"x", {"Content-Type": "application/x-npy"}, "?pixel_size=-1", 422, "pixel_size"),
+        (b"x", {"Content-Type": "application/x-npy"}, "?threshold=nan", 422, "threshold"),
+    ],
+)
+def test_a_bad_body_is_refused_in_one_sentence(client, body, headers, query, status, reason):
+    said = client.ask("POST", f"/analyze{query}", body, headers)
+    assert said.status == status and reason in said.json["error"] and set(said.json) == {"error"}
+    assert "/tmp" not in said.json["error"] and client.get("/health").json["waiting"] == 0
+
+
+def test_frames_that_cannot_be_analysed_are_refused_with_the_reason(client, frame):
+    for image, reason in (
+        (np.ones((64, 64)), "constant"),
+        (np.full((64, 64), np.nan), "no finite pixel"),
+        (frame[:10], "smallest"),
+        (frame > 90, "real numbers"),
+    ):
+        said = client.analyze(image)
+        assert said.status == 422 and reason in said.json["error"], said.body
+    assert [one["state"] for one in client.get("/live/frames").json] == [], "what cannot be shown is not kept"
+
+
+def test_files_that_point_to_others_are_not_followed(client, frame, tmp_path):
+    np.save(tmp_path / "secret.npy", frame)
+    with h5py.File(tmp_path / "target.h5", "w") as file:
+        file["image"] = frame.astype("f4")
+    with h5py.File(tmp_path / "link.h5", "w") as file:
+        file["group/image"] = h5py.ExternalLink(str(tmp_path / "target.h5"), "image")
+    with h5py.File(tmp_path / "raw.h5", "w") as file:
+        file.create_dataset("image", (96, 112), "u2", external=[(str(tmp_path / "secret.npy"), 128, 96 * 112 * 2)])
+    with h5py.File(tmp_path / "virtual.h5", "w") as file:
+        layout = h5py.VirtualLayout((96, 112), "f4")
+        layout[:] = h5py.VirtualSource(str(tmp_path / "target.h5"), "image", (96, 112))
+        file.create_virtual_dataset("image", layout)
+    tifffile.imwrite(
+        tmp_path / "ome.tif",
+        frame,
+        description='<?xml version="1.0"?><OME><TiffData><UUID FileName="/etc/other.tif">urn:uuid:1</UUID></TiffData></OME>',
+    )
+    for name in ("link.h5", "raw.h5", "virtual.h5", "ome.tif"):
+        said = client.ask("POST", f"/analyze?file={name}", (tmp_path / name).read_bytes(), RAW)
+        assert said.status == 422 and "refers to another" in said.json["error"], (name, said.body)
+    assert client.ask("POST", "/analyze?file=a.h5&pixel_size=0.2", (tmp_path / "target.h5").read_bytes(), RAW).status == 200
+
+
+def test_pickles_are_never_loaded(client):
+    import io
+
+    file = io.BytesIO()
+    np.save(file, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    said = client.ask("POST", "/analyze", file.getvalue(), {"Content-Type": "application/x-npy"})
+    assert said.status == 422
+
+
+def test_a_body_too_large_or_too_slow_is_cut_off(start, frame):
+    client, engine = start(max_mb=0.01, read_s=0.3)
+    assert client.analyze(frame).status == 413
+    with socket.create_connection(("127.0.0.1", client.port)) as line:  # says nothing of its length, and goes on
+        line.sendall(b"POST /analyze HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-npy\r\nTransfer-Encoding: chunked\r\n\r\n")
+        line.sendall(b"4000\r\n" + b"x" * 0x4000 + b"\r\n")
+        assert b" 413 " in line.recv(200)
+    with socket.create_connection(("127.0.0.1", client.port)) as line:
+        line.sendall(b"POST /analyze HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-npy\r\nContent-Length: 500\r\n\r\nab")
+        line.settimeout(5)
+        assert b" 408 " in line.recv(200)
+    with socket.create_connection(("127.0.0.1", client.port)) as line:  # hangs up in the middle
+        line.sendall(b"POST /analyze HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-npy\r\nContent-Length: 500\r\n\r\nab")
+    time.sleep(0.1)
+    assert engine.taken == 0
+
+
+def test_a_full_queue_answers_429_and_recovers(start, frame, monkeypatch):
+    client, engine = start(waiting=1)
+    gate = threading.Event()
+    inner = engine._analyse
+    monkeypatch.setattr(engine, "_analyse", lambda *words: (gate.wait(10), inner(*words))[1])
+    statuses = []
+    threads = [threading.Thread(target=lambda: statuses.append(client.analyze(frame, "?pixel_size=0.2").status)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    while engine.taken < 2:
+        time.sleep(0.01)
+    said = client.analyze(frame)
+    assert said.status == 429 and said.headers["retry-after"] == "1" and "all 2 places" in said.json["error"]
+    assert client.get("/health").json["waiting"] == 2, "the server answers while it is busy"
+    gate.set()
+    for thread in threads:
+        thread.join()
+    assert statuses == [200, 200] and client.analyze(frame).status == 200
+
+
+def test_a_client_waits_no_longer_than_it_must(start, frame, monkeypatch):
+    client, engine = start(timeout_s=0.2)
+    gate = threading.Event()
+    inner = engine._analyse
+    monkeypatch.setattr(engine, "_analyse", lambda *words: (gate.wait(10), inner(*words))[1])
+    assert client.analyze(frame).status == 504
+    assert engine.taken == 1, "the worker still holds the place"
+    gate.set()
+    while engine.taken:
+        time.sleep(0.01)
+    assert [one["state"] for one in client.get("/live/frames").json] == ["failed"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "localhost.evil.example"}, 403),
+        ({"Host": "evil.example:80@localhost"}, 403),
+        ({"Host": ""}, 403),
+        ({"Host": "localhost:1"}, 200),
+        ({"Host": "[::1]:8765"}, 200),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://localhost:9999"}, 403),
+    ],
+)
+def test_foreign_hosts_and_origins_are_refused(client, headers, status):
+    said = client.get("/models", **headers)
+    assert said.status == status
+    assert not any(name.startswith("access-control") for name in said.headers)
+    assert client.get("/models", Host="localhost:5", Origin="http://localhost:5").status == 200
+
+
+def test_a_token_is_asked_of_everything_that_has_data(start, frame):
+    client, _ = start(token=TOKEN)
+    assert client.get("/models").status == 200 and client.analyze(frame).status == 200
+    client.token = None
+    for path in ("/models", "/metrics", "/live/frames", "/live/events", "/live/frames/1", "/nothing"):
+        assert client.get(path).status == 401, path
+    assert client.get("/models", Authorization="Bearer 0123456789abcdeX").status == 401
+    assert client.analyze(frame).status == 401
+    assert client.get("/health").status == 200 and client.get("/").status == 200
+
+
+def test_no_token_no_other_machines():
+    with pytest.raises(OutputError, match="can be reached from other machines"):
+        ServeOptions(host="0.0.0.0")
+    with pytest.raises(OutputError, match="too short"):
+        ServeOptions(host="0.0.0.0", token="short")
+    ServeOptions(host="0.0.0.0", token=TOKEN)
+    ServeOptions(host="127.0.0.2")
+
+
+def test_only_known_files_of_the_page_are_given(client):
+    assert client.get("/page/app.js").headers["content-type"].startswith("text/javascript")
+    for path in ("/page/..%2fserver.py", "/page/__init__.py", "/page/../../errors.py", "/page/%2e%2e/server.py", "/etc/passwd"):
+        said = client.get(path)
+        assert said.status in (404, 405) and said.headers["content-type"] == "application/json"
+    page = client.get("/")
+    assert "script-src 'self'" in page.headers["content-security-policy"] and b"http" not in page.body, "nothing from elsewhere"
+
+
+def test_models_metrics_and_the_api_page(client, frame):
+    client.analyze(frame, "?pixel_size=0.2")
+    assert [(model["id"], model["task"]) for model in client.get("/models").json] == [("blob@1", "segmentation"), ("dipole@1", "encoding")]
+    metrics = client.get("/metrics").body.decode()
+    assert "stemzoo_frames_total 1.0" in metrics and "stemzoo_columns_total 42.0" in metrics
+    assert 'stemzoo_answers_total{route="/analyze",status="200"} 1.0' in metrics and 'stage="network"' in metrics
+    client.get("/no/such/route/1")
+    assert 'route="other"' in client.get("/metrics").body.decode(), "unknown paths do not multiply the metrics"
+    paths = client.get("/openapi.json").json["paths"]
+    assert {"/analyze", "/models", "/health", "/metrics"} <= set(paths)
+    assert b"docs.js" in client.get("/docs").body
+
+
+def test_news_arrive_as_they_happen(client, frame):
+    with socket.create_connection(("127.0.0.1", client.port)) as line:
+        line.settimeout(10)
+        line.sendall(b"GET /live/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        heard = b""
+        while b'"frames": []' not in heard:
+            heard += line.recv(4096)
+        client.analyze(frame, "?pixel_size=0.2")
+        while b'"done"' not in heard:
+            heard += line.recv(4096)
+    states = [part.split(b'"')[0].decode() for part in heard.split(b'"state": "')[1:]]
+    assert states == ["analysing", "located", "done"]
+
+
+def test_the_ring_keeps_few_frames(client, frame):
+    from stemzoo.live.feed import Feed
+
+    feed = Feed(most=3, most_bytes=4 * frame.size)
+    for index in range(6):
+        feed.show("x", index, frame)
+    assert [one["frame"] for one in feed.all()] == [3, 4, 5]
+    feed = Feed(most=30, most_bytes=2 * frame.size)
+    for index in range(6):
+        feed.show("x", index, frame)
+    assert [one["frame"] for one in feed.all()] == [4, 5] and feed.get(1) is None

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from stemzoo.training.encoding_config import EncoderConfig
 
 BATCH_PX = 4 * 2**20  # network pixels in a batch: 16 frames of 512 × 512, some seconds of work beside milliseconds of scheduling
+BATCH_FRAMES = 64  # and no more frames than that: small ones cost more a pixel, and what a lost worker had done is done again
 FIT_COLUMNS = 100_000  # an encoder is fitted to at most so many columns, from frames evenly drawn
 
 Task = Literal["locate", "analyze", "encode"]
@@ -127,7 +128,7 @@ def start(request: Request, models: Models) -> Plan | Outcome:
             notices += said
     notices += models.notices
     factor = 1.0 if scale is None or models.segmenter is None else scale.factor(models.segmenter.spec)
-    size = max(1, int(BATCH_PX / (np.prod(frames.shape) * factor**2)))
+    size = min(max(1, int(BATCH_PX / (np.prod(frames.shape) * factor**2))), BATCH_FRAMES)
     batches = tuple((a, min(a + size, len(frames))) for a in range(0, len(frames), size))
     plan = Plan(
         request=request,

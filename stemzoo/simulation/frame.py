@@ -15,6 +15,7 @@ from scipy.spatial import cKDTree
 from stemzoo.errors import RecipeError
 from stemzoo.simulation import defects, noise
 from stemzoo.simulation.background import surroundings
+from stemzoo.simulation.interpolate import bilinear
 from stemzoo.simulation.layout import lay_out
 from stemzoo.simulation.motion import advance
 from stemzoo.simulation.probe import Optics
@@ -24,6 +25,11 @@ from stemzoo.simulation.scan import draw_scan
 from stemzoo.simulation.scene import MARGIN, SLACK, Scene
 
 _FAINT_REACH = 6.0
+_FAINT_AMONG = 9
+"""A column is held against its brightest neighbour within this distance [Å], and among so many."""
+
+_COARSE = 4
+"""Outlines are smooth: they are worked out at every so many pixels."""
 
 
 @dataclass(frozen=True)
@@ -138,10 +144,13 @@ def _exposed(
     weight = scene.weight
     shape = (size + scan.n_missing, size)
     yx_px = scene.yx / pixel_size + (size - 1) / 2
-    lattice = render(yx_px, weight, scene.thermal, shape, pixel_size, optics)
+    row_shift = scan.row_shift(np.arange(shape[0]), shape[0], pixel_size) if scan.shifts_rows else None
+    lattice = render(yx_px, weight, scene.thermal, shape, pixel_size, optics, row_shift_px=row_shift)
+    if row_shift is not None:
+        yx_px[:, 1] += row_shift[np.clip(np.rint(yx_px[:, 0]).astype(np.intp), 0, shape[0] - 1)]
     mean = float(lattice.mean()) or _typical(scene) / extent**2
     field = surroundings(recipe.specimen, _depths(scene, shape, pixel_size), shape, mean, pixel_size, rng)
-    expected, yx_px = scan.recorded((lattice + field) * np.float32(dose * pixel_size**2), yx_px, pixel_size)
+    expected, yx_px = scan.skipped((lattice + field) * np.float32(dose * pixel_size**2), yx_px)
     inside = (scene.species >= 0) & (yx_px >= 0).all(axis=1) & (yx_px <= size - 1).all(axis=1)
     order = np.flatnonzero(inside)[np.lexsort((yx_px[inside, 1], yx_px[inside, 0]))]
     recording = _recording(recipe, pixel_size, rng)
@@ -179,7 +188,7 @@ def _hide_faint(scene: Scene, fraction: float) -> Scene:
     if not len(scene.yx):
         return scene
     weight = scene.weight
-    _, index = cKDTree(scene.yx).query(scene.yx, k=min(16, len(scene.yx)), distance_upper_bound=_FAINT_REACH)
+    _, index = cKDTree(scene.yx).query(scene.yx, k=min(_FAINT_AMONG, len(scene.yx)), distance_upper_bound=_FAINT_REACH)
     brightest = np.append(weight, 0.0)[index.reshape(len(scene.yx), -1)].max(axis=1)
     return replace(scene, species=np.where((weight < fraction * brightest) | (weight <= 0), -1, scene.species))
 
@@ -193,9 +202,10 @@ def _depths(scene: Scene, shape: tuple[int, int], pixel_size: float) -> list[np.
     """How far inside each outline of the specimen each pixel lies [Å]."""
     if not scene.outlines:
         return []
-    y, x = ((np.arange(n) - (shape[1] - 1) / 2) * pixel_size for n in shape)
+    y, x = ((np.arange(0, n + _COARSE, _COARSE) - (shape[1] - 1) / 2) * pixel_size for n in shape)
     grid = np.stack(np.meshgrid(y, x, indexing="ij"), -1)
-    return [outline(grid) for outline in scene.outlines]
+    rows, cols = (np.arange(n) / _COARSE for n in shape)
+    return [bilinear(outline(grid).astype(np.float32), rows, cols) for outline in scene.outlines]
 
 
 def _optics(recipe: Recipe, rng: np.random.Generator) -> Optics:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.fft
 from scipy.ndimage import gaussian_filter
 
 
@@ -43,7 +44,7 @@ def record(expected: np.ndarray, recording: Recording, rng: np.random.Generator)
         expected = shift_rows(expected, rng.normal(0.0, recording.row_jitter_px, len(expected)))
     counts = rng.poisson(np.maximum(expected, 0)).astype(np.float32)
     if recording.readout > 0:
-        counts += rng.normal(0.0, recording.readout, counts.shape).astype(np.float32)
+        counts += np.float32(recording.readout) * rng.standard_normal(counts.shape, dtype=np.float32)
     if recording.saturation is not None:
         counts = np.minimum(counts, np.float32(recording.saturation * expected.max()))
     if recording.smoothing_px > 0:
@@ -57,19 +58,17 @@ def record(expected: np.ndarray, recording: Recording, rng: np.random.Generator)
 
 def shift_rows(image: np.ndarray, shift_px: np.ndarray) -> np.ndarray:
     """Return `image` with row i moved to the right by `shift_px[i]`, interpolated by a cubic (Catmull–Rom) kernel."""
-    height, width = image.shape
-    position = np.arange(width)[None] - shift_px[:, None]
-    base = np.floor(position).astype(np.int64)
-    t = (position - base).astype(image.dtype)
-    rows = np.arange(height)[:, None]
-    taps = (
-        (-t + 2 * t**2 - t**3) / 2,
-        (2 - 5 * t**2 + 3 * t**3) / 2,
-        (t + 4 * t**2 - 3 * t**3) / 2,
-        (t**3 - t**2) / 2,
-    )
-    shifted = sum(tap * image[rows, np.clip(base + k - 1, 0, width - 1)] for k, tap in enumerate(taps))
-    return np.asarray(shifted)
+    width = image.shape[1]
+    whole = np.floor(-shift_px).astype(np.intp)
+    t = (-shift_px - whole)[:, None].astype(image.dtype)
+    taps = ((-t + 2 * t**2 - t**3) / 2, (2 - 5 * t**2 + 3 * t**3) / 2, (t + 4 * t**2 - 3 * t**3) / 2, (t**3 - t**2) / 2)
+    shifted = np.empty_like(image)
+    for step in np.unique(whole):  # rows that move by the same number of whole pixels share their neighbours
+        rows = np.flatnonzero(whole == step)
+        near = np.clip(np.arange(step - 1, step + width + 2), 0, width - 1)
+        part = image[rows[:, None], near]
+        shifted[rows] = sum(tap[rows] * part[:, k : k + width] for k, tap in enumerate(taps))
+    return shifted
 
 
 def smooth_field(shape: tuple[int, int], period_px: float, rng: np.random.Generator) -> np.ndarray:
@@ -83,9 +82,10 @@ def smooth_field(shape: tuple[int, int], period_px: float, rng: np.random.Genera
 
 
 def amorphous(shape: tuple[int, int], correlation_px: float, rng: np.random.Generator) -> np.ndarray:
-    """Return the speckle of amorphous material: Gaussian-correlated noise of zero mean and unit rms; float64."""
-    fy = np.fft.fftfreq(shape[0])[:, None]
-    fx = np.fft.rfftfreq(shape[1])[None]
-    spectrum = np.fft.rfft2(rng.standard_normal(shape)) * np.exp(-2 * (np.pi * correlation_px) ** 2 * (fy**2 + fx**2))
-    speckle = np.fft.irfft2(spectrum, s=shape)
-    return np.asarray((speckle - speckle.mean()) / speckle.std())
+    """Return the speckle of amorphous material: Gaussian-correlated noise of zero mean and unit rms; float32."""
+    decay = -2 * (np.pi * correlation_px) ** 2
+    spectrum = scipy.fft.rfft2(rng.standard_normal(shape, dtype=np.float32))
+    spectrum *= np.outer(np.exp(decay * np.fft.fftfreq(shape[0]) ** 2), np.exp(decay * np.fft.rfftfreq(shape[1]) ** 2)).astype(np.float32)
+    spectrum[0, 0] = 0.0
+    speckle = scipy.fft.irfft2(spectrum, s=shape)
+    return np.asarray(speckle / speckle.std())

@@ -9,7 +9,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import map_coordinates
+
+from stemzoo.simulation.interpolate import bilinear
 
 _GRID = 192
 
@@ -70,8 +71,8 @@ def transfer(optics: Optics, fy: np.ndarray, fx: np.ndarray) -> np.ndarray:
     """Return the optical transfer function of incoherent ADF imaging: the Fourier transform of the probe's intensity.
 
     Args:
-        fy, fx: spatial frequencies [1/Å], broadcast against each other.
-    Returns: complex array of the broadcast shape, 1 at zero frequency.
+        fy, fx: spatial frequencies [1/Å] of the rows and of the columns, (H,) or (H, 1) and (W,) or (1, W).
+    Returns: (H, W) complex, 1 at zero frequency.
     Source: Kirkland, Advanced Computing in Electron Microscopy, ch. 3; aberration function
     χ = (2π/λ)(½C1θ² + ½A1θ²cos2φ + ⅓B2θ³cosφ + ¼C3θ⁴).
     """
@@ -92,8 +93,6 @@ def transfer(optics: Optics, fy: np.ndarray, fx: np.ndarray) -> np.ndarray:
     otf *= _centring(otf, axis, optics.source_fwhm / 2.3548)
     shifted = np.fft.fftshift(otf)
     step = axis[1]
-    rows, cols = np.broadcast_arrays(fy / step + _GRID // 2, fx / step + _GRID // 2)
-    where = np.stack([rows, cols])
-    interpolated = map_coordinates(shifted.real, where, order=1) + 1j * map_coordinates(shifted.imag, where, order=1)
-    source_sigma = optics.source_fwhm / 2.3548
-    return np.asarray(interpolated * np.exp(-2 * (np.pi * source_sigma) ** 2 * (fy**2 + fx**2)))
+    sampled = bilinear(shifted, np.ravel(fy) / step + _GRID // 2, np.ravel(fx) / step + _GRID // 2)
+    blur = -2 * (np.pi * optics.source_fwhm / 2.3548) ** 2
+    return np.asarray(sampled * (np.exp(blur * np.ravel(fy) ** 2)[:, None] * np.exp(blur * np.ravel(fx) ** 2)))

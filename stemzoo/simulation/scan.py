@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stemzoo.simulation.noise import shift_rows
 from stemzoo.simulation.recipe import Scan, draw
 
 
@@ -52,28 +51,27 @@ class ScanPath:
         moved[:, 1] += sideways
         return np.asarray(moved)
 
+    @property
+    def shifts_rows(self) -> bool:
+        """Whether `row_shift` is ever other than 0."""
+        return self.hum != 0 or bool(self.jumps)
+
     def row_shift(self, rows: np.ndarray, n_rows: int, pixel_size: float) -> np.ndarray:
-        """Shift of rows to the right [px] by hum and jumps; `rows` may lie between rows."""
+        """Shift of rows to the right [px] by hum and jumps, in a scan of `n_rows`."""
         shift = self.hum * np.sin(2 * np.pi * rows / self.hum_rows + self.hum_phase)
         for place, step in self.jumps:
             shift = shift + step * (rows >= place * n_rows)
         return np.asarray(shift / pixel_size)
 
-    def recorded(self, image: np.ndarray, yx_px: np.ndarray, pixel_size: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the image (H, W) of an image (H + n_missing, W) after the rows' shifts and without the missing rows, and where (n, 2)
-        px positions have gone."""
-        n_rows = len(image)
-        if self.hum or self.jumps:
-            image = shift_rows(image, self.row_shift(np.arange(n_rows), n_rows, pixel_size))
-            yx_px = np.stack([yx_px[:, 0], yx_px[:, 1] + self.row_shift(np.round(yx_px[:, 0]), n_rows, pixel_size)], axis=1)
-        if self.skips:
-            keep = np.ones(n_rows, dtype=bool)
-            for row, count in self.skips:
-                keep[row : row + count] = False
-            image = image[keep]
-            new_row = np.cumsum(keep) - 1.0
-            yx_px = np.stack([np.interp(yx_px[:, 0], np.arange(n_rows), new_row, left=-1e3, right=1e6), yx_px[:, 1]], axis=1)
-        return image, yx_px
+    def skipped(self, image: np.ndarray, yx_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return an image (H + n_missing, W) without the missing rows, and where (n, 2) px positions have gone."""
+        if not self.skips:
+            return image, yx_px
+        keep = np.ones(len(image), dtype=bool)
+        for row, count in self.skips:
+            keep[row : row + count] = False
+        row = np.interp(yx_px[:, 0], np.arange(len(image)), np.cumsum(keep) - 1.0, left=-1e3, right=1e6)
+        return image[keep], np.stack([row, yx_px[:, 1]], axis=1)
 
 
 def draw_scan(scan: Scan, n_rows: int, rng: np.random.Generator) -> ScanPath:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import lightning as L
@@ -21,6 +21,7 @@ from stemzoo.errors import DatasetError, FrameError
 from stemzoo.geometry.subimages import cut
 from stemzoo.io.datasets import Dataset
 from stemzoo.training.encoding_config import EncoderConfig
+from stemzoo.training.pool import hold_back
 from stemzoo.types import Columns, Frames, SubImages
 
 MIN_SUBIMAGES = 64  # fewer cannot tell a pattern of a thousand pixels from its noise, nor fill a few batches
@@ -39,12 +40,14 @@ class Part:
 
     Args:
         load: returns (n, S, S) float32. n: how many. first: number of the first within the set. frame: which frame they come from.
+        scene: which piece of specimen the frame shows; a scene is trained on or validated on, never both.
     """
 
     load: Callable[[], np.ndarray]
     n: int
     first: int
     frame: int
+    scene: str = ""
 
 
 class SubImageData(L.LightningDataModule):
@@ -110,7 +113,7 @@ class SubImageData(L.LightningDataModule):
                 reach = side / config.window_px * (config.window_px - 1) / 2
                 yx = yx[((yx >= reach) & (yx <= np.array(dataset.shape(index)) - 1 - reach)).all(axis=1)]
                 if len(yx):
-                    parts.append(Part(_Cut(dataset, index, yx, side, config.window_px), len(yx), first, number))
+                    parts.append(Part(_Cut(dataset, index, yx, side, config.window_px), len(yx), first, number, dataset.scene(index)))
                 first, number = first + len(yx), number + 1
         return cls(parts, config.window_px, config.window / config.window_px, config)
 
@@ -126,13 +129,14 @@ class SubImageData(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[SubImageBatch]:
         """Shuffled batches, all of the same length."""
-        return DataLoader(_Batches(self.train_chunks, self.batch, self.config.seed, shuffle=True), batch_size=None)
+        epoch = self.trainer.current_epoch if self.trainer is not None else 0  # a resumed run goes on with the order it would have had
+        return DataLoader(_Batches(self.train_chunks, self.batch, self.config.seed, epoch, shuffle=True), batch_size=None)
 
     def val_dataloader(self) -> DataLoader[SubImageBatch] | list[None]:
         """Batches in order; none where nothing is held back."""
         if not self.val_parts:
             return []
-        return DataLoader(_Batches(self.val_chunks, 4 * self.batch, self.config.seed, shuffle=False), batch_size=None)
+        return DataLoader(_Batches(self.val_chunks, 4 * self.batch, self.config.seed, 0, shuffle=False), batch_size=None)
 
 
 @dataclass(frozen=True)
@@ -154,8 +158,8 @@ class _Cut:
 class _Batches(IterableDataset[SubImageBatch]):
     """Batches from one chunk after the other; a single chunk stays in memory."""
 
-    def __init__(self, chunks: Sequence[Sequence[Part]], batch: int, seed: int, *, shuffle: bool) -> None:
-        self.chunks, self.batch, self.seed, self.shuffle, self.epoch = chunks, batch, seed, shuffle, 0
+    def __init__(self, chunks: Sequence[Sequence[Part]], batch: int, seed: int, epoch: int, *, shuffle: bool) -> None:
+        self.chunks, self.batch, self.seed, self.shuffle, self.epoch = chunks, batch, seed, shuffle, epoch
         self._held: Tensor | None = None
 
     def __iter__(self) -> Iterator[SubImageBatch]:
@@ -203,14 +207,14 @@ def _load(chunk: Sequence[Part]) -> np.ndarray:
 
 
 def _split(parts: Sequence[Part], config: EncoderConfig) -> tuple[list[Part], list[Part]]:
-    """Return training and validation parts: by frame where there are several, else within the one; training numbered from 0."""
+    """Return training and validation parts: by scene where there are several, else by frame, else within the one; numbered from 0."""
     rng = np.random.default_rng(config.seed)
     share = config.validation_fraction
     if not share:
         return _numbered(parts), []
     if len(parts) > 1:
-        held = set(rng.permutation(len(parts))[: max(1, round(share * len(parts)))].tolist())
-        return _numbered([p for i, p in enumerate(parts) if i not in held]), _numbered([p for i, p in enumerate(parts) if i in held])
+        kept, held = hold_back([part.scene for part in parts], share, rng)
+        return _numbered([parts[i] for i in kept]), _numbered([parts[i] for i in held])
     (part,) = parts
     rows = rng.permutation(part.n)
     n_held = max(1, round(share * part.n))
@@ -218,12 +222,12 @@ def _split(parts: Sequence[Part], config: EncoderConfig) -> tuple[list[Part], li
 
 
 def _some(part: Part, rows: np.ndarray) -> Part:
-    return Part(lambda: part.load()[rows], len(rows), 0, part.frame)
+    return Part(lambda: part.load()[rows], len(rows), 0, part.frame, part.scene)
 
 
 def _numbered(parts: Sequence[Part]) -> list[Part]:
     starts = np.cumsum([0] + [part.n for part in parts])
-    return [Part(part.load, part.n, int(start), part.frame) for part, start in zip(parts, starts, strict=False)]
+    return [replace(part, first=int(start)) for part, start in zip(parts, starts, strict=False)]
 
 
 def _chunks(parts: Sequence[Part], capacity: int) -> list[list[Part]]:
@@ -233,7 +237,7 @@ def _chunks(parts: Sequence[Part], capacity: int) -> list[list[Part]]:
         n = -(-part.n // capacity)
         bounds = np.linspace(0, part.n, n + 1).astype(int)
         for start, end in itertools.pairwise(bounds.tolist()):
-            pieces.append(part if n == 1 else Part(_Slice(part, start, end), end - start, part.first + start, part.frame))
+            pieces.append(part if n == 1 else replace(part, load=_Slice(part, start, end), n=end - start, first=part.first + start))
     groups: list[list[Part]] = []
     room = 0
     for piece in pieces:

@@ -14,8 +14,10 @@ from stemzoo.errors import StructureError
 from stemzoo.simulation.crystal import Crystal
 from stemzoo.simulation.elements import atomic_number
 
-MERGE_DISTANCE = 0.35
-"""Sites closer than this in projection [Å] are seen as one column."""
+MERGE_DISTANCE = 0.4
+"""Sites closer than this in projection [Å] are one column, its position their weighted mean: no ADF probe has told them apart.
+
+Source: 0.405 Å, the finest resolved so far; S. Morishita et al., Microscopy 67 (2018) 46. Fe and O of Sr3Fe2O7 [100] lie 0.37 Å apart."""
 
 
 @dataclass(frozen=True)

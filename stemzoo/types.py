@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Mapping, Optional, Sequence, Tuple
+from typing import Any, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -239,6 +239,18 @@ class Encoding:
 
     def __len__(self) -> int:
         return len(self.latents)
+
+    def rows(self, chosen: Union[slice, np.ndarray]) -> Encoding:
+        """Return the rows that a slice, a mask or numbers choose."""
+        return Encoding(
+            self.angle[chosen],
+            self.angle_sigma[chosen],
+            self.symmetry[chosen],
+            self.latents[chosen],
+            self.frame[chosen],
+            self.column[chosen],
+            self.inside[chosen],
+        )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 `options` owns what a user may choose, `models` which networks run, `source` which frames are read, `batch` how one file is worked through,
 `parts` what is kept meanwhile, `fitting` the encoder fitted to one file, `finish` the folder of results, `outcome` what is told of it,
-`many` the loop over all inputs, `cluster` the same on Dask, `files` the calls for one file. Called by the command line, and by scripts.
+`window` how large a sub-image should be and `study` the figure of it, `many` the loop over all inputs, `cluster` the same on Dask, `files`
+the calls for one file. Called by the command line, and by scripts.
 """
 
 from stemzoo.analyze.batch import Request
@@ -11,6 +12,7 @@ from stemzoo.analyze.many import Here, run
 from stemzoo.analyze.models import Models, load_encoder
 from stemzoo.analyze.options import AUTO, NONE, AnalyzeOptions, Progress, parse_frames, parse_window
 from stemzoo.analyze.outcome import Outcome
+from stemzoo.analyze.study import WindowStudy, study_window
 
 __all__ = [
     "AUTO",
@@ -21,6 +23,7 @@ __all__ = [
     "Outcome",
     "Progress",
     "Request",
+    "WindowStudy",
     "analyze_file",
     "encode_file",
     "fit_file",
@@ -30,4 +33,5 @@ __all__ = [
     "parse_frames",
     "parse_window",
     "run",
+    "study_window",
 ]

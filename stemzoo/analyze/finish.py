@@ -28,6 +28,7 @@ from stemzoo.runtime.tables import ColumnsWriter
 from stemzoo.types import Analysis, Columns, Encoding, SubImages
 
 REPORT_COLUMNS = 1_000_000
+STRANGE = 0.5  # share of the sub-images' variance that an encoder must explain to be believed
 
 
 @dataclass
@@ -84,14 +85,16 @@ def finish(plan: Plan, models: Models, progress: Progress | None = None) -> Outc
                     if results is not None:
                         results.add(columns, encoding)
             tick("write", 1, steps)
-            analysis = replace(analysis, notices=tuple(dict.fromkeys((*frames.notices, *_notices(plan, models, analysis, totals, chosen)))))
+            pieces = _first_subimages(analysis, encoder) if request.task != "locate" else None
+            said = [*frames.notices, *_notices(plan, models, analysis, totals, chosen), *_strange(analysis, encoder, pieces)]
+            analysis = replace(analysis, notices=tuple(dict.fromkeys(said)))
             if results is not None:
                 results.finish(analysis, probability, request.options.as_text(), frames)
                 tick("write", 2, steps)
         if (journal.folder / "encoder").is_dir():
             shutil.copytree(journal.folder / "encoder", folder / "encoder")
         if results is not None and request.options.report:
-            write_report(analysis, folder, _report_inputs(plan, models, analysis, encoder, probability))
+            write_report(analysis, folder, _report_inputs(plan, models, analysis, encoder, probability, pieces))
             tick("write", 3, steps)
         summary = summarise(analysis)
         outcome = Outcome(
@@ -141,7 +144,27 @@ def _notices(plan: Plan, models: Models, analysis: Analysis, totals: _Totals, ch
     return said
 
 
-def _report_inputs(plan: Plan, models: Models, analysis: Analysis, encoder: Encoder | None, probability: np.ndarray | None) -> ReportInputs:
+def _strange(analysis: Analysis, encoder: Encoder | None, pieces: SubImages | None) -> list[str]:
+    """Return a warning where the encoder does not know what it sees."""
+    if encoder is None or pieces is None or analysis.encoding is None:
+        return []
+    share = encoder.explained(pieces, analysis.encoding.rows(slice(0, len(pieces))))
+    if share is None or share >= STRANGE:
+        return []
+    return [
+        f"{encoder.id.id} explains {share:.0%} of these sub-images' variance: it was trained on other structures, or the frame is mostly "
+        "noise. Its angles and latents mean little here; fit an encoder to the frame with --fit-encoder"
+    ]
+
+
+def _report_inputs(
+    plan: Plan,
+    models: Models,
+    analysis: Analysis,
+    encoder: Encoder | None,
+    probability: np.ndarray | None,
+    pieces: SubImages | None,
+) -> ReportInputs:
     notes = tuple(
         note_of(role, model.bundle.folder, model.id.id, model.id.sha256)
         for role, model in (("segmenter", models.segmenter), ("encoder", encoder))
@@ -150,7 +173,7 @@ def _report_inputs(plan: Plan, models: Models, analysis: Analysis, encoder: Enco
     decodes = encoder is not None and (encoder.bundle.folder / "decoder.onnx").is_file()
     return ReportInputs(
         probability=probability,
-        subimages=_first_subimages(analysis, encoder),
+        subimages=pieces,
         decode=encoder.decode if encoder is not None and decodes else None,
         models=notes,
         options=plan.request.options.as_text(),

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stemzoo.analyze.options import AnalyzeOptions, Progress, parse_window
+from stemzoo.analyze.options import AUTO, AnalyzeOptions, Progress, parse_window
+from stemzoo.analyze.window import propose
 from stemzoo.errors import ModelError
 from stemzoo.io.outputs import stem_of
 from stemzoo.runtime import pipeline
@@ -35,7 +36,10 @@ def fit_to(
         if (error.name or "").startswith("stemzoo"):
             raise
         raise ModelError(f"fitting an encoder needs {error.name}, which is not installed; pip install 'stemzoo[train]'") from error
-    window = parse_window(options.window, analysis.frames.pixel_size) or pipeline.window_for(analysis)
+    if options.window == AUTO:
+        window = propose(analysis, latents=options.latents, seed=options.seed, progress=progress).window_px
+    else:
+        window = parse_window(options.window, analysis.frames.pixel_size) or pipeline.window_for(analysis)
     size = min(max(round(window), SAMPLES[0]), SAMPLES[1])
     pieces = pipeline.subimages(analysis, window, size)
     task = fit_encoder(pieces, config or EncoderConfig(latents=options.latents, seed=options.seed), progress)

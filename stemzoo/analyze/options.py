@@ -24,7 +24,8 @@ class AnalyzeOptions:
         fit_encoder: fit an encoder to this file's own sub-images instead; needs the extra `train`.
         latents: number of latents of a fitted encoder; seed: of its training.
         pixel_size: Å/px, overrides the file's.
-        window: extent of the sub-images, `12Å` or `48px`; None takes the encoder's own, or for a fitted one 2.75 column spacings.
+        window: extent of the sub-images, `12Å` or `48px`; None takes the encoder's own, or for a fitted one 2.75 column spacings; `auto`
+            tries several for a fitted encoder.
         frames: `a:b`, which frames of a stack; None takes all.
         threshold: lowest accepted probability; None takes the model's own.
         report: draw figures and report.html. force: replace a folder that holds other files.
@@ -51,6 +52,8 @@ class AnalyzeOptions:
                 f"--fit-encoder fits an encoder to this file, --encoder {self.encoder} names a finished one; pass one of the two"
             )
         parse_window(self.window, 1.0)
+        if self.window == AUTO and not self.fit_encoder:
+            raise ModelError("--window auto chooses the window of an encoder that is fitted; pass --fit-encoder too, or a length")
         parse_frames(self.frames, None)
 
     def as_text(self) -> dict[str, str]:
@@ -61,16 +64,16 @@ class AnalyzeOptions:
 
 
 def parse_window(text: str | None, pixel_size: float | None) -> float | None:
-    """Return a window in pixels of the frame from `12Å`, `12A` or `48px`; None stays None.
+    """Return a window in pixels of the frame from `12Å`, `12A` or `48px`; None for None and for `auto`.
 
     >>> parse_window("12Å", 0.2), parse_window("48 px", None)
     (60.0, 48.0)
     """
-    if text is None:
+    if text is None or text == AUTO:
         return None
     found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(px|Å|A|Angstrom|angstrom)\s*", text)
     if not found or float(found[1]) <= 0:
-        raise ModelError(f"--window {text!r} has no length and unit; wanted for example --window 12Å or --window 48px")
+        raise ModelError(f"--window {text!r} has no length and unit; wanted for example --window 12Å, --window 48px or --window auto")
     if found[2] == "px":
         return float(found[1])
     if pixel_size is None:

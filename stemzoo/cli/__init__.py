@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from stemzoo.cli import analysis, data, live, models, train, zoo
+from stemzoo.cli import analysis, data, live, models, study, train, zoo
 from stemzoo.cli.evaluate import evaluate
 from stemzoo.errors import StemzooError
 
@@ -33,6 +33,7 @@ analysis.register(app)
 live.register(app)
 app.add_typer(data.data_app, name="data")
 app.add_typer(train.train_app, name="train")
+app.add_typer(study.study_app, name="study")
 app.add_typer(zoo.zoo_app, name="zoo")
 app.command("evaluate", epilog="Example: stemzoo evaluate adf-unet held_back.h5 --by dose --figure scores.png")(evaluate)
 app.command("export", epilog="Example: stemzoo export run/checkpoints/best.ckpt --out my-unet/v1")(models.export)

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from stemzoo.report import style
+from stemzoo.runtime.encoder import disc, explained
 from stemzoo.types import Encoding, SubImages
 
 MOST = 1500  # sub-images compared; spread evenly over those there are
@@ -49,11 +50,10 @@ def compare(encoding: Encoding, subimages: SubImages, decode: Decode) -> Baselin
     if len(chosen) < COMPONENTS:
         return None
     size = subimages.window_px
-    y, x = np.mgrid[:size, :size] - (size - 1) / 2
-    disc = (np.hypot(y, x) <= (size - 1) / 2).ravel()
-    images = _scaled(np.asarray(subimages.data[chosen], dtype=np.float64).reshape(len(chosen), -1)[:, disc])
+    seen = disc(size).ravel()
+    images = _scaled(np.asarray(subimages.data[chosen], dtype=np.float64).reshape(len(chosen), -1)[:, seen])
     drawn = decode(np.asarray(encoding.latents[chosen], np.float32), np.asarray(encoding.angle[chosen], np.float32))
-    patterns = _scaled(drawn.reshape(len(chosen), -1)[:, disc].astype(np.float64))
+    patterns = _scaled(drawn.reshape(len(chosen), -1)[:, seen].astype(np.float64))
     mean = images.mean(axis=0)
     _, _, axes = np.linalg.svd(images - mean, full_matrices=False)
     scores = (images - mean) @ axes[:COMPONENTS].T
@@ -61,13 +61,13 @@ def compare(encoding: Encoding, subimages: SubImages, decode: Decode) -> Baselin
     pca, rebuilt = [], np.tile(mean, (len(images), 1))
     for k in range(min(COMPONENTS, scores.shape[1])):
         rebuilt = rebuilt + scores[:, k, None] * axes[k]
-        pca.append(float(_explained(images, _scaled(rebuilt)).mean()))
+        pca.append(float(explained(images, rebuilt).mean()))
         if k + 1 == numbers:
-            beside = _scaled(rebuilt)
+            beside = rebuilt
     shown = np.linspace(0, len(images) - 1, SHOWN).astype(int)
     examples = np.full((3, SHOWN, size * size), np.nan)
-    examples[:, :, disc] = np.stack([images[shown], patterns[shown], (beside if numbers <= len(pca) else rebuilt)[shown]])
-    rvae = float(_explained(images, patterns).mean())
+    examples[:, :, seen] = np.stack([images[shown], patterns[shown], _scaled((beside if numbers <= len(pca) else rebuilt)[shown])])
+    rvae = float(explained(images, patterns).mean())
     return Baseline(numbers, rvae, np.array(pca), examples.reshape(3, SHOWN, size, size), len(images))
 
 
@@ -109,8 +109,3 @@ def baseline_figure(found: Baseline) -> Figure:
 def _scaled(rows: np.ndarray) -> np.ndarray:
     centred = rows - rows.mean(axis=1, keepdims=True)
     return np.asarray(centred / np.maximum(centred.std(axis=1, keepdims=True), 1e-12))
-
-
-def _explained(images: np.ndarray, patterns: np.ndarray) -> np.ndarray:
-    """Return (N,) squared correlation of rows that have mean 0 and spread 1; none where they are opposed."""
-    return np.asarray(np.clip((images * patterns).mean(axis=1), 0, 1) ** 2)

@@ -134,7 +134,7 @@ def latent_figure(field: Field, values: np.ndarray, number: int, cmap: str = sty
     limits = style.robust_limits(values)
     caption = "Local structure with the rotation taken out; colours from the 1st to the 99th percentile"
     plate = style.plate(field.image.shape, f"Latent {number}", caption)
-    colours = _coloured(values, limits, cmap)
+    colours = latent_colours(values, limits, cmap)
     _map(plate, field, colours)
     _dots(plate, field, colours)
     _histogram_legend(plate.legend, values, cmap, limits, f"z{number}")
@@ -252,10 +252,15 @@ def _marks(axes: Axes, columns: Columns, colours: np.ndarray, *, size: float, ri
 def _map(plate: style.Plate, field: Field, colours: np.ndarray) -> None:
     """Fill the field with the columns' RGBA colours over the dimmed frame."""
     _background(plate, field, dim=0.45)
+    paint(plate.field, field, colours)
+
+
+def paint(axes: Axes, field: Field, colours: np.ndarray) -> None:
+    """Fill an axes in the frame's pixels with the columns' RGBA colours, each over its neighbourhood."""
     height, width = field.image.shape
     table = np.vstack([colours, np.zeros((1, 4))])
     picture = (table[field.cells] * 255).astype(np.uint8)
-    plate.field.imshow(picture, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest", zorder=2)
+    axes.imshow(picture, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest", zorder=2)
 
 
 def _dots(plate: style.Plate, field: Field, colours: np.ndarray) -> None:
@@ -287,11 +292,13 @@ def _seen(field: Field) -> np.ndarray:
     return np.asarray(np.all((yx >= np.array([y0, x0]) - margin) & (yx <= np.array([y0, x0]) + side + margin), axis=1))
 
 
-def _coloured(values: np.ndarray, limits: tuple[float, float], cmap: str) -> np.ndarray:
+def latent_colours(values: np.ndarray, limits: tuple[float, float] | None = None, cmap: str = style.LATENT_MAP) -> np.ndarray:
+    """Return RGBA (n, 4), grey where a value is unknown; `limits` default to the 1st and 99th percentile."""
     from matplotlib import colormaps
 
+    low, high = style.robust_limits(values) if limits is None else limits
     chosen: Colormap = colormaps[cmap]
-    rgba = np.asarray(chosen(np.clip((np.nan_to_num(values, nan=limits[0]) - limits[0]) / (limits[1] - limits[0]), 0, 1)))
+    rgba = np.asarray(chosen(np.clip((np.nan_to_num(values, nan=low) - low) / (high - low), 0, 1)))
     rgba[~np.isfinite(values)] = to_rgba(UNSURE_GREY)
     return rgba
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from stemzoo.errors import OutputError
 from stemzoo.report.summary import Summary, summarise, thousands
-from stemzoo.types import Analysis, Encoding, SubImages
+from stemzoo.types import Analysis, SubImages
 
 PAGE = "report.html"
 MAX_LATENT_MAPS = 6
@@ -107,19 +107,19 @@ def _pictures(analysis: Analysis, inputs: ReportInputs, folder: Path) -> tuple[l
             caption = "The network's probability of a column; contours at 0.25, 0.5 and 0.75 on the right."
             plate("segmentation.png", "Segmentation", caption, figures.segmentation_figure(view, inputs.probability))
         if encoding is not None and len(view.columns) and np.isfinite(encoding.angle).any():
-            shown = _rows(encoding, first)
+            shown = encoding.rows(first)
             plate("angle.png", "Angle", _angle_caption(figures.angle_colours(shown)[1]), figures.angle_figure(view, shown))
             for k in range(min(encoding.latents.shape[1], MAX_LATENT_MAPS)):
                 caption = "Each column's neighbourhood takes the colour of its latent; the histogram is the key."
                 plate(f"latent_{k + 1}.png", f"Latent {k + 1}", caption, figures.latent_figure(view, encoding.latents[first, k], k + 1))
-            known = _rows(encoding, np.isfinite(encoding.angle) & np.isfinite(encoding.latents).all(axis=1))
+            known = encoding.rows(np.isfinite(encoding.angle) & np.isfinite(encoding.latents).all(axis=1))
             plate("latents.png", "Latent space", "Every column by its first two latents.", patterns.scatter_figure(known))
             if inputs.decode is not None:
                 caption = "Read along an axis to see what that latent means."
                 plate("manifold.png", "Latent manifold", caption, patterns.manifold_figure(known, inputs.decode))
             pieces = inputs.subimages
             if pieces is not None:
-                of_pieces = _rows(encoding, slice(0, len(pieces)))
+                of_pieces = encoding.rows(slice(0, len(pieces)))
                 latents = range(min(encoding.latents.shape[1], MAX_TRAVERSALS))
                 groups = [patterns.groups_of(of_pieces, pieces, inputs.decode, k) for k in latents]
                 if groups and groups[0]:
@@ -142,11 +142,6 @@ def _pictures(analysis: Analysis, inputs: ReportInputs, folder: Path) -> tuple[l
         if len(analysis.frames) > 1:
             drawing("series.png", "Over the frames", "How the stack develops.", plots.series_figure(analysis))
     return plates, drawings
-
-
-def _rows(encoding: Encoding, chosen: slice | np.ndarray) -> Encoding:
-    names = ("angle", "angle_sigma", "symmetry", "latents", "frame", "column", "inside")
-    return Encoding(**{name: np.asarray(getattr(encoding, name))[chosen] for name in names})
 
 
 def _angle_caption(order: int) -> str:

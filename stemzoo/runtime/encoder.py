@@ -5,13 +5,13 @@ Called by runtime.pipeline, and through it by the CLI and the report.
 
 from __future__ import annotations
 
-from typing import Dict, List
+from typing import Dict, List, Optional
 
 import numpy as np
 
 from stemzoo.errors import ModelError, ShapeError
 from stemzoo.geometry.angles import wrap
-from stemzoo.runtime.bundle import Bundle
+from stemzoo.runtime.bundle import DECODER_FILE, Bundle
 from stemzoo.types import Encoding, ModelId, SubImages
 
 BATCH = 512
@@ -72,6 +72,19 @@ class Encoder:
         values["angle"] = wrap(values["angle"])
         return Encoding(frame=subimages.frame, column=subimages.column, inside=subimages.inside, **values)
 
+    def explained(self, subimages: SubImages, encoding: Encoding, most: int = 300) -> Optional[float]:
+        """Return which share of their variance the decoder's patterns explain, the median over up to `most` sub-images.
+
+        Little means that the encoder was trained on other structures, or that there is mostly noise. None without a decoder or without a
+        sub-image that has an angle. Raises: ModelError if the network cannot run.
+        """
+        rows = np.flatnonzero(np.isfinite(encoding.angle) & np.isfinite(encoding.latents).all(axis=1))
+        if not len(rows) or not (self.bundle.folder / DECODER_FILE).is_file():
+            return None
+        rows, seen = rows[:: max(len(rows) // most, 1)], disc(subimages.window_px)
+        drawn = self.decode(encoding.latents[rows], encoding.angle[rows])
+        return float(np.median(explained(subimages.data[rows][:, seen], drawn[:, seen])))
+
     def decode(self, latents: np.ndarray, angle: np.ndarray) -> np.ndarray:
         """Return the patterns (M, S, S) float32 that belong to `latents` (M, Z) turned by `angle` (M,) [rad].
 
@@ -85,3 +98,22 @@ class Encoder:
             part = slice(first, first + self.batch)
             patterns.append(self.bundle.decoder.run({"latents": latents[part], "angle": angle[part]})["pattern"])
         return np.concatenate(patterns) if patterns else np.zeros((0, self.spec.window_px, self.spec.window_px), dtype=np.float32)
+
+
+def explained(images: np.ndarray, patterns: np.ndarray) -> np.ndarray:
+    """Return (N,) the share of each image's variance that its pattern explains, up to gain and offset: the squared correlation.
+
+    Units and normalisation play no part; the share is 0 where the two are opposed. Args: images, patterns: (N, P) pixels.
+    """
+    rows = []
+    for stack in (images, patterns):
+        values = np.asarray(stack, dtype=np.float64)
+        values = values - values.mean(axis=1, keepdims=True)
+        rows.append(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12))
+    return np.asarray(np.clip((rows[0] * rows[1]).sum(axis=1), 0, 1) ** 2)
+
+
+def disc(size: int) -> np.ndarray:
+    """Return (size, size) bool: the inscribed disc of a window, which a turn keeps inside."""
+    axis = np.arange(size) - (size - 1) / 2
+    return np.asarray(np.hypot(axis[:, None], axis) <= (size - 1) / 2)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ from stemzoo.nets.rvae import RVAE, capacity_loss
 from stemzoo.training.disorder import TURNS, Jackknife, deviance
 from stemzoo.training.encoding_config import EncoderConfig
 from stemzoo.training.subimages import SubImageBatch, SubImageData
-from stemzoo.types import SubImages
+from stemzoo.types import Encoding, SubImages
 
 Progress = Callable[[str, int, int], None]
 OFFSET_FROM = 0.35  # share of the training after which sub-images are cut anew around their column
@@ -254,6 +255,28 @@ def fit_encoder(subimages: SubImages, config: EncoderConfig | None = None, progr
         )
         trainer.fit(task, data)
     return task.eval()
+
+
+@torch.no_grad()
+def encode_with(task: EncoderTask, subimages: SubImages, batch: int = 1000) -> Encoding:
+    """Return what a trained encoder says of sub-images, as `runtime.encoder` would once it is exported."""
+    graph, rows = EncoderGraph(task.net).eval(), np.flatnonzero(subimages.inside)
+    n = len(subimages)
+    angle, sigma, symmetry = np.full(n, np.nan), np.full(n, np.nan), np.ones(n, np.int64)
+    latents = np.full((n, task.config.latents), np.nan, np.float32)
+    for first in range(0, len(rows), batch):
+        part = rows[first : first + batch]
+        found = graph(torch.from_numpy(np.ascontiguousarray(subimages.data[part])))
+        angle[part], sigma[part], symmetry[part], latents[part] = (output.numpy() for output in found)
+    return Encoding(angle, sigma, symmetry, latents, subimages.frame, subimages.column, subimages.inside)
+
+
+@torch.no_grad()
+def draw_with(task: EncoderTask, latents: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    """Return the patterns (M, S, S) that a trained decoder draws of latents (M, Z) and angles (M,) [rad]."""
+    graph = DecoderGraph(task.net).eval()
+    drawn: np.ndarray = graph(torch.from_numpy(latents.astype(np.float32)), torch.from_numpy(angle.astype(np.float32))).numpy()
+    return drawn
 
 
 def export_parts(loaded: dict[str, Any]) -> tuple[dict[str, nn.Module], dict[str, Any]]:

@@ -1,0 +1,44 @@
+"""`stemzoo study`: questions to a frame whose answer is one figure. torch is imported inside the commands, so that help answers at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from stemzoo.cli.progress import bars, print_json
+
+study_app = typer.Typer(help="Questions to a frame, each answered by one figure.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@study_app.command("window", epilog="Example: stemzoo study window frame.dm4 --out window_study")
+def window(
+    file: str = typer.Argument(..., metavar="FRAME", help="A frame or a stack."),
+    out: Path = typer.Option(..., "--out", metavar="DIR", help="Folder for study.png and study.csv."),
+    sizes: str | None = typer.Option(
+        None, "--sizes", metavar="LIST", help="Windows to try, e.g. 6Å,9Å,12Å or 30px,45px. [default: by column spacing and lattice]"
+    ),
+    columns: Path | None = typer.Option(None, "--columns", metavar="CSV", help="The columns; located first where left out."),
+    model: str | None = typer.Option(None, "--model", metavar="NAME", help="The segmenter that locates the columns."),
+    latents: int = typer.Option(2, "--latents", metavar="N", help="Latents of the encoders that are fitted."),
+    seed: int = typer.Option(0, "--seed", metavar="N", help="Seed of their training."),
+    pixel_size: float | None = typer.Option(None, "--pixel-size", metavar="Å", help="Å per pixel; overrides the file's."),
+    frames: str | None = typer.Option(None, "--frames", metavar="A:B", help="Frames of a stack, counted from 0, B left out."),
+    force: bool = typer.Option(False, "--force", help="Replace --out even if it holds files that are not stemzoo's."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object on stdout."),
+) -> None:
+    """Fit small encoders to sub-images of several sizes; say which size suits the structure, and show all maps side by side."""
+    from stemzoo.analyze import AnalyzeOptions, study_window
+
+    options = AnalyzeOptions(
+        model, fit_encoder=True, latents=latents, seed=seed, pixel_size=pixel_size, frames=frames, report=False, force=force
+    )
+    with bars(Path(file).name) as progress:
+        found = study_window(file, out, options, sizes=sizes, columns=columns, progress=progress)
+    if as_json:
+        print_json({"out": str(out), "proposed_px": found.proposed.window_px, "sizes": found.rows})
+        return
+    for row in found.rows:
+        mark = "  ← proposed" if row["window_px"] == found.proposed.window_px else ""
+        print(f"{row['title']:>24}  score {row['score']:.2f}  stability {row['stability']:.2f}  fidelity {row['fidelity']:.2f}{mark}")
+    print(f"  {out / 'study.png'}")

@@ -1,7 +1,6 @@
-"""Make the models that ship in model_cards/, one command each: data, training, evaluation, bundle.
+"""Make the segmenters that ship in model_cards/, one command each: data, training, evaluation, bundle. Encoders: train_encoders.py.
 
     python scripts/train_zoo.py adf-unet --work runs                 # about 1.5 h on one busy core
-    python scripts/train_zoo.py rvae-sr3fe2o7 --work runs            # a few minutes
     python scripts/train_zoo.py adf-unet --work runs --checkpoint runs/adf-unet/run/checkpoints/best.ckpt
 
 With --checkpoint the training is skipped and only evaluation and bundle are made. Half of a training step on a CPU can be page faults;
@@ -16,20 +15,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from stemzoo.evaluate import evaluate
 from stemzoo.export.bundle import write_bundle
-from stemzoo.geometry.matching import match
-from stemzoo.geometry.subimages import cut
 from stemzoo.runtime.bundle import Bundle
-from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.segmenter import Segmenter
-from stemzoo.simulation import draw_frames, simulate_dataset
+from stemzoo.simulation import simulate_dataset
 from stemzoo.training import SegmenterConfig, load_for_export, train_segmenter
-from stemzoo.training.encoder_run import train_encoder
-from stemzoo.training.encoding_config import EncoderConfig
-from stemzoo.types import Columns, Frames
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "datasets"
@@ -83,38 +74,16 @@ WELL_ALIGNED = {
 }
 """For evaluation: an aberration-corrected instrument on a good day."""
 
-ENCODERS: dict[str, dict[str, Any]] = {
-    "rvae-sr3fe2o7": {
-        "data": {"recipe": "sr3fe2o7", "n_frames": 60, "seed": 11, "settings": {**ALIGNED, "frame.sampling": 0.2}},
-        "config": {"window": 8.0, "window_px": 40, "latents": 2, "normalisation": "image", "epochs": 8, "seed": 11},
-        "card": {
-            "title": "Local structure in Sr3Fe2O7 and its relatives along [100]",
-            "summary": "Angle and two latents of the 8 Å around each column, invariant to rotation, gain and offset.",
-            "materials": ["sr3fe2o7"],
-            "sampling": {"min": 0.1, "nominal": 0.2, "max": 0.3},
-            "default": True,
-            "limits": [
-                "Trained on simulated Sr3Fe2O7 along [100] alone; elsewhere angles and latents are of unproved meaning: fit an encoder.",
-                "Each sub-image is normalised by its own mean and spread, so latents know nothing of absolute intensity or thickness.",
-                "The angle compares a column with the reference of its own kind; between kinds (Sr, Fe) references differ.",
-            ],
-        },
-    },
-}
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", choices=[*SEGMENTERS, *ENCODERS])
+    parser.add_argument("model", choices=list(SEGMENTERS))
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--version", type=int, default=1)
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--out", type=Path, default=ROOT / "model_cards")
     options = parser.parse_args()
-    if options.model in SEGMENTERS:
-        make_segmenter(options.model, options.work / options.model, options.version, options.checkpoint, options.out)
-    else:
-        make_encoder(options.model, options.work / options.model, options.version, options.checkpoint, options.out)
+    make_segmenter(options.model, options.work / options.model, options.version, options.checkpoint, options.out)
 
 
 def make_segmenter(name: str, work: Path, version: int, checkpoint: Path | None, out: Path) -> None:
@@ -147,75 +116,6 @@ def make_segmenter(name: str, work: Path, version: int, checkpoint: Path | None,
     draft["evaluation"] = held_back_scores(Segmenter(Bundle.load(trial)), work)
     card = write_bundle(out / name / f"v{version}", modules, draft)
     print(f"{card.id}: {card.size_bytes / 1e6:.1f} MB, {card.parameters:,} parameters")
-
-
-def make_encoder(name: str, work: Path, version: int, checkpoint: Path | None, out: Path) -> None:
-    """Train (unless there is a checkpoint), evaluate and bundle one encoder."""
-    plan = ENCODERS[name]
-    if checkpoint is None:
-        data = simulated(work, "train", **plan["data"])
-        checkpoint = train_encoder(EncoderConfig(datasets=(str(data),), **plan["config"]), work / "run", progress=sys.stderr.isatty()).best
-    _, modules, draft = load_for_export(checkpoint)
-    draft |= {
-        "name": name,
-        "version": version,
-        "licence": "MIT",
-        "citation": "stemzoo contributors, stemzoo model zoo (2026)",
-        **plan["card"],
-    }
-    draft["training"]["recipes"] = [plan["data"]["recipe"]]
-    trial = work / f"trial-{name}"
-    shutil.rmtree(trial, ignore_errors=True)
-    write_bundle(trial, modules, draft)
-    draft["evaluation"] = rotation_scores(Encoder(Bundle.load(trial)), plan["data"])
-    card = write_bundle(out / name / f"v{version}", modules, draft)
-    print(f"{card.id}: {card.size_bytes / 1e6:.1f} MB, {card.parameters:,} parameters")
-
-
-def rotation_scores(encoder: Encoder, plan: dict[str, Any]) -> list[dict[str, Any]]:
-    """Errors of angle differences: the same scene simulated at known scan rotations, true positions, column against column."""
-    turns = (0.0, 17.0, 40.0, 100.0)
-    errors, spreads, distances, spans = [], [], [], []
-    for repeat in range(3):
-        views = []
-        for turn in turns:
-            quiet = {"scan.drift": 0.0, "scan.shear": 0.0, "specimen.displacement": 0.0, "specimen.thickness_gradient": 0.0}
-            settings = {**plan["settings"], **quiet, "frame.rotation_deg": turn, "dose.counts_per_column": 1000, "defects": []}
-            frame = next(draw_frames(RECIPES / f"{plan['recipe']}.toml", 1, HELD_BACK_SEED + repeat, settings))
-            n = len(frame.yx)
-            none = np.zeros(n)
-            columns = Columns(frame.yx, np.ones((n, 2)), none, none, none, none, pixel_size=frame.pixel_size)
-            stack = Frames(frame.image[None], frame.pixel_size, "user", "simulated")
-            window = encoder.spec.window_angstrom / frame.pixel_size
-            views.append((frame, encoder.encode(cut(stack, columns, window, encoder.spec.window_px))))
-        first, reference = views[0]
-        centre = (np.array(first.image.shape) - 1) / 2
-        for turn, (frame, encoding) in zip(turns[1:], views[1:], strict=True):
-            angle = np.radians(turn)
-            rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-            pairs = match(frame.yx, (first.yx - centre) @ rotation + centre, 0.5)
-            kept = encoding.inside[pairs.found] & reference.inside[pairs.truth]
-            i, j = pairs.found[kept], pairs.truth[kept]
-            difference = encoding.angle[i] - reference.angle[j] - angle
-            period = 2 * np.pi / np.maximum(encoding.symmetry[i], reference.symmetry[j])
-            wrapped = (difference + period / 2) % period - period / 2
-            errors.append(np.degrees(wrapped))
-            spreads.append(wrapped / np.hypot(encoding.angle_sigma[i], reference.angle_sigma[j]))
-            distances.append(np.linalg.norm(encoding.latents[i] - reference.latents[j], axis=1))
-            known = reference.latents[reference.inside]
-            spans.append(np.linalg.norm(known - known.mean(axis=0), axis=1).mean())
-    error, z = np.abs(np.concatenate(errors)), np.concatenate(spreads)
-    said = ", ".join(f"{turn:g}" for turn in turns[1:])
-    where = f"{plan['recipe']}, scenes turned by {said} degrees, 1000 counts a column, seeds from {HELD_BACK_SEED}"
-    rows = {
-        "median angle error of a difference [degrees], modulo symmetry": float(np.median(error)),
-        "90th percentile of the angle error [degrees]": float(np.quantile(error, 0.9)),
-        "spread of angle error / stated σ, robust": float(1.4826 * np.median(np.abs(z))),
-        "median change of the latents over their spread in a frame": float(np.median(np.concatenate(distances)) / np.mean(spans)),
-    }
-    for metric, value in rows.items():
-        print(f"{metric}: {value:.3f}")
-    return [{"dataset": where, "role": "held back", "metric": metric, "value": value, "n": len(error)} for metric, value in rows.items()]
 
 
 def simulated(work: Path, key: str, recipe: str, n_frames: int, seed: int, settings: dict[str, Any] | None = None) -> Path:

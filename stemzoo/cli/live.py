@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,12 +56,13 @@ def watch(
         outcome = analyze_file(str(source), place, options, models=models)
         summary = outcome.summary
         return {
-            "sha256": outcome.analysis.frames.sha256,
+            "sha256": outcome.sha256,
             "frames": summary.frames,
             "columns": summary.columns,
             "fits_failed": summary.failed,
+            "failed_frames": [failure.frame for failure in outcome.failures],
             "doubts": list(summary.doubts),
-            "seconds": {stage: round(value, 4) for stage, value in outcome.analysis.seconds.items()},
+            "seconds": {stage: round(value, 4) for stage, value in outcome.seconds.items()},
         }
 
     watcher = Watcher(folder, out, one, rules, _print_json if as_json else _print)
@@ -101,7 +103,8 @@ def serve(
     options = ServeOptions(host, port, tuple(name or ()), token, waiting, timeout, max_mb=max_mb)
     models = Models.load(AnalyzeOptions(model, encoder))
     assert models.segmenter is not None
-    run(models.segmenter, models.encoder, models.notices, options, lambda line: print(line, flush=True))
+    with suppress(KeyboardInterrupt):  # the usual end of a server
+        run(models.segmenter, models.encoder, models.notices, options, lambda line: print(line, flush=True))
 
 
 def _print_json(record: Mapping[str, Any]) -> None:

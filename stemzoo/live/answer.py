@@ -6,7 +6,7 @@ the centre of pixel [0, 0] is (0, 0); angles are radians, counter-clockwise as t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,6 +15,7 @@ from stemzoo.runtime.bundle import Bundle
 from stemzoo.types import Analysis
 
 Numbers = list[float | None]
+Row = Annotated[list[float], Field(min_length=16, max_length=4096)]
 
 
 class Answer(BaseModel):
@@ -32,7 +33,7 @@ class Refusal(Answer):
 class Image(Answer):
     """A frame as rows of numbers; binary bodies are far quicker."""
 
-    image: list[list[float]] = Field(min_length=16, max_length=4096, description="Rows of equal length, 16 or more, top row first.")
+    image: list[Row] = Field(min_length=16, max_length=4096, description="Rows of equal length, top row first.")
 
 
 class ModelOut(Answer):

@@ -103,6 +103,8 @@ _FRAME_BODY = {
         JSON: {"schema": Image.model_json_schema()},
     },
 }
+_SHAPE: dict[str, Any] = {"pattern": upload.SHAPE}
+_DTYPE: dict[str, Any] = {"enum": [*upload.DTYPES, None]}
 _ANALYSIS_ANSWER = {
     200: {
         "model": AnalysisOut,
@@ -149,8 +151,8 @@ def create_app(engine: Engine, options: ServeOptions) -> FastAPI:
         encode: Annotated[bool, Query(description="also give angles and latents")] = True,
         name: Annotated[str, Query(max_length=200, description="what the result and the page call it")] = "frame",
         file: Annotated[str | None, Query(max_length=200, description="name of a microscope's file; only its suffix counts")] = None,
-        x_frame_shape: Annotated[str | None, Header(max_length=40, description="H,W or T,H,W")] = None,
-        x_frame_dtype: Annotated[str | None, Header(max_length=10, description="uint8, uint16, float32 …")] = None,
+        x_frame_shape: Annotated[str | None, Header(max_length=40, description="H,W or T,H,W", json_schema_extra=_SHAPE)] = None,
+        x_frame_dtype: Annotated[str | None, Header(max_length=10, description="of bare numbers", json_schema_extra=_DTYPE)] = None,
     ) -> Response:
         """Find the columns of a frame or stack, with angles and latents."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -26,6 +26,7 @@ from stemzoo.types import Frames
 
 FILES = (".npy", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".mrc", ".dm3", ".dm4", ".emd", ".h5", ".hspy")
 HDF5 = (".emd", ".h5", ".hspy")
+SHAPE = r"^[0-9]{1,9}(,[0-9]{1,9}){1,2}$"
 DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64")
 
 
@@ -52,7 +53,7 @@ def from_npy(body: bytes, pixel_size: float | None, name: str, limits: Limits) -
 
 def from_raw(body: bytes, shape: str, dtype: str, pixel_size: float | None, name: str, limits: Limits) -> Frames:
     """Return frames from bare little-endian numbers. `shape` is `H,W` or `T,H,W`. Raises: ReadError where the three disagree."""
-    if not re.fullmatch(r"\d{1,9}(,\d{1,9}){1,2}", shape):
+    if not re.fullmatch(SHAPE, shape):
         raise ReadError(f"X-Frame-Shape is {shape[:40]!r}; wanted H,W or T,H,W")
     if dtype not in DTYPES:
         raise ReadError(f"X-Frame-Dtype is {dtype[:40]!r}; wanted one of {', '.join(DTYPES)}")
@@ -67,7 +68,8 @@ def from_lists(image: list[list[float]], body: bytes, pixel_size: float | None, 
         raise ReadError(f"image has rows of {min(widths, default=0)} to {max(widths, default=0)} numbers; wanted all of one length")
     if len(image) * widths.pop() > limits.pixels:
         raise ReadError(f"image has more than {limits.pixels} pixels")
-    return _frames(np.array(image, dtype=np.float32), body, pixel_size, name)
+    with np.errstate(over="ignore"):  # beyond float32 is not finite, which is said of the frame
+        return _frames(np.array(image, dtype=np.float64).astype(np.float32), body, pixel_size, name)
 
 
 def from_file(body: bytes, suffix: str, pixel_size: float | None, name: str, limits: Limits) -> Frames:

@@ -14,6 +14,8 @@ from stemzoo.geometry.neighbours import nearest_distance
 
 SIGNIFICANT = 5.5  # standard deviations of white noise that a blob stands above its surroundings: one in 10⁷ by chance
 SPIKE = 0.62  # px: a spot this narrow is one pixel: rare counts of a frame with almost none
+LONE_COUNT = 0.5  # skewness of a blob's answer over that of a pixel's noise, at a scale of one pixel
+EMPTY = 0.05  # share of pixels without an electron from which single counts matter
 FEWEST = 3  # blobs that make a typical one
 DETECTED_NOISE = 1.0 / 3.0  # cycles per px: beyond, a frame of sampled columns holds little but noise
 LARGEST_PX = 1024  # a frame's middle of this size decides: more pixels sharpen nothing that is asked for here
@@ -90,7 +92,9 @@ def find_spots(image: np.ndarray, largest_px: int = LARGEST_PX) -> Optional[Spot
 def find_blobs(image: np.ndarray) -> Optional[Blobs]:
     """Return the bright spots of an image (H, W) at the scale at which all of them together answer most strongly; None for too few.
 
-    The answers at coarse scales hold no high frequencies, so they are worked out on every second, fourth … pixel alone.
+    The answers at coarse scales hold no high frequencies, so they are worked out on every second, fourth … pixel alone. Where single
+    counts show, the limit at fine scales rises with the skewness of their sum.
+    Source: E. A. Cornish & R. A. Fisher, Rev. Inst. Int. Stat. 5, 307 (1938), first term, for that rise.
     """
     low, high = np.percentile(image, (0.1, 99.9))
     if not high > low or min(image.shape) < 16:
@@ -101,6 +105,7 @@ def find_blobs(image: np.ndarray) -> Optional[Blobs]:
     spectrum = np.fft.rfft2(padded)
     squared = np.fft.fftfreq(sides[0])[:, None] ** 2 + np.fft.rfftfreq(sides[1])[None] ** 2
     noise = float(np.sqrt(np.mean(np.abs(spectrum[squared > DETECTED_NOISE**2]) ** 2) / padded.size))
+    skewness = _skewness(image)
     best: Optional[Blobs] = None
     strongest = 0.0
     for scale in np.geomspace(0.8, max(1.0, min(14.0, min(frame.shape) / 12)), 15).tolist():
@@ -108,7 +113,8 @@ def find_blobs(image: np.ndarray) -> Optional[Blobs]:
         while step < COARSEST and scale / (2 * step) >= SAMPLED:
             step *= 2
         answer = _answer(spectrum, squared, scale, step)[: -(-frame.shape[0] // step), : -(-frame.shape[1] // step)]
-        limit = SIGNIFICANT * noise / (scale * np.sqrt(2 * np.pi))
+        significant = SIGNIFICANT + skewness * LONE_COUNT / scale * (SIGNIFICANT**2 - 1) / 6
+        limit = significant * noise / (scale * np.sqrt(2 * np.pi))
         blobs = _maxima(answer, limit, scale, step)
         if blobs is None:
             continue
@@ -118,6 +124,13 @@ def find_blobs(image: np.ndarray) -> Optional[Blobs]:
         if together > strongest:
             best, strongest = blobs, together
     return best
+
+
+def _skewness(image: np.ndarray) -> float:
+    """Return the skewness of the noise of single pixels where electrons are counted one by one and most pixels may have none: 1/√λ for λ
+    counts a pixel, taken from the share exp(−λ) of pixels with the lowest value; 0 where few pixels share it."""
+    empty = float((image == image.min()).mean())
+    return 1 / float(np.sqrt(-np.log(min(empty, 0.999)))) if empty > EMPTY else 0.0
 
 
 def _fast_length(least: int) -> int:

@@ -67,3 +67,17 @@ def test_single_atoms_are_brought_there_by_their_width_and_noise_nowhere() -> No
     assert scale.source == "width"
     assert scale.factor == pytest.approx(0.5, rel=0.25)
     assert scale_to_network(rng.poisson(50, (128, 128)), 0.2) is None
+
+
+@pytest.mark.parametrize("pixel_size", [0.05, 0.08])
+def test_single_counts_of_a_finely_scanned_lattice_are_no_columns(pixel_size: float) -> None:
+    """At 300 electrons a column most pixels of such a frame are empty: single counts stand many standard deviations above their rest."""
+    size, sigma = round(40 / pixel_size), 0.45 / pixel_size
+    yx, peak = lattice("perovskite", 2.76 / pixel_size, size, margin_px=-5)
+    counts = 300 / (2 * np.pi * sigma**2)
+    frame = scene(yx, peak * counts, sigma, (size, size), 0.2 * counts).noisy(0)
+    assert np.median(frame) == 0
+    spots = find_spots(frame)
+    assert spots is not None
+    assert spots.sigma_px == pytest.approx(sigma, rel=0.25)
+    assert spots.spacing_px == pytest.approx(2.76 / pixel_size, rel=0.12)

@@ -1,0 +1,112 @@
+"""Columns of one frame linked to those of the next, drift taken out: each column's course through a stack. NumPy only.
+
+Owns drift between tables of positions and the linking; called by `stemzoo.analyze` for time and focal series.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import List, Sequence, Tuple
+
+import numpy as np
+
+from stemzoo.geometry.matching import match
+from stemzoo.geometry.neighbours import nearest_distance, pairs_within
+
+STEP = 0.45  # of the column spacing: a column that moved farther against its neighbours is another column
+REACH = 2.0  # of the column spacing: drift between two frames is looked for up to here
+MEMORY = 2  # frames that a column may be missing and still be itself
+BEST = 0.97  # of the most pairs: among drifts that link nearly as many columns, the shortest is taken
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """Which columns of a stack are one column.
+
+    Args:
+        track: for each frame (n,) int, the number of each column's track, counted from 0 in order of first appearance.
+        drift: (T, 2) px, by how much frame t lies displaced against frame 0, y and x.
+    """
+
+    track: Tuple[np.ndarray, ...]
+    drift: np.ndarray
+
+    @property
+    def n(self) -> int:
+        """How many tracks there are."""
+        return max((int(numbers.max()) + 1 for numbers in self.track if len(numbers)), default=0)
+
+
+def link(positions: Sequence[np.ndarray]) -> Tracks:
+    """Return the tracks of columns at `positions`, (n, 2) yx px for each frame; frames may be empty.
+
+    Drift of a perfect lattice is known only up to its own periods, so that the shortest one counts: between neighbouring frames it must
+    stay below half the shortest period, unless borders or defects tell more.
+    """
+    frames = [np.asarray(yx, dtype=np.float64).reshape(-1, 2) for yx in positions]
+    spacing = _spacing(frames)
+    drift = np.zeros((len(frames), 2))
+    track: List[np.ndarray] = []
+    known, seen, number = np.zeros((0, 2)), np.zeros(0, np.int64), np.zeros(0, np.int64)  # where, when and which, drift taken out
+    total = 0
+    for t, yx in enumerate(frames):
+        before = drift[t - 1] if t else np.zeros(2)
+        drift[t] = before + displacement(known[seen == seen.max()] + before, yx, spacing) if len(known) and len(yx) else before
+        there = yx - drift[t]
+        mine = np.full(len(yx), -1, dtype=np.int64)
+        pairs = match(there, known, STEP * spacing) if len(known) and len(yx) else None
+        if pairs is not None:
+            mine[pairs.found] = number[pairs.truth]
+        fresh = np.flatnonzero(mine < 0)
+        mine[fresh] = total + np.arange(len(fresh))
+        total += len(fresh)
+        gone = np.setdiff1d(np.flatnonzero(t - seen < MEMORY + 1), pairs.truth if pairs is not None else np.zeros(0, np.int64))
+        known = np.concatenate([there, known[gone]])
+        seen = np.concatenate([np.full(len(yx), t, dtype=np.int64), seen[gone]])
+        number = np.concatenate([mine, number[gone]])
+        track.append(mine)
+    return Tracks(tuple(track), drift)
+
+
+def displacement(before: np.ndarray, after: np.ndarray, spacing: float) -> np.ndarray:
+    """Return by how much (2,) px most points (m, 2) of `after` lie displaced against (n, 2) of `before`: the shortest of the best.
+
+    Zero where nothing is near. Columns that move by themselves, appear or vanish do not count as long as most stay.
+    """
+    pairs = pairs_within(before, after, REACH * spacing)
+    if not len(pairs.first):
+        return np.zeros(2)
+    steps = after[pairs.second] - before[pairs.first]
+    width = 0.25 * spacing
+    n = int(np.ceil(REACH * spacing / width))
+    edges = (np.arange(2 * n + 2) - n - 0.5) * width
+    counts = np.histogram2d(steps[:, 0], steps[:, 1], bins=(edges, edges))[0]
+    padded = np.pad(counts, 1)
+    blurred = sum(padded[i : i + len(counts), j : j + len(counts)] for i in range(3) for j in range(3))
+    best, most = np.zeros(2), -1.0
+    middle = (edges[:-1] + edges[1:]) / 2
+    for i, j in zip(*np.unravel_index(np.argsort(-np.asarray(blurred), axis=None)[:24], counts.shape)):
+        guess = np.array([middle[i], middle[j]])
+        near = steps[np.hypot(*(steps - guess).T) < 2 * width]
+        if not len(near):
+            continue
+        guess = np.median(near, axis=0)
+        near = steps[np.hypot(*(steps - guess).T) < width]
+        if not len(near):
+            continue
+        guess, found = np.median(near, axis=0), float(len(near))
+        shorter = np.hypot(*guess) < np.hypot(*best) - 1e-6
+        if found * BEST > most or (found > BEST * most and shorter):
+            best, most = guess, max(found, most)
+    return best
+
+
+def _spacing(frames: Sequence[np.ndarray]) -> float:
+    """Return the median distance to the nearest neighbour in the fullest frame; 1 px where no frame holds two columns."""
+    fullest = max(frames, key=len, default=np.zeros((0, 2)))
+    if len(fullest) < 2:
+        return 1.0
+    extent = np.ptp(fullest, axis=0) + 1e-9
+    distance = nearest_distance(fullest, float((extent.prod() / len(fullest)) ** 0.5) + 1e-9)
+    distance = distance[np.isfinite(distance) & (distance > 0)]
+    return float(np.median(distance)) if len(distance) else 1.0

@@ -51,7 +51,7 @@ def test_a_column_that_is_missed_once_is_still_itself_and_one_that_is_gone_is_no
 
 def test_most_columns_outvote_those_that_move():
     yx = lattice(10)
-    moved = yx + [2.0, 1.0]
+    moved = yx + np.array([2.0, 1.0])
     moved[:20] += 4.0
     assert displacement(yx, moved, SPACING) == pytest.approx([2.0, 1.0], abs=0.1)
 

@@ -13,6 +13,11 @@ import numpy as np
 from stemzoo.errors import StructureError
 from stemzoo.simulation.crystal import Crystal
 
+MISREAD = (
+    "or the space group's origin or setting was misread: export the CIF with explicit symmetry operations or in P1, or name the setting "
+    "as in 'F d -3 m :2'"
+)
+
 
 def read_cif(path: str | Path) -> Crystal:
     """Return the crystal in a CIF file, read by ASE and checked against the file's own formula.
@@ -31,14 +36,27 @@ def read_cif(path: str | Path) -> Crystal:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             block: Any = next(block for block in parse_cif(str(path)) if block.has_structure())  # type: ignore[no-untyped-call]
+            block = _with_setting(block)
             atoms = block.get_atoms(store_tags=False, fractional_occupancies=True)
     except Exception as failure:
         raise StructureError(
             f"{path}: not a CIF with a crystal structure ({type(failure).__name__}: {failure}); export it with cell and atom sites"
         ) from None
-    crystal = _from_ase(atoms, path.name, _displacements(block))
+    try:
+        crystal = _from_ase(atoms, path.name, _displacements(block))
+    except StructureError as failure:
+        raise StructureError(f"{failure}; {MISREAD}") from None
     _check_formula(crystal, block.get("_chemical_formula_sum"))
     return crystal
+
+
+def _with_setting(block: Any) -> Any:
+    """The block with the setting that its space group's name ends with (`F d -3 m :2`, `R -3 c :R`), which ASE does not read."""
+    name = str(block.get("_space_group_name_h-m_alt") or block.get("_symmetry_space_group_name_h-m") or "")
+    suffix = re.search(r":\s*([12HR])\s*$", name)
+    if suffix is None or "_symmetry_space_group_setting" in block:
+        return block
+    return type(block)(block.name, {**dict(block), "_symmetry_space_group_setting": 2 if suffix[1] in "2R" else 1})
 
 
 def _displacements(block: Any) -> list[float]:
@@ -87,5 +105,5 @@ def _check_formula(crystal: Crystal, formula: str | None) -> None:
             raise StructureError(
                 f"{crystal.name}: the formula {formula!r} wants {scale * wanted[element]:.2f} {element} in the cell, "
                 f"the symmetry yields {number:.2f}; "
-                "the space-group origin or setting was misread: export the CIF with explicit symmetry operations or in P1"
+                f"{MISREAD}"
             )

@@ -6,6 +6,7 @@ Called by `stemzoo data recipe`.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,17 @@ from stemzoo.simulation.loading import load
 from stemzoo.simulation.projection import Projection, project
 
 VISIBLE_FRACTION = 0.1
+"""Columns fainter than this share of the brightest are no truth."""
+
+LOST_FRACTION = 0.3
+"""Up to this share a column in the flank of a brighter one is no truth either."""
+
+LOWEST_EXPONENT = 1.6
+"""Of the recipe's range, where light columns are brightest."""
+
+PEAK_SIGMA = 0.5
+"""Width of a column as a common probe with its source shows it [Å]."""
+
 CLEAREST = 1.0
 """Columns nearer than this [Å] cannot be told apart by today's probes: a recipe is drafted, with a warning."""
 
@@ -76,8 +88,9 @@ def draft_recipe(cif: str | Path, zone_axis: tuple[int, int, int], out: str | Pa
     cif, out = Path(cif), Path(out)
     crystal = read_cif(cif)
     seen = project(crystal, zone_axis)
-    weights = np.array([sum(n * cross_section(atomic_number(e), 1.7, 200.0) for e, n in column) for column in seen.atoms])
-    visible = weights >= VISIBLE_FRACTION * weights.max()
+    weights = _weights(seen, 1.7)
+    fraction = _visible_fraction(seen, _weights(seen, LOWEST_EXPONENT))
+    visible = weights >= fraction * weights.max()
     heaviest = list(dict.fromkeys(seen.atoms[i][0][0] for i in np.argsort(-weights) if visible[i]))
     spacing = _shortest_spacing(seen, visible)
     notices = []
@@ -86,18 +99,24 @@ def draft_recipe(cif: str | Path, zone_axis: tuple[int, int, int], out: str | Pa
     hidden = int((~visible).sum())
     if hidden:
         notices.append(
-            f"{hidden} of {len(visible)} columns a cell are fainter than {VISIBLE_FRACTION:.0%} of the brightest: rendered, but no truth"
+            f"{hidden} of {len(visible)} columns a cell are fainter than {fraction:.0%} of the brightest: rendered, but no truth"
+            + (
+                "; brighter neighbours outshine some: lower visible_fraction if your probe shows them"
+                if fraction > VISIBLE_FRACTION
+                else ""
+            )
         )
+    kinds = Counter((round(float(weight / weights.max()), 2), _content(atoms)) for weight, atoms in zip(weights, seen.atoms, strict=True))
     fine = min(0.14, spacing / 7)
     text = TEMPLATE.format(
         cif=os.path.relpath(cif.resolve(), out.resolve().parent).replace(os.sep, "/"),
         zone=", ".join(str(i) for i in zone_axis),
         material=_formula(crystal.formula_counts()),
         table="".join(
-            f"#   {_content(seen.atoms[i]):16s} {weights[i] / weights.max():4.0%}{'' if visible[i] else '   not seen'}\n"
-            for i in np.argsort(-weights)
+            f"#   {n:3d} × {content:16s} {share:4.0%}{'' if share >= fraction else '   not seen'}\n"
+            for (share, content), n in sorted(kinds.items(), reverse=True)
         ),
-        visible=VISIBLE_FRACTION,
+        visible=f"{fraction:.2f}",
         species=", ".join(f'{element} = "{element}"' for element in heaviest),
         low=fine,
         high=min(2 * fine, spacing / 3.5),
@@ -113,6 +132,33 @@ def draft_recipe(cif: str | Path, zone_axis: tuple[int, int, int], out: str | Pa
     return notices
 
 
+def _weights(seen: Projection, exponent: float) -> np.ndarray:
+    """Return how brightly each column scatters, as Z to the `exponent`."""
+    return np.array([sum(n * cross_section(atomic_number(e), exponent, 200.0) for e, n in column) for column in seen.atoms])
+
+
+def _visible_fraction(seen: Projection, weights: np.ndarray) -> float:
+    """Return the share of the brightest column below which a column is no truth.
+
+    A light column in the flank of a heavy one makes no maximum of its own: towards a brighter neighbour the intensity only rises. What no
+    one can see must not be asked of a network, so the share is raised above such columns, as far as `LOST_FRACTION`.
+    """
+    share = weights / weights.max()
+    cells = np.array([[i, j] for i in range(-2, 3) for j in range(-2, 3)]) @ seen.lattice
+    everywhere, brightness = (seen.yx[None] + cells[:, None]).reshape(-1, 2), np.tile(share, len(cells))
+    fraction = VISIBLE_FRACTION
+    for here, own in zip(seen.yx, share, strict=True):
+        if not fraction <= own < LOST_FRACTION:
+            continue
+        near = everywhere[(brightness > own) & (np.linalg.norm(everywhere - here, axis=1) < 5 * PEAK_SIGMA)]
+        way = here + np.linspace(0, 1, 21)[:, None, None] * (near - here)
+        square = ((way[:, :, None] - everywhere) ** 2).sum(axis=-1)
+        intensity = (brightness * np.exp(-square / (2 * PEAK_SIGMA**2))).sum(axis=-1)
+        if (intensity[:11].min(axis=0) > 0.97 * intensity[0]).any():
+            fraction = float(np.ceil((own + 1e-6) * 100) / 100)
+    return fraction
+
+
 def _shortest_spacing(seen: Projection, visible: np.ndarray) -> float:
     if not visible.any():
         raise StructureError("no column of this projection can be seen")
@@ -123,8 +169,10 @@ def _shortest_spacing(seen: Projection, visible: np.ndarray) -> float:
 
 
 def _formula(counts: dict[str, float]) -> str:
-    least = min(counts.values())
-    return "".join(f"{element}{'' if abs(n / least - 1) < 0.02 else f'{n / least:.3g}'}" for element, n in counts.items())
+    """Return the formula in the smallest whole numbers, or relative to the rarest element where occupancies allow none."""
+    ratios = {element: n / min(counts.values()) for element, n in counts.items()}
+    whole = next((k for k in range(1, 13) if all(abs(k * n - round(k * n)) < 0.02 for n in ratios.values())), 1)
+    return "".join(f"{element}{'' if abs(whole * n - 1) < 0.02 else f'{whole * n:.3g}'}" for element, n in ratios.items())
 
 
 def _content(atoms: tuple[tuple[str, float], ...]) -> str:

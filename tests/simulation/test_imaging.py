@@ -85,3 +85,21 @@ def test_coma_deforms_the_peak_but_does_not_move_its_fit():
     right, left, middle = overlap[0, 1], overlap[0, -1], overlap[0, 0]
     assert abs(0.5 * (left - right) / (left + right - 2 * middle)) < 0.1
     assert np.abs(image - image[:, ::-1][:, np.r_[79, :79]]).max() > 0.02 * image.max()
+
+
+def test_columns_of_several_thermal_widths_add_up_to_those_drawn_one_by_one():
+    place, weight = np.array([[30.2, 30.7], [30.1, 46.4], [47.3, 38.6]]), np.array([1.0, 0.6, 0.8])
+    width = np.array([0.06, 0.08, 0.11])
+    together = render(place, weight, width, (80, 80), 0.2, ROUND)
+    alone = sum(render(place[k : k + 1], weight[k : k + 1], width[k : k + 1], (80, 80), 0.2, ROUND) for k in range(3))
+    one_width = render(place, weight, np.full(3, 0.08), (80, 80), 0.2, ROUND)
+    assert np.abs(together - alone).max() < 0.003 * alone.max() < 0.2 * np.abs(one_width - alone).max()
+
+
+def test_shifted_rows_cost_a_phase_and_move_by_what_they_are_told():
+    shift = np.linspace(-1.5, 1.5, 80)
+    place = np.stack([np.arange(10.0, 70.0, 10.0), np.full(6, 40.0)], 1)
+    image = render(place, np.ones(6), np.full(6, 0.08), (80, 80), 0.2, ROUND, row_shift_px=shift)
+    x = np.arange(80)
+    for row in range(10, 70, 10):
+        assert (image[row] * x).sum() / image[row].sum() == pytest.approx(40 + shift[row], abs=0.02)

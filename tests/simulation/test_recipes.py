@@ -10,9 +10,9 @@ from stemzoo.io.datasets import Dataset
 from stemzoo.io.inventory import inspect
 from stemzoo.simulation import draw_frames, load, simulate, simulate_dataset
 from stemzoo.simulation.defects import apply
+from stemzoo.simulation.layout import lay_out
 from stemzoo.simulation.loading import parts
 from stemzoo.simulation.recipe import Defect, Recipe
-from stemzoo.simulation.layout import lay_out
 
 FOLDER = Path(__file__).parents[2] / "datasets"
 RECIPES = sorted(FOLDER.glob("*.toml"))

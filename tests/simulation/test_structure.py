@@ -101,3 +101,56 @@ def test_cif_whose_atoms_contradict_its_formula_is_refused(tmp_path):
     path.write_text(CIF.format(formula="Sr Ti2 O3"))
     with pytest.raises(StructureError, match=r"wants 0\.83 Sr in the cell, the symmetry yields 1\.00"):
         read_cif(path)
+
+
+SPINEL = """data_spinel
+_chemical_formula_sum 'Mg Al2 O4'
+_cell_length_a 8.0832
+_cell_length_b 8.0832
+_cell_length_c 8.0832
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_space_group_name_H-M_alt '{group}'
+_space_group_IT_number 227
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_U_iso_or_equiv
+Mg1 Mg 0.125 0.125 0.125 0.0049
+Al1 Al 0.5 0.5 0.5 0.0064
+O1 O 0.2624 0.2624 0.2624 0.0081
+"""
+
+
+def test_a_spinel_of_the_second_origin_keeps_its_cations_apart(tmp_path):
+    path = tmp_path / "spinel.cif"
+    path.write_text(SPINEL.format(group="F d -3 m :2"))
+    crystal = read_cif(path)
+    assert crystal.formula_counts() == {"Mg": 8, "Al": 16, "O": 32}
+    shift = crystal.fractional[:, None] - crystal.fractional[None]
+    distance = np.linalg.norm((shift - np.round(shift)) @ crystal.cell, axis=-1)
+    elements = np.array(crystal.elements)
+    for cation, neighbours in (("Mg", 4), ("Al", 6)):
+        near = (distance[elements == cation][:, elements == "O"] < 2.1).sum(axis=1)
+        assert (near == neighbours).all()
+    widths = {element: crystal.thermal[elements == element] for element in ("Mg", "Al", "O")}
+    assert [float(widths[e].mean()) for e in ("Mg", "Al", "O")] == pytest.approx([0.07, 0.08, 0.09])
+    seen = project(crystal, (1, 1, 0))
+    assert np.nanmax(seen.thermal) == pytest.approx(0.09) and seen.static.max() < 0.2
+
+
+def test_a_spinel_that_names_no_origin_is_refused_with_the_way_out(tmp_path):
+    path = tmp_path / "spinel.cif"
+    path.write_text(SPINEL.format(group="F d -3 m"))
+    with pytest.raises(StructureError, match="origin or setting was misread: export the CIF with explicit symmetry operations"):
+        read_cif(path)
+
+
+def test_a_zigzag_column_is_wider_than_its_atoms_tremble():
+    crystal = _crystal((4.0, 6.0, 6.0), [("Fe", (0, 0, 0)), ("Fe", (0.5, 0.05, 0))])
+    seen = project(crystal, (1, 0, 0))
+    assert len(seen.yx) == 1 and seen.static[0] == pytest.approx(np.sqrt(0.15**2 / 2), rel=1e-6)

@@ -37,12 +37,15 @@ def export(
 def bundle(
     models: Annotated[list[str], typer.Argument(metavar="MODEL…", help="Names, name@version or bundle folders; at least one segmenter.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write, new or empty.")],
+    wheels: Annotated[
+        list[str] | None, typer.Option("--wheels", metavar="PLATFORM", help="Also NumPy and onnxruntime, e.g. windows-3.8; repeatable.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a folder for an offline microscope PC: models, stemzoo.pyz, a page for the operator; it needs NumPy and onnxruntime only."""
     from stemzoo.zoo.folder import make_folder
 
-    cards = make_folder(models, out)
+    cards = make_folder(models, out, wheels or ())
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     if as_json:
         typer.echo(json.dumps({"folder": str(out), "models": [card.id for card in cards], "size_bytes": size}))

@@ -20,6 +20,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 import stemzoo
 from stemzoo.errors import OutputError, StemzooError
@@ -259,6 +260,8 @@ async def _body(request: Request, most: int, seconds: float) -> bytes:
                 parts.append(part)
     except TimeoutError:
         raise Refused(408, f"the body did not arrive within {seconds:g} s", {"Connection": "close"}) from None
+    except ClientDisconnect:
+        raise Refused(400, "the connection was closed before the body was whole") from None
     return b"".join(parts)
 
 

@@ -18,6 +18,7 @@ from stemzoo.errors import ModelError, OutputError
 from stemzoo.zoo.card import Card, read_card
 from stemzoo.zoo.catalog import resolve
 from stemzoo.zoo.check import check_files
+from stemzoo.zoo.wheels import Target, fetch
 
 LAYER = ("__init__.py", "types.py", "errors.py", "geometry", "runtime")
 MAIN = "import sys\n\nfrom stemzoo.runtime.app import main\n\nsys.exit(main())\n"
@@ -27,7 +28,7 @@ README = """stemzoo {version}, for the microscope
 
 This folder finds atomic columns in ADF-STEM frames and says what the local symmetry around each of them is. It needs Python 3.8 or
 newer with two packages, numpy and onnxruntime; nothing else has to be installed, and nothing is sent anywhere.
-
+{wheels}
 Once, after copying:
 
     python stemzoo.pyz verify
@@ -45,17 +46,27 @@ Models here:
 
 {models}
 """
+WHEELS = """
+Without network, in this folder, {choices}:
+
+{commands}
+
+On Windows, onnxruntime also needs Microsoft's Visual C++ runtime, which most PCs have.
+"""
 
 
-def make_folder(models: Sequence[str], out: str | Path) -> list[Card]:
+def make_folder(models: Sequence[str], out: str | Path, wheels: Sequence[str] = ()) -> list[Card]:
     """Write a folder with `models` and the instrument layer, and return the models' cards.
 
     Args:
         models: names, name@version or bundle folders; at least one for segmentation.
         out: must not exist yet, or be empty.
-    Raises: ModelError for an unknown or damaged model, or none for segmentation; OutputError if `out` is taken or cannot be written.
+        wheels: platforms such as `windows-3.8`, for each of which NumPy and onnxruntime are fetched and put beside.
+    Raises: ModelError for an unknown or damaged model, or none for segmentation; OutputError if `out` is taken or cannot be written, or if
+        wheels cannot be fetched.
     """
     out = Path(out)
+    targets = [Target.parse(text) for text in dict.fromkeys(wheels)]
     folders = [resolve(name) for name in models]
     cards = []
     for folder in folders:
@@ -78,9 +89,13 @@ def make_folder(models: Sequence[str], out: str | Path) -> list[Card]:
             place.mkdir(parents=True)
             for name in ("README.md", *(file.name for file in card.files if file.name != "weights.safetensors")):
                 shutil.copyfile(folder / name, place / name)
+        for target in targets:
+            place = work / "wheels" / target.name
+            place.mkdir(parents=True)
+            fetch(target, place)
         listed = "\n".join(f"    {card.id:<24} {card.title}" for card in cards)
         title = f"stemzoo {stemzoo.__version__}, for the microscope"
-        text = README.format(version=stemzoo.__version__, line="=" * len(title), models=listed)
+        text = README.format(version=stemzoo.__version__, line="=" * len(title), models=listed, wheels=_about_wheels(targets))
         (work / "README.txt").write_text(text, encoding="utf-8")
         work.chmod(0o755)
         if out.is_dir():
@@ -91,6 +106,15 @@ def make_folder(models: Sequence[str], out: str | Path) -> list[Card]:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return cards
+
+
+def _about_wheels(targets: Sequence[Target]) -> str:
+    """Return how the operator installs from the wheels, or an empty text without any."""
+    if not targets:
+        return ""
+    command = "    python -m pip install --no-index --no-deps --find-links wheels/{} numpy onnxruntime"
+    choices = "run" if len(targets) == 1 else "run the line of this PC's system and Python"
+    return WHEELS.format(choices=choices, commands="\n".join(command.format(target.name) for target in targets))
 
 
 def write_application(path: Path) -> None:

@@ -18,6 +18,7 @@ from stemzoo.analyze.options import Progress
 from stemzoo.analyze.outcome import Outcome, write_run
 from stemzoo.analyze.parts import Failure
 from stemzoo.analyze.source import Chosen
+from stemzoo.geometry.tracks import link
 from stemzoo.io.outputs import new_folder
 from stemzoo.io.results import ResultsWriter
 from stemzoo.report.html import ReportInputs, write_report
@@ -93,8 +94,14 @@ def finish(plan: Plan, models: Models, progress: Progress | None = None) -> Outc
                 tick("write", 2, steps)
         if (journal.folder / "encoder").is_dir():
             shutil.copytree(journal.folder / "encoder", folder / "encoder")
+        tracks = link([columns.yx for columns in analysis.columns]) if results is not None and 1 < plan.n_frames == len(chosen) else None
+        if tracks is not None:
+            from stemzoo.report.tracks import FILE, write_tracks
+
+            write_tracks(folder / FILE, analysis, tracks)
         if results is not None and request.options.report:
-            write_report(analysis, folder, _report_inputs(plan, models, analysis, encoder, probability, pieces))
+            inputs = replace(_report_inputs(plan, models, analysis, encoder, probability, pieces), tracks=tracks)
+            write_report(analysis, folder, inputs)
             tick("write", 3, steps)
         summary = summarise(analysis)
         outcome = Outcome(

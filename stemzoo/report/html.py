@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from stemzoo.errors import OutputError
+from stemzoo.geometry.tracks import Tracks
 from stemzoo.report.summary import Summary, summarise, thousands
 from stemzoo.types import Analysis, SubImages
 
@@ -46,12 +47,14 @@ class ReportInputs:
         probability: (h, w) of frame 0, probability that a column is there, at the network's sampling.
         subimages: of frame 0, in the order of its columns; for class averages.
         decode: (M, Z) latents, (M,) angles → (M, S, S) patterns; for the manifold and reconstructions.
+        tracks: the columns linked from frame to frame.
         models: from the cards. `options`: as given by the user, shown under provenance.
     """
 
     probability: np.ndarray | None = None
     subimages: SubImages | None = None
     decode: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    tracks: Tracks | None = None
     models: tuple[ModelNote, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)
 
@@ -86,7 +89,7 @@ def _pictures(analysis: Analysis, inputs: ReportInputs, folder: Path) -> tuple[l
     """Draw and save every figure that the analysis supports."""
     import matplotlib
 
-    from stemzoo.report import baseline, clusters, figures, patterns, plots, render, style
+    from stemzoo.report import baseline, clusters, figures, patterns, plots, render, style, tracks
 
     plates: list[Picture] = []
     drawings: list[Picture] = []
@@ -141,6 +144,10 @@ def _pictures(analysis: Analysis, inputs: ReportInputs, folder: Path) -> tuple[l
             drawing("spacing.png", "Spacing", "Distance to the nearest neighbour.", plots.spacing_figure(analysis))
         if len(analysis.frames) > 1:
             drawing("series.png", "Over the frames", "How the stack develops.", plots.series_figure(analysis))
+            courses = None if inputs.tracks is None else tracks.tracks_figure(analysis, inputs.tracks)
+            if courses is not None:
+                caption = f"Each column's latents through the stack; those that change most are named as in {tracks.FILE}."
+                drawing("tracks.png", "Columns through the stack", caption, courses)
     return plates, drawings
 
 

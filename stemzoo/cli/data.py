@@ -135,7 +135,7 @@ def validate(
         print(
             f"{', '.join(map(str, datasets))}: {verdict.n_frames} frames, {verdict.n_columns} columns; schema, truth and leaks are in order"
         )
-        print(f"  {verdict.on:.1%} of columns are brighter than their surroundings, off by {verdict.offset_px:.2f} px at most")
+        print(f"  agreement with the intensity {verdict.on:.3f} (1 is full, 0 is chance), off by {verdict.offset_px:.2f} px at most")
 
 
 @data_app.command("inspect", epilog="Example: stemzoo data inspect sr3fe2o7.h5 --sheet sr3fe2o7.png")

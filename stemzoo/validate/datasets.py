@@ -36,7 +36,7 @@ class Verdict:
     """What the datasets were found to be.
 
     Args:
-        on: mean share of columns brighter than their surroundings; NaN where frames hold too few columns to tell.
+        on: mean agreement of columns with the intensity, 1 at best; NaN where frames hold too few columns to tell.
         offset_px: largest mean offset of intensity from truth in any frame; NaN likewise.
         findings: empty where all is well.
     """

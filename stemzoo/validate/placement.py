@@ -15,11 +15,8 @@ from scipy.spatial import cKDTree
 MIN_COLUMNS = 12
 """Fewer columns than this tell nothing."""
 
-MIN_ON = 0.65
-"""Share of columns brighter than their surroundings below which truth is in doubt; half would be so by chance."""
-
-MAX_INVERTED = 0.15
-"""Share below which nearly all columns lie on dark; positions at random make a third to a half."""
+MIN_ON = 0.5
+"""Agreement with the intensity below which truth is in doubt; positions at random reach a third, faint columns beside bright ones 0.7."""
 
 MAX_OFFSET_PX = 0.5
 """Mean distance of intensity from truth above which an origin is off; exact truth stays below 0.1."""
@@ -36,7 +33,8 @@ class Placement:
 
     Args:
         n: columns looked at; those near the edge are left out.
-        on: share of them that are brighter than the ring around them.
+        on: agreement with the intensity: how much brighter columns are than the ring around them, summed, over the sum of how much
+            brighter or darker they are. 1 where all are brighter, 0 by chance, -1 where all are darker.
         on_exchanged: the same with y and x exchanged; NaN where that leaves too few inside.
         offset_px: (y, x) by which the intensity lies from the columns on average.
         offset_sigma_px: standard error of that, per axis.
@@ -73,13 +71,13 @@ def doubt(placement: Placement) -> str | None:
     """Return in one sentence why the columns cannot be where they are stated, or None."""
     if placement.n < MIN_COLUMNS:
         return None
-    stated = f"{placement.on:.0%} of {placement.n} columns are brighter than their surroundings"
+    stated = f"{placement.n} columns agree with the intensity by {placement.on:.2f}, where 1 is full and 0 is chance"
+    if placement.on < -MIN_ON:
+        return f"{stated}; is the contrast inverted, as in bright field?"
     if placement.on < MIN_ON:
-        if placement.on < MAX_INVERTED:
-            return f"{stated}; is the contrast inverted, as in bright field?"
-        if placement.on_exchanged > max(placement.on + 0.15, MIN_ON):
-            return f"{stated}, with y and x exchanged {placement.on_exchanged:.0%} are; exchange them"
-        return f"{stated}, by chance half would be; does the table belong to this frame, in this unit?"
+        if placement.on_exchanged > max(placement.on + 0.3, MIN_ON):
+            return f"{stated}, with y and x exchanged by {placement.on_exchanged:.2f}; exchange them"
+        return f"{stated}; does the table belong to this frame, in this unit?"
     dy, dx = placement.offset_px
     if np.hypot(dy, dx) - 2 * placement.offset_sigma_px > MAX_OFFSET_PX:
         return (
@@ -101,7 +99,8 @@ def _at(image: np.ndarray, yx: np.ndarray) -> np.ndarray:
 def _on(image: np.ndarray, yx: np.ndarray, radius: float) -> float:
     angle = np.arange(12) * np.pi / 6
     ring = yx[:, None] + radius * np.stack([np.sin(angle), np.cos(angle)], axis=1)
-    return float((_at(image, yx) > _at(image, ring).mean(axis=1)).mean())
+    excess = _at(image, yx) - _at(image, ring).mean(axis=1)
+    return float(excess.sum() / max(np.abs(excess).sum(), 1e-30))
 
 
 def _offset(image: np.ndarray, yx: np.ndarray, radius: float) -> tuple[float, float]:

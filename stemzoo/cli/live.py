@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -45,6 +46,7 @@ def watch(
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout, those of watch.jsonl.")] = False,
 ) -> None:
     """Analyse every new or growing file of a folder once it is at rest, oldest first; what became of each is in watch.jsonl."""
+    _leave_cores()
     from stemzoo.analyze import AnalyzeOptions, Models, analyze_file
     from stemzoo.live.watch import Watcher, WatchOptions
 
@@ -91,6 +93,7 @@ def serve(
     max_mb: Annotated[float, typer.Option("--max-mb", metavar="MB", help="Largest body.")] = 64.0,
 ) -> None:
     """Answer over HTTP on this machine, with a live page for the second monitor and an OpenAPI page at /docs."""
+    _leave_cores()
     from stemzoo.analyze import AnalyzeOptions, Models
 
     try:
@@ -105,6 +108,12 @@ def serve(
     assert models.segmenter is not None
     with suppress(KeyboardInterrupt):  # the usual end of a server
         run(models.segmenter, models.encoder, models.notices, options, lambda line: print(line, flush=True))
+
+
+def _leave_cores() -> None:
+    """Keep BLAS to one thread, if NumPy is not loaded yet: beside an acquisition its threads wait for each other far longer than they work."""
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
 
 
 def _print_json(record: Mapping[str, Any]) -> None:

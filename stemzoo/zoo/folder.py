@@ -21,7 +21,18 @@ from stemzoo.zoo.check import check_files
 from stemzoo.zoo.wheels import Target, fetch
 
 LAYER = ("__init__.py", "types.py", "errors.py", "geometry", "runtime")
-MAIN = "import sys\n\nfrom stemzoo.runtime.app import main\n\nsys.exit(main())\n"
+MAIN = """import os
+import sys
+
+# Before NumPy is loaded: the linear algebra of refinement is small, and where other programs are busy, threads of BLAS wait for each other
+# a hundred times longer than they work. The networks' threads are chosen by --threads.
+for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+from stemzoo.runtime.app import main
+
+sys.exit(main())
+"""
 
 README = """stemzoo {version}, for the microscope
 {line}

@@ -111,7 +111,7 @@ def serve(
 
 
 def _leave_cores() -> None:
-    """Keep BLAS to one thread, if NumPy is not loaded yet: beside an acquisition its threads wait for each other far longer than they work."""
+    """Keep BLAS to one thread, if NumPy is not loaded yet: on a busy machine its threads wait for each other far longer than they work."""
     for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
         os.environ.setdefault(name, "1")
 

@@ -7,7 +7,7 @@ and dropped. Anything else in the file, and it is refused. Called by `stemzoo zo
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def _empty(*_: object) -> dict[object, object]:
     return {}
 
 
-_DROPPED = [
+_DROPPED: list[tuple[Callable[..., Any], str]] = [
     *((_Box, f"torch.optim.{name.lower()}.{name}") for name in ("Adam", "AdamW", "SGD", "RMSprop")),
     (_empty, "collections.defaultdict"),
     (_Box, "builtins.dict"),  # defaultdict's factory
@@ -93,7 +93,7 @@ def load_safely(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError(f"{path}: no such file; wanted a .tar or .pt that AtomAI or AICrystallographer saved")
     try:
-        with torch.serialization.safe_globals(list(_DROPPED)):
+        with torch.serialization.safe_globals([*_DROPPED]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         wanted = re.search(r"GLOBAL ([\w.]+)", str(error))

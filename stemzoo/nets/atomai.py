@@ -149,6 +149,29 @@ class PublishedNet(nn.Module):
         self.add_module(last, nn.Conv2d(inputs, self.n_channels, 1))
         self._load(state)
 
+    # Which of these there are depends on the form.
+    at1: nn.Module
+    at2: nn.Module
+    bn: nn.Module
+    c1: nn.Module
+    c2: nn.Module
+    c3: nn.Module
+    c4: nn.Module
+    c5: nn.Module
+    c6: nn.Module
+    net1: nn.Module
+    net1score: nn.Module
+    net2: nn.Module
+    net2score: nn.Module
+    net3: nn.Module
+    net3score: nn.Module
+    out: nn.Module
+    px: nn.Module
+    up1: nn.Module
+    upsample_block1: nn.Module
+    upsample_block2: nn.Module
+    upsample_block3: nn.Module
+
     def _put(self, name: str, module: nn.Module) -> None:
         """Add a module under a name such as net2.1, whose place 0 is a pooling without parameters."""
         parent, _, place = name.partition(".")
@@ -169,7 +192,7 @@ class PublishedNet(nn.Module):
         result: Tensor = getattr(self, f"_{self.form.lower()}")(x)
         return result
 
-    def _unet(self, x: Tensor) -> Tensor:
+    def _unet(self, x: Tensor) -> Any:
         c1 = self.c1(x)
         c2 = self.c2(F.max_pool2d(c1, 2))
         c3 = self.c3(F.max_pool2d(c2, 2))
@@ -178,19 +201,19 @@ class PublishedNet(nn.Module):
         x = self.c5(torch.cat([c2, self.upsample_block2(x)], 1))
         return self.px(self.c6(torch.cat([c1, self.upsample_block3(x)], 1)))
 
-    def _dilnet(self, x: Tensor) -> Tensor:
+    def _dilnet(self, x: Tensor) -> Any:
         c1 = self.c1(x)
         x = self.at2(self.at1(F.max_pool2d(c1, 2)))
         return self.px(self.c2(torch.cat([c1, self.up1(x)], 1)))
 
-    def _segresnet(self, x: Tensor) -> Tensor:
+    def _segresnet(self, x: Tensor) -> Any:
         c1 = self.c1(x)
         c2 = self.c2(F.max_pool2d(c1, 2))
         x = self.bn(F.max_pool2d(c2, 2))
         x = self.c3(torch.cat([c2, self.upsample_block1(x)], 1))
         return self.px(self.c4(torch.cat([c1, self.upsample_block2(x)], 1)))
 
-    def _reshednet(self, x: Tensor) -> Tensor:
+    def _reshednet(self, x: Tensor) -> Any:
         first = self.net1(x)
         second = self.net2(F.max_pool2d(first, 2))
         third = self.net3(F.max_pool2d(second, 2))

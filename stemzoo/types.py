@@ -103,10 +103,10 @@ class Columns:
 
     Args:
         yx: (n, 2) float64, px.
-        sigma: (n, 2) float64, px, standard error of `yx`; positive.
+        sigma: (n, 2) float64, px, standard error of `yx`; positive, or NaN where another program's table does not say.
         species: (n,) int, index into `classes`.
-        intensity: (n,) float64, integrated intensity above the local background (detector units × px²).
-        confidence: (n,) float32 in [0, 1], probability that a column is there.
+        intensity: (n,) float64, integrated intensity above the local background (detector units × px²); NaN where unknown.
+        confidence: (n,) float32 in [0, 1], probability that a column is there; NaN where unknown.
         fit_ok: (n,) bool, False where the fit failed and `yx` is the network's position.
         classes: names of the species.
         pixel_size: Å/px, or None where unknown.

@@ -137,8 +137,9 @@ def _pictures(analysis: Analysis, inputs: ReportInputs, folder: Path) -> tuple[l
                 clusters.write_clusters(folder / clusters.FILE, encoding, kinds)
                 caption = f"A proposal to look at: clusters of columns in latent space; every column's is in {clusters.FILE}."
                 plate("clusters.png", "Kinds of local structure", caption, clusters.cluster_figure(view, kinds, first))
-        if len(view.columns):
+        if any(np.isfinite(columns.sigma).any() for columns in analysis.columns):
             drawing("sigma.png", "Precision", "Standard error of each position, from the fit.", plots.sigma_figure(analysis))
+        if any(np.isfinite(columns.confidence).any() for columns in analysis.columns):
             drawing("confidence.png", "Confidence", "Probability that a column is there.", plots.confidence_figure(analysis))
         if len(view.columns) > 1:
             drawing("spacing.png", "Spacing", "Distance to the nearest neighbour.", plots.spacing_figure(analysis))

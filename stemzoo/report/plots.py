@@ -21,7 +21,7 @@ def sigma_figure(analysis: Analysis) -> Figure:
     """Return the histogram of standard errors over columns whose fit held, y and x apart; in pm where the pixel size is known, else px."""
     size = pixel_size_of(analysis)
     unit, factor = ("px", 1.0) if size is None else ("pm", size * PM_PER_ANGSTROM)
-    sigma = np.concatenate([c.sigma[c.fit_ok] for c in analysis.columns]) * factor
+    sigma = np.concatenate([c.sigma[c.fit_ok & np.isfinite(c.sigma).all(axis=1)] for c in analysis.columns]) * factor
     figure, axes = style.light_figure(*SIZE)
     top = float(np.percentile(sigma, 99)) * 1.15 if len(sigma) else 1.0
     for values, colour, name in ((sigma[:, 0], style.PLOT_FILL, "y"), (sigma[:, 1], style.PLOT_MARK, "x")):
@@ -35,7 +35,7 @@ def sigma_figure(analysis: Analysis) -> Figure:
 
 def confidence_figure(analysis: Analysis) -> Figure:
     """Return the histogram of the probability that a column is there."""
-    confidence = np.concatenate([c.confidence for c in analysis.columns])
+    confidence = np.concatenate([c.confidence[np.isfinite(c.confidence)] for c in analysis.columns])
     figure, axes = style.light_figure(*SIZE)
     axes.hist(confidence, bins=50, range=(0, 1), color=style.PLOT_FILL, alpha=0.85)
     axes.set(xlabel="confidence", ylabel="columns", xlim=(0, 1))

@@ -81,7 +81,7 @@ def summarise(analysis: Analysis) -> Summary:
     confidence = _joined(columns, "confidence")
     held = _joined(columns, "fit_ok").astype(bool)
     sigma = _joined(columns, "sigma").reshape(-1, 2)[held]
-    sigma_px = float(np.median(sigma)) if len(sigma) else None
+    sigma_px = _known_median(sigma)
     spacing = np.concatenate([nearest_distances(c.yx) for c in columns])
     spacing_px = float(np.median(spacing)) if len(spacing) else None
     encoding = analysis.encoding
@@ -90,7 +90,7 @@ def summarise(analysis: Analysis) -> Summary:
     if encoding is not None and known.any():
         symmetry = int(np.bincount(np.asarray(encoding.symmetry, dtype=np.int64)[known]).argmax())
     failed = int((~held).sum())
-    median_confidence = float(np.median(confidence)) if total else None
+    median_confidence = _known_median(confidence)
     return Summary(
         frames=len(analysis.frames),
         height_px=analysis.frames.shape[0],
@@ -143,6 +143,12 @@ def _frame_doubts(analysis: Analysis) -> tuple[str, ...]:
     return tuple(
         f"In {len(found)} of {len(analysis.frames)} frames, first in frame {found[0][0]}: {found[0][1]}" for found in said.values()
     )
+
+
+def _known_median(values: np.ndarray) -> float | None:
+    """Return the median of the finite values, None without any."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else None
 
 
 def _doubts(total: int, failed: int, confidence: float | None) -> tuple[str, ...]:

@@ -129,7 +129,8 @@ def read_columns(path: Path, n_frames: Optional[int] = None, pixel_size: Optiona
         path: a CSV file with a header line.
         n_frames: number of frames in the stack; a row that names a later frame is refused. None: up to the last frame named.
         pixel_size: Å/px of the frames, kept in the Columns.
-    Returns: a Table; missing errors become NaN-free defaults (σ 0.5 px, confidence 1, fit_ok true, intensity 0, species `column`).
+    Returns: a Table; errors, intensities and confidences that are missing are NaN: unknown. A missing fit_ok is true, a missing species
+        `column`.
     Raises: TableError that names the line and the field.
     """
     header, rows = _read_rows(Path(path))
@@ -172,17 +173,17 @@ def _columns(
 ) -> Columns:
     """Return the Columns of one frame; a field that the table lacks gets its default."""
 
-    def field(name: str, default: float) -> np.ndarray:
+    def field(name: str) -> np.ndarray:
         values = numbers[name][rows] if name in numbers else np.full(len(rows), np.nan)
-        return np.where(np.isfinite(values), values, default)
+        return np.where(np.isfinite(values), values, np.nan)
 
     return Columns(
         yx=np.stack([numbers["y_px"][rows], numbers["x_px"][rows]], axis=1),
-        sigma=np.stack([field("sigma_y_px", 0.5), field("sigma_x_px", 0.5)], axis=1),
+        sigma=np.stack([field("sigma_y_px"), field("sigma_x_px")], axis=1),
         species=species[rows],
-        intensity=field("intensity", 0.0),
-        confidence=field("confidence", 1.0),
-        fit_ok=field("fit_ok", 1.0) != 0,
+        intensity=field("intensity"),
+        confidence=field("confidence"),
+        fit_ok=field("fit_ok") != 0,
         classes=classes,
         pixel_size=pixel_size,
         frame=frame,

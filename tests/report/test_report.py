@@ -56,6 +56,17 @@ def test_summary_doubts_failed_fits_and_low_confidence(analysis: Analysis) -> No
     assert len(doubts) == 2 and "100% of the fits failed" in doubts[0]
 
 
+def test_a_table_without_errors_gets_none_in_the_report(tmp_path: Path) -> None:
+    made = layered(128)
+    columns = made.columns[0]
+    unknown = dataclasses.replace(columns, sigma=np.full((len(columns), 2), np.nan), confidence=np.full(len(columns), np.nan))
+    bare = dataclasses.replace(made, columns=(unknown,), encoding=None)
+    summary = summarise(bare)
+    assert summary.sigma_px is None and summary.confidence is None and summary.doubts == ()
+    write_report(bare, tmp_path)
+    assert not {"sigma.png", "confidence.png"} & {path.name for path in tmp_path.iterdir()}
+
+
 def test_nearest_distances_of_a_square_lattice() -> None:
     yx = np.stack(np.meshgrid(np.arange(5.0), np.arange(4.0) * 2), axis=-1).reshape(-1, 2)
     assert np.allclose(nearest_distances(yx), 1.0)

@@ -3,8 +3,8 @@
     python scripts/figure_wedge.py
 
 One frame is simulated, its columns are located, and an encoder is fitted to them as `stemzoo analyze --fit-encoder` does. Angle and one
-latent should follow the layers of the Ruddlesden-Popper structure, another latent the thickness. Then the same scene is simulated at known
-scan rotations (not interpolated), and differences of the recovered angles are held against them and against the stated errors.
+latent should follow the layers of the Ruddlesden-Popper structure, another latent the thickness. Then one scene is simulated at known scan
+rotations (not interpolated), and differences of the angles that the zoo's encoder recovers are held against them and the stated errors.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from PIL import Image
 from stemzoo.geometry.angles import wrap
 from stemzoo.geometry.matching import match
 from stemzoo.report import figures, render, style
-from stemzoo.runtime import Bundle, Segmenter, pipeline
+from stemzoo.runtime import Bundle, Encoder, Segmenter, pipeline
 from stemzoo.simulation import SimulatedFrame, draw_frames
-from stemzoo.training.encoding import EncoderTask, encode_with, fit_encoder
+from stemzoo.training.encoding import encode_with, fit_encoder
 from stemzoo.training.encoding_config import EncoderConfig
 from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId
 from stemzoo.zoo import resolve
@@ -52,7 +52,7 @@ def main() -> None:
     analysis = pipeline.locate(stack(frame), Segmenter(Bundle.load(resolve("adf-unet"))))
     pieces = pipeline.subimages(analysis, options.window / frame.pixel_size, SIZE)
     task = fit_encoder(pieces, EncoderConfig(latents=options.latents, seed=options.seed))
-    encoding = encode_with(task, pieces)
+    encoding = along_principal_axes(encode_with(task, pieces))
     pairs = match(analysis.columns[0].yx, frame.yx, 0.5 / frame.pixel_size)
     known = encoding.inside[pairs.found]
     found, truth = pairs.found[known], pairs.truth[known]
@@ -73,8 +73,16 @@ def main() -> None:
             vector = np.exp(1j * (encoding.angle[found][mine] - np.radians(TURN))).mean()
             said = f"{np.degrees(np.angle(vector)):+.1f}° to the scan-free lattice, resultant {abs(vector):.3f}, {mine.sum()} columns"
             print(f"angle in layer {number}: {said}")
-    turned(task, options.seed, options.window)
+    turned(options.seed)
     picture(analysis, encoding, (first, last), options.out)
+
+
+def along_principal_axes(encoding: Encoding) -> Encoding:
+    """Return the encoding with latents along their principal axes: the prior fixes them up to a rotation only."""
+    latents = encoding.latents[encoding.inside]
+    middle = latents.mean(axis=0)
+    _, _, axes = np.linalg.svd(latents - middle, full_matrices=False)
+    return replace(encoding, latents=(encoding.latents - middle) @ axes.T)
 
 
 def scene(seed: int, settings: dict[str, object]) -> SimulatedFrame:
@@ -124,16 +132,18 @@ def within(values: np.ndarray, facts: np.ndarray, groups: np.ndarray) -> float:
     return float(np.corrcoef(*pairs)[0, 1])
 
 
-def turned(task: EncoderTask, seed: int, window: float) -> None:
-    """Print errors and z-scores of angle differences between views of one scene at known scan rotations."""
-    views = []
+def turned(seed: int) -> None:
+    """Print errors and z-scores of angle differences between views of one scene at known scan rotations, by the zoo's encoder."""
+    encoder, views = Encoder(Bundle.load(resolve("rvae-sr3fe2o7"))), []
     for turn in TURNS:
         frame = scene(seed + 1, {"frame.rotation_deg": turn, "specimen.thickness_gradient": 0.0, "specimen.displacement": 0.0})
         n = len(frame.yx)
         none = np.zeros(n)
         columns = Columns(frame.yx, np.ones((n, 2)), none, none, none, none, pixel_size=frame.pixel_size)
-        pieces = pipeline.subimages(Analysis(stack(frame), (columns,), TRUTH), window / frame.pixel_size, SIZE)
-        views.append((frame, encode_with(task, pieces)))
+        analysis = Analysis(stack(frame), (columns,), TRUTH)
+        pieces = pipeline.subimages(analysis, encoder.spec.window_angstrom / frame.pixel_size, encoder.spec.window_px)
+        views.append((frame, encoder.encode(pieces)))
+    print(f"angle differences by {encoder.id.id}:")
     (reference, here), centre = views[0], (SETTINGS["frame.size_px"] - 1) / 2
     for turn, (frame, there) in zip(TURNS[1:], views[1:], strict=True):
         angle = np.radians(turn)

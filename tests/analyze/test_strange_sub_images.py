@@ -1,0 +1,76 @@
+"""Sub-images that no encoder can make sense of: refused by name, or reported column by column; never dropped in silence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from stemzoo.analyze import AnalyzeOptions, encode_file
+from stemzoo.errors import StemzooError
+from stemzoo.io.results import read_results
+
+SIDE = 160
+PERIOD = 12.0
+
+
+def written(folder: Path, image: np.ndarray, n: int | None = None) -> tuple[str, Path]:
+    """A frame and a table of columns on a square lattice over it."""
+    tifffile.imwrite(folder / "frame.tif", image.astype(np.float32))
+    places = np.stack(np.meshgrid(*[np.arange(PERIOD, SIDE - 6, PERIOD)] * 2, indexing="ij"), -1).reshape(-1, 2)[:n]
+    (folder / "columns.csv").write_text("\n".join(["y_px,x_px", *(f"{y},{x}" for y, x in places)]) + "\n")
+    return str(folder / "frame.tif"), folder / "columns.csv"
+
+
+def lattice(seed: int = 0) -> np.ndarray:
+    axis = np.arange(SIDE)
+    wave = np.exp(-((((axis + PERIOD / 2) % PERIOD) - PERIOD / 2) ** 2) / 8)
+    return np.random.default_rng(seed).poisson(200 * np.outer(wave, wave) + 20).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("image", "window", "n", "said"),
+    [
+        (lattice(), "5000px", None, "cannot be cut; wanted 2 to 640 px"),
+        (lattice(), "150px", None, "sub-images lie wholly inside their frames; an encoder wants 64 or more"),
+        (lattice(), "24px", 30, "30|wants 64 or more"),
+        (np.full((SIDE, SIDE), 7.0), "24px", None, "constant|no signal|same value"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused_and_nothing_is_left(
+    tmp_path: Path, image: np.ndarray, window: str, n: int | None, said: str
+) -> None:
+    path, columns = written(tmp_path, image, n)
+    options = AnalyzeOptions(fit_encoder=True, window=window, pixel_size=0.2, report=False)
+    with pytest.raises(StemzooError, match=said):
+        encode_file(path, columns, tmp_path / "out", options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_pixels_that_are_not_finite_are_mended_and_windows_over_the_edge_are_counted(tmp_path: Path) -> None:
+    image = lattice()
+    image[40:43, 50], image[100, 100] = np.nan, np.inf
+    path, columns = written(tmp_path, image)
+    outcome = encode_file(path, columns, tmp_path / "out", AnalyzeOptions(encoder="rvae-sr3fe2o7", pixel_size=0.2, report=False))
+    encoding = read_results(tmp_path / "out" / "analysis.h5").encoding
+    assert encoding is not None and outcome.summary.columns == len(encoding)
+    outside = ~encoding.inside
+    assert 0 < outside.sum() < len(encoding)
+    assert np.isnan(encoding.angle[outside]).all() and np.isfinite(encoding.angle[~outside]).all()
+    assert any(f"{outside.sum()} of {len(encoding)} columns lie so near an edge" in notice for notice in outcome.notices)
+
+
+def test_an_encoder_sees_its_own_window_at_its_own_sampling_whatever_the_frame_has(tmp_path: Path) -> None:
+    path, columns = written(tmp_path, lattice())
+    for pixel_size in (0.2, 0.4):
+        options = AnalyzeOptions(encoder="rvae-sr3fe2o7", pixel_size=pixel_size, report=False, force=True)
+        outcome = encode_file(path, columns, tmp_path / "out", options)
+        assert outcome.window_px == pytest.approx(8.0 / pixel_size)
+
+
+def test_an_encoder_of_other_structures_is_named_in_the_notices(tmp_path: Path) -> None:
+    path, columns = written(tmp_path, np.random.default_rng(0).poisson(50, (SIDE, SIDE)))
+    outcome = encode_file(path, columns, tmp_path / "out", AnalyzeOptions(encoder="rvae-sr3fe2o7", pixel_size=0.2, report=False))
+    assert any("trained on other structures" in notice and "--fit-encoder" in notice for notice in outcome.notices)

@@ -199,14 +199,14 @@ class Dataset:
 
     def shape(self, index: int) -> tuple[int, int]:
         """(H, W) of frame `index`."""
-        with self.reading(index) as group:
-            height, width = group["image"].shape
+        with self.reading(index, "image") as array:
+            height, width = array.shape
         return int(height), int(width)
 
     def columns(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Truth of frame `index`: (N, 2) float64 yx px, and (N,) int64 species."""
-        with self.reading(index) as group:
-            return group["columns"][...], group["species"][...]
+        with self.reading(index, "columns") as yx, self.reading(index, "species") as species:
+            return yx[...], species[...]
 
     def counts(self, index: int) -> np.ndarray | None:
         """(N,) electrons expected in each column's peak; None for a real frame."""
@@ -216,8 +216,8 @@ class Dataset:
     def window(self, index: int, corner: tuple[int, int], size: tuple[int, int], name: str = "image") -> np.ndarray:
         """(h, w) float32 of `image` or `expected`, read from the chunks that the window touches and no others."""
         y, x = corner
-        with self.reading(index) as group:
-            return np.asarray(group[name][y : y + size[0], x : x + size[1]], dtype=np.float32)
+        with self.reading(index, name) as array:
+            return np.asarray(array[y : y + size[0], x : x + size[1]], dtype=np.float32)
 
     def image(self, index: int) -> np.ndarray:
         """(H, W) float32, detector units."""
@@ -229,10 +229,10 @@ class Dataset:
             return "expected" in group
 
     @contextmanager
-    def reading(self, index: int) -> Iterator[h5py.Group]:
-        """The group of frame `index`; what HDF5 cannot read in the `with` block becomes a DatasetError that names the frame."""
+    def reading(self, index: int, name: str = "") -> Iterator[Any]:
+        """The group of frame `index`, or its array `name`; what cannot be read in the `with` block becomes a DatasetError."""
         try:
-            yield self._open()["frames"][self.ids[index]]
+            yield self._open()[f"frames/{self.ids[index]}/{name}"]
         except (OSError, KeyError, RuntimeError, TypeError, ValueError) as failure:
             why = str(failure).strip("'\"")
             raise DatasetError(

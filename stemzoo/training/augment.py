@@ -1,7 +1,7 @@
 """Random views of a patch: symmetry of the plane, then the microscope's own noise, drawn anew each time. Called by `training.patches`.
 
-Geometry comes from torchvision's transforms v2, which move image and target together; what a microscope does to intensities is ours and
-touches the image alone. All randomness comes from torch's global generator, which the dataset seeds for each patch.
+Geometry comes from torchvision's transforms v2, which move image and target together and draw from torch's CPU generator, seeded here and
+given back as it was. What a microscope does to intensities is ours, touches the image alone and draws from the generator it is handed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from skimage.filters import gaussian
+from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -21,10 +22,6 @@ from stemzoo.training.config import Augmentation
 
 AS_STATED = Augmentation(dose_factor=(1, 1), row_jitter=(0, 0), readout=(0, 0), hot_fraction=(0, 0))
 """Recorded as the frame's own recipe says, with nothing on top."""
-
-
-def _uniform(bounds: tuple[float, float]) -> float:
-    return float(torch.empty(()).uniform_(*bounds)) if bounds[1] > bounds[0] else float(bounds[0])
 
 
 class RandomTranspose(v2.Transform):  # type: ignore[misc]
@@ -36,80 +33,67 @@ class RandomTranspose(v2.Transform):  # type: ignore[misc]
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """Transpose the last two axes, keeping the kind of tensor."""
-        return tv_tensors.wrap(inpt.transpose(-1, -2).contiguous(), like=inpt) if params["swap"] else inpt
+        return tv_tensors.wrap(inpt.transpose(-1, -2), like=inpt) if params["swap"] else inpt
 
 
-class _OnImage(v2.Transform):  # type: ignore[misc]
-    """A transform of intensities: leaves targets alone.
+PLANE = v2.Compose([v2.RandomHorizontalFlip(), v2.RandomVerticalFlip(), RandomTranspose()])
+
+
+def view(
+    image: np.ndarray, target: np.ndarray, config: Augmentation, pixel_size: float, recording: Recording | None, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a training patch and its target as they are seen this time.
 
     Args:
-        config: ranges to draw from.
+        image: (h, w) float32, expected electrons where there is a `recording` to make of them, else recorded already.
+        target: (C, h, w) float32.
         pixel_size: Å/px of the patch.
     """
-
-    _transformed_types = (tv_tensors.Image,)
-
-    def __init__(self, config: Augmentation, pixel_size: float) -> None:
-        super().__init__()
-        self.config, self.pixel_size = config, pixel_size
-
-
-class RecordAnew(_OnImage):
-    """Expected electrons to a recorded patch: dose, row jitter, shot noise, readout, hot pixels.
-
-    Args:
-        config, pixel_size: as everywhere here.
-        stated: how the frame's recipe records; what `config` draws comes on top, independently.
-    """
-
-    def __init__(self, config: Augmentation, pixel_size: float, stated: Recording) -> None:
-        super().__init__(config, pixel_size)
-        self.stated = stated
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """(1, h, w) expected electrons -> recorded detector units."""
-        config, stated = self.config, self.stated
-        rng = np.random.default_rng(int(torch.randint(0, 2**62, ())))
-        factor = math.exp(_uniform((math.log(config.dose_factor[0]), math.log(config.dose_factor[1]))))
-        expected = inpt[0].numpy() * np.float32(factor)
-        shot = math.sqrt(max(float(expected.mean()), 1e-6))
-        recording = replace(
-            stated,
-            row_jitter_px=math.hypot(stated.row_jitter_px, _uniform(config.row_jitter) / self.pixel_size),
-            readout=math.hypot(stated.readout, _uniform(config.readout) * shot),
-            hot_fraction=stated.hot_fraction + _uniform(config.hot_fraction),
-        )
-        return tv_tensors.Image(torch.from_numpy(record(expected, recording, rng))[None])
+    image, target = turned(image, target, rng)
+    if recording is not None:
+        image = recorded_anew(image, config, pixel_size, recording, rng)
+    if rng.random() < config.blur_probability:
+        sigma_px = rng.uniform(*config.blur) / pixel_size
+        image = gaussian(image, sigma_px, mode="reflect", preserve_range=True)  # type: ignore[no-untyped-call]
+    return bent(image, rng.uniform(*config.gamma)), target
 
 
-class RandomBlur(_OnImage):
-    """Blur the recorded patch, as a filter or a resampling would."""
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """(1, h, w) -> (1, h, w)."""
-        if torch.rand(()) >= self.config.blur_probability:
-            return inpt
-        sigma_px = _uniform(self.config.blur) / self.pixel_size
-        blurred = gaussian(inpt[0].numpy(), sigma_px, mode="reflect", preserve_range=True)  # type: ignore[no-untyped-call]
-        return tv_tensors.Image(torch.from_numpy(blurred)[None])
-
-
-class RandomGamma(_OnImage):
-    """Bend the intensity scale, as exported frames often are; gain and offset need none of this, the network normalises them away."""
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """(1, h, w) -> (1, h, w), between the patch's extremes."""
-        low, high = inpt.amin(), inpt.amax()
-        span = (high - low).clamp_min(1e-12)
-        return tv_tensors.Image(low + span * ((inpt - low) / span) ** _uniform(self.config.gamma))
+def turned(image: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return both under the same of the square's eight symmetries."""
+    before = torch.default_generator.get_state()  # torch.manual_seed and fork_rng would ask every device there is
+    torch.default_generator.manual_seed(int(rng.integers(2**62)))
+    try:
+        pair = PLANE(tv_tensors.Image(torch.from_numpy(image)[None]), tv_tensors.Mask(torch.from_numpy(target)))
+    finally:
+        torch.default_generator.set_state(before)
+    moved, aim = (part.as_subclass(Tensor).contiguous().numpy() for part in pair)
+    return moved[0], aim
 
 
-def views(config: Augmentation, pixel_size: float, recording: Recording | None) -> v2.Compose:
-    """Return the transform of a training patch.
+def recorded_anew(expected: np.ndarray, config: Augmentation, pixel_size: float, stated: Recording, rng: np.random.Generator) -> np.ndarray:
+    """Return (h, w) expected electrons as recorded: dose, row jitter, shot noise, readout, hot pixels.
 
     Args:
-        recording: how the patch's frame was recorded, where the patch holds expected electrons; None where it is recorded already.
+        config: what is drawn on top of what is stated, independently.
+        stated: how the frame's own recipe records.
     """
-    plane = [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip(), RandomTranspose()]
-    microscope = [] if recording is None else [RecordAnew(config, pixel_size, recording)]
-    return v2.Compose([*plane, *microscope, RandomBlur(config, pixel_size), RandomGamma(config, pixel_size)])
+    low, high = config.dose_factor
+    expected = expected * np.float32(math.exp(rng.uniform(math.log(low), math.log(high))))
+    shot = math.sqrt(max(float(expected.mean()), 1e-6))
+    recording = replace(
+        stated,
+        row_jitter_px=math.hypot(stated.row_jitter_px, rng.uniform(*config.row_jitter) / pixel_size),
+        readout=math.hypot(stated.readout, rng.uniform(*config.readout) * shot),
+        hot_fraction=stated.hot_fraction + rng.uniform(*config.hot_fraction),
+    )
+    return record(expected, recording, rng)
+
+
+def bent(image: np.ndarray, gamma: float) -> np.ndarray:
+    """Return the image with its intensity scale bent between its extremes, as exported frames often are.
+
+    Gain and offset need nothing of the kind: the network normalises them away.
+    """
+    low, high = image.min(), image.max()
+    span = max(high - low, np.float32(1e-12))
+    return np.asarray(low + span * ((image - low) / span) ** np.float32(gamma), dtype=np.float32)

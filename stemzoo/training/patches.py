@@ -17,11 +17,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
-from torchvision import tv_tensors
 
 from stemzoo.errors import DatasetError
 from stemzoo.geometry.resample import rescale, to_rescaled
-from stemzoo.training.augment import AS_STATED, RecordAnew, views
+from stemzoo.training.augment import AS_STATED, recorded_anew, view
 from stemzoo.training.config import SegmenterConfig
 from stemzoo.training.pool import FrameFacts, FramePool, hold_back
 
@@ -98,14 +97,11 @@ class Patches(TorchDataset[PatchBatch]):
             recording = replace(
                 recording, row_jitter_px=recording.row_jitter_px * factors[0], smoothing_px=recording.smoothing_px * factors[0]
             )
-        image, mask = tv_tensors.Image(torch.from_numpy(patch)[None]), tv_tensors.Mask(torch.from_numpy(target))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(rng.integers(2**62)))
-            if self.training:
-                image, mask = views(config.augmentation, pixel_size, recording)(image, mask)
-            elif recording is not None:
-                image = RecordAnew(AS_STATED, pixel_size, recording)(image)
-        return PatchBatch(image.as_subclass(Tensor), mask.as_subclass(Tensor), torch.tensor(pixel_size, dtype=torch.float32))
+        if self.training:
+            patch, target = view(patch, target, config.augmentation, pixel_size, recording, rng)
+        elif recording is not None:
+            patch = recorded_anew(patch, AS_STATED, pixel_size, recording, rng)
+        return PatchBatch(torch.from_numpy(patch)[None], torch.from_numpy(target), torch.tensor(pixel_size, dtype=torch.float32))
 
     def _native_px(self, pixel_size: float) -> int:
         """Side of the window in the frame [px] that is cut where the sampling is left as near as it can be to the frame's own."""
@@ -129,8 +125,8 @@ class EpochSampler(Sampler[int]):
     Under several processes each takes every world-th patch. Lightning calls `set_epoch`.
     """
 
-    def __init__(self, length: int, rank: int = 0, world: int = 1) -> None:
-        self.length, self.rank, self.world, self.epoch = length, rank, world, 0
+    def __init__(self, length: int, rank: int = 0, world: int = 1, epoch: int = 0) -> None:
+        self.length, self.rank, self.world, self.epoch = length, rank, world, epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Begin epoch `epoch`."""
@@ -169,13 +165,19 @@ class PatchData(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[PatchBatch]:
         """A new selection of patches every epoch."""
-        world = self.trainer.world_size if self.trainer is not None else 1
-        rank = self.trainer.global_rank if self.trainer is not None else 0
-        sampler = EpochSampler(len(self.training_set), rank, world)
+        rank, world = self._process()
+        parts = world * self.config.accumulate
+        if self.config.batch % parts:
+            raise DatasetError(
+                f"a batch of {self.config.batch} patches cannot be shared by {world} processes in {self.config.accumulate} parts each; "
+                f"pass a --batch that is a multiple of {parts}"
+            )
+        # A loader's processes ask for the first patches at once, before Lightning says which epoch a resumed run goes on with.
+        sampler = EpochSampler(len(self.training_set), rank, world, 0 if self.trainer is None else self.trainer.current_epoch)
         workers = self.config.workers
         return DataLoader(
             self.training_set,
-            batch_size=max(1, self.config.batch // world),
+            batch_size=self.config.batch // parts,
             sampler=sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -184,5 +186,11 @@ class PatchData(L.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[PatchBatch]:
-        """The same patches every epoch."""
-        return DataLoader(self.validation_set, batch_size=self.config.batch, num_workers=0)
+        """The same patches every epoch, each validated by one process."""
+        rank, world = self._process()
+        mine = range(rank, len(self.validation_set), world)
+        return DataLoader(self.validation_set, batch_size=max(1, self.config.batch // world), sampler=mine, num_workers=0)
+
+    def _process(self) -> tuple[int, int]:
+        """Return the number of this process among how many."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)

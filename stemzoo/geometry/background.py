@@ -10,7 +10,8 @@ from typing import NamedTuple, Tuple
 
 import numpy as np
 
-BLOCK = 256  # pixels drawn at a time, each way: only the nodes near a block take part
+BLOCK = 256  # columns of pixels drawn at a time: only the nodes near a block take part
+NEIGHBOURS = 2  # nodes farther apart share no pixel
 FINE = 6  # summed pixels a node, each way, in which the equations are set up
 DAMPING = 0.02  # the summed pixels stand for slightly different ones: keeps the joint equations positive
 ROUGHNESS = 1e-2  # stiffness against bending, relative to what the data say: decides only where there are none
@@ -41,8 +42,9 @@ class Background:
         self.basis = [
             _dense((edge[:-1] + edge[1:] - 1) / 2, step, count) for edge, step, count in zip(self.edges, self.spacing, self.count)
         ]
+        self.overlap = [_overlaps(basis) for basis in self.basis]
         self.stiff, self.damping = 0.0, DAMPING
-        self.weight = np.zeros((len(self.edges[0]) - 1, len(self.edges[1]) - 1))
+        self.coupling = np.zeros((2 * NEIGHBOURS + 1, 2 * NEIGHBOURS + 1, *self.count))
 
     def reach(self, centre: np.ndarray, half: int) -> Reach:
         """Return which nodes make the surface in windows of 2·half + 1 pixels around the pixels `centre` (n, 2) int, and how."""
@@ -69,21 +71,22 @@ class Background:
 
     def draw(self, out: np.ndarray) -> None:
         """Add the surface to `out` (height, width) float32."""
-        values = self.values.astype(np.float32)
-        bases = []
-        for axis in (0, 1):
-            pixel = np.arange(self.size[axis])
-            first, weight, _ = _spline(pixel, self.spacing[axis], self.count[axis])
-            bases.append([_block(first, weight, start, min(start + BLOCK, len(pixel))) for start in range(0, len(pixel), BLOCK)])
-        for top, row_nodes, by_row in bases[0]:
-            for left, col_nodes, by_col in bases[1]:
-                patch = by_row @ values[row_nodes, col_nodes] @ by_col.T
-                out[top : top + len(by_row), left : left + len(by_col)] += patch
+        (first, weight, _), (col_first, col_weight, _) = (_spline(np.arange(self.size[k]), self.spacing[k], self.count[k]) for k in (0, 1))
+        values, weight = self.values.astype(np.float32), weight.astype(np.float32)
+        rows = weight[:, :1] * values[first]
+        for k in (1, 2):
+            rows += weight[:, k : k + 1] * values[first + k]
+        for left in range(0, self.size[1], BLOCK):
+            nodes, by_col = _block(col_first, col_weight, left, min(left + BLOCK, self.size[1]))
+            out[:, left : left + BLOCK] += rows[:, nodes] @ by_col.T
 
     def weigh(self, weight: np.ndarray) -> None:
         """Set the equations up for pixels weighted by `weight` (height, width)."""
-        self.weight = (1 + self.damping) * self._sum(weight)
-        self.stiff = ROUGHNESS * float(self.weight.sum()) / self.values.size
+        summed = (1 + self.damping) * self._sum(weight)
+        self.stiff = ROUGHNESS * float(summed.sum()) / self.values.size
+        around = (2 * NEIGHBOURS + 1, -1, 2 * NEIGHBOURS + 1, self.count[1])
+        both = (self.overlap[0] @ summed @ self.overlap[1].T).reshape(around)
+        self.coupling = np.ascontiguousarray(both.transpose(0, 2, 1, 3))
 
     def score(self, weighted_residual: np.ndarray) -> np.ndarray:
         """Return the gradient by each node (nodes,) for weighted residuals (height, width)."""
@@ -93,14 +96,17 @@ class Background:
 
     def product(self, vector: np.ndarray) -> np.ndarray:
         """Return the information matrix of the nodes times `vector` (nodes,)."""
+        # node by node, not as one matrix product: those wake up every thread of the linear algebra for next to nothing
         grid = vector.reshape(self.count)
-        measured = self.basis[0].T @ (self.weight * (self.basis[0] @ grid @ self.basis[1].T)) @ self.basis[1]
+        padded = np.pad(grid, NEIGHBOURS)
+        near = np.lib.stride_tricks.as_strided(padded, self.coupling.shape, padded.strides + padded.strides, writeable=False)
+        measured = np.einsum("abij,abij->ij", self.coupling, near)
         product: np.ndarray = (measured + self.stiff * _bend(grid)).ravel()
         return product
 
     def diagonal(self) -> np.ndarray:
         """Return the diagonal of that matrix (nodes,)."""
-        diagonal: np.ndarray = ((self.basis[0] ** 2).T @ self.weight @ (self.basis[1] ** 2)).ravel() + 6 * self.stiff
+        diagonal: np.ndarray = self.coupling[NEIGHBOURS, NEIGHBOURS].ravel() + 6 * self.stiff
         return diagonal
 
     def _sum(self, pixels: np.ndarray) -> np.ndarray:
@@ -129,11 +135,20 @@ def _dense(position: np.ndarray, spacing: float, count: int) -> np.ndarray:
     return dense
 
 
-def _block(first: np.ndarray, weight: np.ndarray, start: int, stop: int) -> Tuple[int, slice, np.ndarray]:
+def _overlaps(basis: np.ndarray) -> np.ndarray:
+    """Return each node's weights (pixels, nodes) times those of its neighbours, from the second before it to the second after:
+    ((2·NEIGHBOURS + 1)·nodes, pixels)."""
+    count = basis.shape[1]
+    padded = np.pad(basis, ((0, 0), (NEIGHBOURS, NEIGHBOURS)))
+    return np.concatenate([(basis * padded[:, shift : shift + count]).T for shift in range(2 * NEIGHBOURS + 1)])
+
+
+def _block(first: np.ndarray, weight: np.ndarray, start: int, stop: int) -> Tuple[slice, np.ndarray]:
+    """Return the nodes that make the pixels from `start` to `stop`, and their weights (stop − start, nodes) float32."""
     low, high = int(first[start]), int(first[stop - 1]) + 3
     dense = np.zeros((stop - start, high - low), np.float32)
     np.put_along_axis(dense, first[start:stop, None] - low + np.arange(3), weight[start:stop].astype(np.float32), axis=1)
-    return start, slice(low, high), dense
+    return slice(low, high), dense
 
 
 def _bend(grid: np.ndarray) -> np.ndarray:

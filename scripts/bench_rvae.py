@@ -2,9 +2,13 @@
 
     python scripts/bench_rvae.py                           # the polar form, three seeds
     python scripts/bench_rvae.py --forms polar published   # beside the published form
-    python scripts/bench_rvae.py --turn 30 --offset 0 --forms published --epochs 60    # where the published form works
+    python scripts/bench_rvae.py --forms polar published --motifs 1 --turn 30 --offset 0 --n 600 --window 16 --epochs 60
+                                                           # where the published form works: one asymmetric motif, narrow rotations, centred
     python scripts/bench_rvae.py --save data.npz           # the same sub-images for a peer, in its own environment …
+    python scripts/peer_atomai.py data.npz peer.npz        # … such as AtomAI
     python scripts/bench_rvae.py --external peer.npz       # … and its answers: arrays `angle` (N,) and `latents` (N, Z) of the test images
+
+A peer's answers are scored with the options that its sub-images were saved with.
 
 The bound is the Cramér–Rao bound of `simulation.motifs.angle_bound`; with the default disorder of 0.05 Å it comes from the columns' places
 far more than from counts. ARI and probe need scikit-learn.
@@ -23,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from stemzoo.simulation.motifs import MOTIFS, Recorded, Recording, angle_bound, record
+from stemzoo.simulation.motifs import MOTIFS, Motif, Recorded, Recording, angle_bound, record
 from stemzoo.types import SubImages
 
 TRAIN_SEED, TEST_SEED = 1000, 2000
@@ -38,6 +42,13 @@ def main() -> None:
     ask.add_argument("--n", type=int, default=4000, help="sub-images to train on, and to test on")
     ask.add_argument("--epochs", type=int, help="default: the configuration's")
     ask.add_argument("--window", type=int, default=32, help="side of the sub-images [px]; the field of view stays 6.4 Å")
+    ask.add_argument(
+        "--motifs",
+        type=int,
+        nargs="+",
+        default=list(range(len(MOTIFS))),
+        help="numbers of the motifs: " + ", ".join(m.name for m in MOTIFS),
+    )
     ask.add_argument("--turn", type=float, default=180.0, help="largest rotation to either side [degrees]")
     ask.add_argument("--offset", type=float, default=1.0, help="largest offset per axis [px]")
     ask.add_argument("--disorder", type=float, default=0.05, help="rms displacement of columns per axis [Å]")
@@ -52,19 +63,21 @@ def main() -> None:
         window_px=options.window, pixel_size=6.4 / options.window, dose=options.dose, disorder=options.disorder, offset_px=options.offset,
         turn=np.radians(options.turn),
     )  # fmt: skip
-    bounds = [angle_bound(motif, how) for motif in MOTIFS]
+    motifs = tuple(MOTIFS[number] for number in options.motifs)
+    bounds = [angle_bound(motif, how) for motif in motifs]
     if options.save:
-        train, test = record(options.n, TRAIN_SEED, how), record(options.n, TEST_SEED, how)
+        train, test = record(options.n, TRAIN_SEED, how, motifs), record(options.n, TEST_SEED, how, motifs)
         np.savez(options.save, train=train.images, test=test.images, angle=test.angle, kind=test.kind)
         return
     if options.external:
         found = np.load(options.external)
-        show([score("external", found["angle"], None, None, found["latents"], record(options.n, TEST_SEED, how), bounds)], options.json)
+        test = record(options.n, TEST_SEED, how, motifs)
+        show([score("external", found["angle"], None, None, found["latents"], test, motifs, bounds)], options.json)
         return
     rows = []
     for form in options.forms:
         for seed in range(options.seeds):
-            rows.append(run(form, seed, how, bounds, options))
+            rows.append(run(form, seed, how, motifs, bounds, options))
             if not options.json:
                 show(rows[-1:], False)
     if options.json:
@@ -73,7 +86,9 @@ def main() -> None:
         summarise(rows)
 
 
-def run(form: str, seed: int, how: Recording, bounds: list[float], options: argparse.Namespace) -> dict[str, object]:
+def run(
+    form: str, seed: int, how: Recording, motifs: tuple[Motif, ...], bounds: list[float], options: argparse.Namespace
+) -> dict[str, object]:
     """Train one encoder and return its scores."""
     import torch
 
@@ -83,7 +98,7 @@ def run(form: str, seed: int, how: Recording, bounds: list[float], options: argp
     from stemzoo.training.subimages import SubImageData
 
     torch.set_num_threads(options.threads)
-    train, test = record(options.n, TRAIN_SEED + seed, how), record(options.n, TEST_SEED + seed, how)
+    train, test = record(options.n, TRAIN_SEED + seed, how, motifs), record(options.n, TEST_SEED + seed, how, motifs)
     n = len(train.images)
     subimages = SubImages(train.images, np.zeros(n, int), np.arange(n), np.ones(n, bool), how.pixel_size)
     given = {"epochs": options.epochs, "min_steps": 1} if options.epochs else {}
@@ -97,7 +112,7 @@ def run(form: str, seed: int, how: Recording, bounds: list[float], options: argp
         parts = [graph(part) for part in torch.from_numpy(test.images).split(500)]
     answers = [np.column_stack([array.numpy().reshape(len(part[0]), -1) for array in part]) for part in parts]
     angle, sigma, symmetry, latents = np.split(np.concatenate(answers).astype(float), [1, 2, 3], axis=1)
-    row = score(form, angle[:, 0], sigma[:, 0], symmetry[:, 0], latents, test, bounds)
+    row = score(form, angle[:, 0], sigma[:, 0], symmetry[:, 0], latents, test, motifs, bounds)
     row |= {"seed": seed, "epochs": epochs, "fit_s": wall, "fit_cpu_s": cpu, "epoch_s": wall / epochs, "epoch_cpu_s": cpu / epochs}
     row |= {
         "encode_per_s": encode_rate(task.net, test.images, options.threads),
@@ -113,11 +128,12 @@ def score(
     symmetry: np.ndarray | None,
     latents: np.ndarray,
     test: Recorded,
+    motifs: tuple[Motif, ...],
     bounds: list[float],
 ) -> dict[str, object]:
     """Return the angle's error by motif, beside its bound and its stated sigma, and how well latents tell motifs apart."""
-    motifs = []
-    for kind, motif in enumerate(MOTIFS):
+    entries = []
+    for kind, motif in enumerate(motifs):
         mine = test.kind == kind
         turn = np.exp(1j * motif.fold * (angle - test.angle)[mine])
         error = np.angle(turn / turn.mean()) / motif.fold
@@ -131,8 +147,8 @@ def score(
         if sigma is not None and symmetry is not None:
             standardised = error[fine] / sigma[mine][fine]
             entry |= {"z_spread": float(standardised.std()), "symmetry_right": float((symmetry[mine] == motif.fold).mean())}
-        motifs.append(entry)
-    return {"name": name, "motifs": motifs, **separation(latents, test.kind)}
+        entries.append(entry)
+    return {"name": name, "motifs": entries, **(separation(latents, test.kind) if len(motifs) > 1 else {})}
 
 
 def separation(latents: np.ndarray, kind: np.ndarray) -> dict[str, float]:
@@ -145,7 +161,7 @@ def separation(latents: np.ndarray, kind: np.ndarray) -> dict[str, float]:
         return {}
     z = (latents - latents.mean(0)) / (latents.std(0) + 1e-9)
     half = len(z) // 2
-    clusters = GaussianMixture(len(MOTIFS), n_init=5, random_state=0).fit_predict(z)
+    clusters = GaussianMixture(len(np.unique(kind)), n_init=5, random_state=0).fit_predict(z)
     probe = LogisticRegression(max_iter=500).fit(z[:half], kind[:half])
     return {"gmm_ari": float(adjusted_rand_score(kind, clusters)), "linear_probe": float(probe.score(z[half:], kind[half:]))}
 

@@ -54,12 +54,12 @@ class Service:
 
 @dataclass
 class Chaos(threading.Thread):
-    """Keeps the services up and breaks things, according to how many results there are."""
+    """Keeps the services up and breaks things, according to how many frames are done: on a busy machine it waits as long as it takes."""
 
     services: list[Service]
     inputs: Path
     total: int
-    every_s: float
+    every: float
     done: int = 0
     log: list[str] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
@@ -73,15 +73,15 @@ class Chaos(threading.Thread):
     def run(self) -> None:
         scheduler, *workers = self.services
         events = [(0.15, self._truncate), (0.3, self._take_away), (0.45, scheduler.kill), (0.7, scheduler.kill)]
-        last, victim = time.monotonic(), 0
+        last, victim = 0, 0
         while not self._over.wait(0.2):
             while events and self.done >= events[0][0] * self.total:
                 share, event = events.pop(0)
                 event()
                 self.log.append(f"at {share:.0%}: {event.__name__.strip('_')} {'scheduler' if event == scheduler.kill else ''}".strip())
-            if self.done and time.monotonic() - last > self.every_s:
+            if self.done >= last + self.every:
                 workers[victim % len(workers)].kill()
-                victim, last = victim + 1, time.monotonic()
+                victim, last = victim + 1, self.done
                 self.log.append("killed a worker")
             for service in self.services:
                 service.keep()
@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--files", type=int, default=200)
     parser.add_argument("--frames", type=int, default=2000)
-    parser.add_argument("--kill-every", type=float, default=30.0, metavar="S", help="seconds between killed workers")
+    parser.add_argument("--kill-every", type=int, default=100, metavar="N", help="frames between killed workers")
     arguments = parser.parse_args()
     shutil.rmtree(arguments.out, ignore_errors=True)
     inputs = arguments.out / "inputs"
@@ -182,7 +182,7 @@ def main() -> None:
         "60",
     ]
     scheduler = [*python, "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard", "--no-show"]
-    chaos = Chaos([Service(scheduler), Service(worker), Service(worker)], inputs, len(requests), arguments.kill_every)
+    chaos = Chaos([Service(scheduler), Service(worker), Service(worker)], inputs, arguments.files + arguments.frames, arguments.kill_every)
     models = models_for("analyze", OPTIONS)
     outcomes: dict[str, Outcome] = {}
     errors: dict[str, str] = {}
@@ -190,17 +190,18 @@ def main() -> None:
     def done(outcome: Outcome) -> None:
         outcomes[outcome.input] = outcome
         errors.pop(outcome.input, None)
-        chaos.done += 1
 
     def failed(request: Request, error: Exception) -> None:
         errors[request.path] = str(error)
-        chaos.done += 1
+
+    def progress(_: str, frames: int, total: int) -> None:
+        chaos.done = frames
 
     chaos.start()
     begun = time.monotonic()
     try:
         with cluster(address, models) as pool:
-            run(requests, pool, done, failed, retries=2)
+            run(requests, pool, done, failed, retries=2, progress=progress)
         took = time.monotonic() - begun
         first = check(requests, outcomes, errors, arguments.frames)
         kills = chaos.log.count("killed a worker")
@@ -208,7 +209,7 @@ def main() -> None:
         print("  " + "; ".join(entry for entry in chaos.log if entry != "killed a worker"))
         for path, reason in list(errors.items())[:3]:
             print(f"  failed: {Path(path).name}: {reason[:140]}")
-        chaos.every_s = float("inf")
+        chaos.every = float("inf")
         chaos.give_back()
         begun = time.monotonic()
         with cluster(address, models) as pool:

@@ -10,14 +10,15 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stemzoo.errors import OutputError
+from stemzoo.errors import OutputError, ReadError
 from stemzoo.io.results import ENCODING_FIELDS
 from stemzoo.types import Columns, Encoding
 
@@ -75,14 +76,13 @@ class Journal:
         return self.folder / f"{stage}-{batch:06d}.npz"
 
     def has(self, stage: str, batch: int) -> bool:
-        """Whether the part is there and can be read."""
+        """Whether the part is there and can be read; a damaged one goes away, to be computed anew."""
         try:
-            with np.load(self.path(stage, batch), allow_pickle=False) as stored:
-                return "facts" in stored
-        except (OSError, ValueError, KeyError, EOFError):
+            self.load(stage, batch)
+        except ReadError:
+            self.drop(stage, [batch])
             return False
-        except Exception:  # zipfile and zlib have errors of their own for a damaged file
-            return False
+        return True
 
     def save(self, stage: str, batch: int, part: Part) -> None:
         """Keep a part. Raises: OutputError if the disk refuses."""
@@ -97,7 +97,7 @@ class Journal:
         if part.probability is not None:
             arrays["probability"] = part.probability
         path = self.path(stage, batch)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
         try:
             with temporary.open("wb") as file:
                 np.savez(file, allow_pickle=False, facts=np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8), **arrays)
@@ -107,31 +107,25 @@ class Journal:
             raise OutputError(f"{path}: cannot be written ({error.strerror or error}); free some space or choose another --out") from error
 
     def facts(self, stage: str, batch: int) -> dict[str, Any]:
-        """Return counts, failures and seconds of a part, without its numbers."""
-        with np.load(self.path(stage, batch), allow_pickle=False) as stored:
+        """Return counts, failures and seconds of a part, without its numbers. Raises: ReadError for a damaged one."""
+        with self._reading(stage, batch) as path, np.load(path, allow_pickle=False) as stored:
             return dict(json.loads(stored["facts"].tobytes()))
 
     def load(self, stage: str, batch: int) -> Part:
-        """Return a part."""
-        with np.load(self.path(stage, batch), allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        facts = json.loads(arrays.pop("facts").tobytes())
-        ends = np.cumsum([0, *(table["n"] for table in facts["per_frame"])])
-        spans = [slice(a, b) for a, b in itertools.pairwise(ends.tolist())]
-        columns = tuple(
-            Columns(
-                **{name: arrays[name][rows] for name in COLUMN_FIELDS},
-                classes=tuple(table["classes"]),
-                pixel_size=table["pixel_size"],
-                frame=table["frame"],
-            )
-            for table, rows in zip(facts["per_frame"], spans, strict=True)
-        )
-        encoding: tuple[Encoding, ...] = ()
-        if "encoding_angle" in arrays:
-            encoding = tuple(Encoding(**{name: arrays[f"encoding_{name}"][rows] for name in ENCODING_FIELDS}) for rows in spans)
-        failures = tuple(Failure(**failure) for failure in facts["failures"])
-        return Part(columns, encoding, failures, facts["seconds"], arrays.get("probability"))
+        """Return a part. Raises: ReadError for a damaged one."""
+        with self._reading(stage, batch) as path:
+            with np.load(path, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+            return _part(arrays)
+
+    @contextmanager
+    def _reading(self, stage: str, batch: int) -> Iterator[Path]:
+        path = self.path(stage, batch)
+        try:
+            yield path
+        except Exception as error:  # zipfile, zlib, NumPy and JSON each have their own for a damaged file
+            why = " ".join(str(error).split())[:120] or type(error).__name__
+            raise ReadError(f"{path}: a part of the results is missing or damaged ({why}); run the command again") from error
 
     def drop(self, stage: str, batches: Sequence[int]) -> None:
         """Forget some parts."""
@@ -149,7 +143,28 @@ class Journal:
             return None
 
 
+def _part(arrays: dict[str, np.ndarray]) -> Part:
+    """Return the part that `Journal.save` stored as these arrays."""
+    facts = json.loads(arrays.pop("facts").tobytes())
+    ends = np.cumsum([0, *(table["n"] for table in facts["per_frame"])])
+    spans = [slice(a, b) for a, b in itertools.pairwise(ends.tolist())]
+    columns = tuple(
+        Columns(
+            **{name: arrays[name][rows] for name in COLUMN_FIELDS},
+            classes=tuple(table["classes"]),
+            pixel_size=table["pixel_size"],
+            frame=table["frame"],
+        )
+        for table, rows in zip(facts["per_frame"], spans, strict=True)
+    )
+    encoding: tuple[Encoding, ...] = ()
+    if "encoding_angle" in arrays:
+        encoding = tuple(Encoding(**{name: arrays[f"encoding_{name}"][rows] for name in ENCODING_FIELDS}) for rows in spans)
+    failures = tuple(Failure(**failure) for failure in facts["failures"])
+    return Part(columns, encoding, failures, facts["seconds"], arrays.get("probability"))
+
+
 def _write_whole(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
     temporary.write_bytes(data)
     os.replace(temporary, path)

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 train_app = typer.Typer(help="Train a segmenter or an rVAE encoder (needs stemzoo[train]).", no_args_is_help=True, rich_markup_mode=None)
 OUT = typer.Option(..., "--out", metavar="RUN", help="The run's folder: configuration, log, checkpoints.")
 CONFIG = typer.Option(None, "--config", metavar="TOML", help="Settings; what is given on the command line wins.")
-RESUME = typer.Option(None, "--resume", metavar="CKPT", help="Continue an interrupted run from its last checkpoint.")
+RESUME = typer.Option(None, "--resume", metavar="RUN", help="Continue an interrupted run: its folder, or a checkpoint in it.")
 SEED = typer.Option(None, "--seed", metavar="N", help="Seed of the run.")
 DEVICES = typer.Option(None, "--devices", metavar="N", help="Number of devices, or auto.")
 NUM_NODES = typer.Option(None, "--num-nodes", metavar="N", help="Number of machines.")
 STRATEGY = typer.Option(None, "--strategy", metavar="NAME", help="Lightning's strategy, e.g. ddp.")
+ACCUMULATE = typer.Option(None, "--accumulate", metavar="N", help="Parts that a batch is computed in, where memory is short.")
 PRECISION = typer.Option(None, "--precision", metavar="NAME", help="32-true, bf16-mixed or 16-mixed.")
 JSON = typer.Option(False, "--json", help="Print one JSON object on stdout.")
 
@@ -47,6 +48,7 @@ def segmenter(
     num_nodes: int | None = NUM_NODES,
     strategy: str | None = STRATEGY,
     precision: str | None = PRECISION,
+    accumulate: int | None = ACCUMULATE,
     as_json: bool = JSON,
 ) -> None:
     """Train a network that finds columns; ^C keeps the last checkpoint."""
@@ -62,6 +64,7 @@ def segmenter(
         "num_nodes": num_nodes,
         "strategy": strategy,
         "precision": precision,
+        "accumulate": accumulate,
     }
     run = train_segmenter(_config(config, SegmenterConfig, chosen), out, resume=resume, start=_weights(start), progress=sys.stderr.isatty())
     _finish(run, as_json)
@@ -211,5 +214,5 @@ def _finish(run: Run, as_json: bool) -> None:
         print(f"{run.folder}: {', '.join(f'{name} {value:.4g}' for name, value in run.scores.items())}, {run.seconds:.0f} s")
         print(f"  {run.best}")
     if run.interrupted:
-        print(f"interrupted; the checkpoint is kept: go on with --resume {run.last}", file=sys.stderr)
+        print(f"interrupted; the checkpoint is kept: go on with --resume {run.folder}", file=sys.stderr)
         raise typer.Exit(1)

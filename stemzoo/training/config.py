@@ -68,6 +68,7 @@ class SegmenterConfig(Strict):
     devices: int | str = "auto"
     num_nodes: int = Field(1, ge=1)
     strategy: str = "auto"
+    accumulate: int = Field(1, ge=1, description="parts that a batch is computed in, one after the other")
     augmentation: Augmentation = Augmentation()
 
 

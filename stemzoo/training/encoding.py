@@ -203,8 +203,10 @@ def build(config: EncoderConfig, window_px: int) -> PolarRVAE | RVAE:
 
 
 def epochs_for(config: EncoderConfig, data: SubImageData) -> int:
-    """Return how many epochs are run: those asked for, more where the set is small."""
-    return max(config.epochs, math.ceil(config.min_steps / max(1, data.steps_per_epoch)))
+    """Return how many epochs are run: those asked for, more where the set is small, fewer where it is large."""
+    a_step = max(1, data.steps_per_epoch)
+    epochs = max(config.epochs, math.ceil(config.min_steps / a_step))
+    return epochs if config.max_steps is None else min(epochs, math.ceil(config.max_steps / a_step))
 
 
 class _Report(Callback):

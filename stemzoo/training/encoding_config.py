@@ -29,6 +29,7 @@ class EncoderConfig(Strict):
     )
     epochs: int = Field(default=20, ge=1)
     min_steps: int = Field(default=400, ge=1, description="small sets get more epochs until this many optimiser steps are reached")
+    max_steps: int | None = Field(default=None, ge=1, description="large sets get fewer epochs, so that these steps are hardly exceeded")
     batch: int = Field(default=200, ge=8)
     learning_rate: float = Field(default=5e-3, gt=0)
     centring: float = Field(default=60.0, ge=0, description="polar: how strongly patterns are held in the middle of their window [1/px²]")

@@ -2,18 +2,22 @@
 
 Called by the CLI and `scripts/`.
 
-RUN/config.json  versions.json  summary.json  metrics.csv  checkpoints/last.ckpt  checkpoints/best.ckpt
+RUN/config.json  versions.json  summary.json  metrics.csv  checkpoints/last.ckpt  checkpoints/previous.ckpt  checkpoints/best.ckpt
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
 import logging
+import os
 import platform
 import sys
 import time
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +25,15 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.trainer.states import RunningStage
+from lightning.pytorch.loggers import CSVLogger, Logger
 
 import stemzoo
-from stemzoo.errors import ModelError, OutputError
+from stemzoo.errors import ModelError, OutputError, StemzooError
 from stemzoo.schema import Strict
 from stemzoo.training.config import SegmenterConfig
+from stemzoo.training.guards import KeepNewest, SeedSteps, StopWhenLost
 from stemzoo.training.patches import PatchData
+from stemzoo.training.saving import LAST, AtomicCheckpoints, sound, tidy
 from stemzoo.training.segmentation import SegmenterTask
 
 
@@ -67,19 +72,6 @@ class _Progress(TQDMProgressBar):
         return bar
 
 
-class _KeepOnException(Callback):
-    """Writes the newest checkpoint when a run is broken off, by ^C or by an error."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        # Broken off while validating, a run is between two epochs, where Lightning cannot go on: the epoch before serves better.
-        if trainer.state.stage == RunningStage.VALIDATING and self.path.exists():
-            return
-        trainer.save_checkpoint(self.path)
-
-
 def train_segmenter(
     config: SegmenterConfig, out: str | Path, *, resume: str | Path | None = None, start: str | Path | None = None, progress: bool = True
 ) -> Run:
@@ -88,7 +80,7 @@ def train_segmenter(
     Args:
         config: datasets and settings.
         out: the run's folder; made if missing.
-        resume: a checkpoint of an interrupted run, continued with its data order, optimiser and schedule.
+        resume: a checkpoint of an interrupted run, or its folder; continued with its data order, optimiser and schedule.
         start: weights to fine-tune from: a bundle's `weights.safetensors` or a checkpoint; the head starts anew where the classes differ.
     Raises: DatasetError, ModelError, OutputError.
     """
@@ -137,26 +129,28 @@ def fit(
     gradient_clip: float | None = None,
     progress: bool = True,
 ) -> Run:
-    """Run Lightning's Trainer over `task` and `data`, with checkpoints, a CSV log and provenance in the folder `out`.
+    """Run Lightning's Trainer over `task` and `data`, with checkpoints, logs and provenance in the folder `out`.
 
-    ^C ends the run with its last checkpoint kept. Raises: OutputError if `out` cannot be written, ModelError for an unreadable `resume`.
+    ^C ends the run with its last checkpoint kept; so does every error that leaves the weights sound. A job that SLURM has started again
+    goes on from its last checkpoint by itself.
+    Raises: OutputError if `out` cannot be written or the disk is full, ModelError for an unreadable `resume`, a lost loss or too little
+        memory, DatasetError for a dataset that vanished.
     """
     out = Path(out)
-    if resume is None and any((out / "checkpoints").glob("*.ckpt")):
-        raise OutputError(f"{out}: holds a run already; go on with --resume {out}/checkpoints/last.ckpt, or name another --out")
-    if resume is not None and not Path(resume).is_file():
-        raise ModelError(f"{resume}: no such checkpoint; a run keeps its newest as <run>/checkpoints/last.ckpt")
-    try:
-        (out / "checkpoints").mkdir(parents=True, exist_ok=True)
-        (out / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
-        (out / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n")
-    except OSError as failure:
-        raise OutputError(f"{out}: cannot be written ({failure.strerror}); choose another --out") from None
     checkpoints = out / "checkpoints"
+    if resume is None and any(checkpoints.glob("*.ckpt")):
+        if int(os.environ.get("SLURM_RESTART_COUNT", "0")) == 0:
+            raise OutputError(f"{out}: holds a run already; go on with --resume {out}, or name another --out")
+        resume = out
+    if resume is not None:
+        resume, said = sound(resume)
+        if said:
+            print(f"note: {said}", file=sys.stderr)
+    _begin_folder(out, config)
     best = ModelCheckpoint(checkpoints, filename="best", monitor=monitor, mode=mode, enable_version_counter=False)
     newest = ModelCheckpoint(checkpoints, filename="last", monitor=None, save_on_train_epoch_end=True, enable_version_counter=False)
-    interrupt = _KeepOnException(checkpoints / "last.ckpt")
     options = config.model_dump()
+    guards = [SeedSteps(options.get("seed", 0)), StopWhenLost(), KeepNewest(checkpoints / LAST)]
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
@@ -174,9 +168,11 @@ def fit(
             precision=options.get("precision", "32-true"),
             max_epochs=epochs if steps < 0 else -1,  # a run broken off between epochs has counted one too many: steps decide
             max_steps=steps,
+            accumulate_grad_batches=options.get("accumulate", 1),
             gradient_clip_val=gradient_clip,
-            logger=CSVLogger(out, name="", version=""),
-            callbacks=[best, newest, interrupt, *(callbacks or []), *([_Progress()] if progress else [])],
+            logger=_loggers(out),
+            plugins=[AtomicCheckpoints()],
+            callbacks=[best, newest, *guards, *(callbacks or []), *([_Progress()] if progress else [])],
             enable_progress_bar=progress,
             enable_model_summary=False,
             log_every_n_steps=max(1, min(10, options.get("steps_per_epoch", 10))),
@@ -187,11 +183,12 @@ def fit(
         began = time.perf_counter()
         interrupted = False
         try:
-            trainer.fit(task, datamodule=data, ckpt_path=str(resume) if resume is not None else None, weights_only=False)
+            with _told_plainly(out, options):
+                trainer.fit(task, datamodule=data, ckpt_path=str(resume) if resume is not None else None, weights_only=False)
         except (KeyboardInterrupt, SystemExit):
             interrupted = True
     scores = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val")}
-    last = checkpoints / "last.ckpt"
+    last = checkpoints / LAST
     chosen = Path(best.best_model_path) if best.best_model_path else last
     run = Run(out, chosen, last, scores, time.perf_counter() - began, interrupted or trainer.interrupted)
     summary = {
@@ -201,8 +198,58 @@ def fit(
         "steps": trainer.global_step,
         "interrupted": run.interrupted,
     }
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    if trainer.is_global_zero:
+        (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return run
+
+
+def _begin_folder(out: Path, config: Strict) -> None:
+    """Make the run's folder, say in it what is run, and put an earlier log aside. Raises: OutputError."""
+    try:
+        (out / "checkpoints").mkdir(parents=True, exist_ok=True)
+        if int(os.environ.get("LOCAL_RANK", "0")) or int(os.environ.get("SLURM_PROCID", "0")):
+            return
+        tidy(out / "checkpoints")
+        (out / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
+        (out / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n")
+        if (out / "metrics.csv").exists():  # the logger would begin it anew
+            (out / "metrics.csv").rename(out / f"metrics.{len(list(out.glob('metrics.*.csv'))) + 1}.csv")
+    except OSError as failure:
+        raise OutputError(f"{out}: cannot be written ({failure.strerror}); choose another --out") from None
+
+
+def _loggers(out: Path) -> list[Logger]:
+    """Return the logs of a run: CSV always, TensorBoard where it is installed."""
+    found: list[Logger] = [CSVLogger(out, name="", version="")]
+    if importlib.util.find_spec("tensorboard") is not None:
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        found.append(TensorBoardLogger(out, name="", version="tensorboard"))
+    return found
+
+
+@contextmanager
+def _told_plainly(out: Path, options: Mapping[str, Any]) -> Iterator[None]:
+    """Turn what may befall a run into one sentence each; what was there before still is."""
+    smaller = f"pass a smaller --batch (now {options.get('batch')}), or --accumulate 2 for the same steps in half the memory"
+    try:
+        yield
+    except StemzooError as error:
+        # A loader's process hands its error on with a traceback around it.
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        if "Original Traceback" not in str(error):
+            raise
+        raise type(error)(lines[-1].partition(": ")[2] or lines[-1]) from None
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise ModelError(f"{out}: out of memory; {smaller}, and go on with --resume {out}") from error
+    except OSError as error:
+        why = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        raise OutputError(f"{out}: the run cannot go on ({why}); the checkpoints are kept: mend that and pass --resume {out}") from error
+    except RuntimeError as error:
+        text = " ".join(str(error).split())
+        if "can't allocate memory" in text or ("DataLoader worker" in text and "killed" in text):
+            raise ModelError(f"{out}: out of memory ({text[:120]}); {smaller}, and go on with --resume {out}") from error
+        raise
 
 
 def load_weights(net: torch.nn.Module, source: str | Path) -> list[str]:

@@ -17,6 +17,7 @@ from stemzoo.geometry.peaks import find_peaks
 from stemzoo.nets.unet import UNet
 from stemzoo.training.config import SegmenterConfig
 from stemzoo.training.patches import PatchBatch
+from stemzoo.training.sharednorm import share_norms
 
 THRESHOLD = 0.5
 MIN_SEPARATION = 0.9
@@ -86,16 +87,21 @@ class SegmenterTask(L.LightningModule):
         self.iou = BinaryJaccardIndex(threshold=THRESHOLD)
         self.f1 = ColumnF1()
 
+    def setup(self, stage: str) -> None:
+        """Normalise over the batches of all processes, so that several train as one would."""
+        if self.trainer.world_size > 1:
+            share_norms(self.net)
+
     def training_step(self, batch: PatchBatch, index: int) -> Tensor:
         """Loss of one batch."""
         loss = soft_cross_entropy(self.net(batch.image), batch.target)
-        self.log("train_loss", loss, prog_bar=True)
+        self.log("train_loss", loss, prog_bar=True, sync_dist=self.trainer.world_size > 1)
         return loss
 
     def validation_step(self, batch: PatchBatch, index: int) -> None:
         """Loss, IoU of the masks and F1 of the columns."""
         logits = self.net(batch.image).float()
-        self.loss.update(soft_cross_entropy(logits, batch.target))
+        self.loss.update(soft_cross_entropy(logits, batch.target), weight=len(batch.image))
         probability = torch.softmax(logits, dim=1)[:, 1:]
         self.iou.update(probability.sum(dim=1), (batch.target.amax(dim=1) > THRESHOLD).int())
         self.f1.update(probability, batch.target, batch.pixel_size)

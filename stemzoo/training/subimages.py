@@ -129,14 +129,17 @@ class SubImageData(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[SubImageBatch]:
         """Shuffled batches, all of the same length."""
-        epoch = self.trainer.current_epoch if self.trainer is not None else 0  # a resumed run goes on with the order it would have had
-        return DataLoader(_Batches(self.train_chunks, self.batch, self.config.seed, epoch, shuffle=True), batch_size=None)
+        return DataLoader(_Batches(self.train_chunks, self.batch, self.config.seed, self._epoch, shuffle=True), batch_size=None)
 
     def val_dataloader(self) -> DataLoader[SubImageBatch] | list[None]:
         """Batches in order; none where nothing is held back."""
         if not self.val_parts:
             return []
-        return DataLoader(_Batches(self.val_chunks, 4 * self.batch, self.config.seed, 0, shuffle=False), batch_size=None)
+        return DataLoader(_Batches(self.val_chunks, 4 * self.batch, self.config.seed, self._epoch, shuffle=False), batch_size=None)
+
+    def _epoch(self) -> int:
+        """Return which epoch runs; asked when its first batch is wanted, for a resumed run knows it no earlier."""
+        return 0 if self.trainer is None else int(self.trainer.current_epoch)
 
 
 @dataclass(frozen=True)
@@ -158,13 +161,12 @@ class _Cut:
 class _Batches(IterableDataset[SubImageBatch]):
     """Batches from one chunk after the other; a single chunk stays in memory."""
 
-    def __init__(self, chunks: Sequence[Sequence[Part]], batch: int, seed: int, epoch: int, *, shuffle: bool) -> None:
+    def __init__(self, chunks: Sequence[Sequence[Part]], batch: int, seed: int, epoch: Callable[[], int], *, shuffle: bool) -> None:
         self.chunks, self.batch, self.seed, self.shuffle, self.epoch = chunks, batch, seed, shuffle, epoch
         self._held: Tensor | None = None
 
     def __iter__(self) -> Iterator[SubImageBatch]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        self.epoch += 1
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch())
         order = torch.randperm(len(self.chunks), generator=generator).tolist() if self.shuffle else range(len(self.chunks))
         for number in order:
             chunk = self.chunks[number]

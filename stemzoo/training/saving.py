@@ -1,0 +1,94 @@
+"""Checkpoints that are whole or not there. Owns how they are written, the one kept before the newest, and which one a run goes on from.
+
+Called by training.run.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from stemzoo.errors import ModelError, OutputError
+
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Writes beside the file, flushes to the disk and renames; the last one is kept as the previous one. A full disk changes nothing."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Write one checkpoint. Raises: OutputError if the disk refuses."""
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            if path.name == LAST and path.exists():
+                kept = path.with_name(f".{PREVIOUS}.{os.urandom(6).hex()}.part")
+                os.link(path, kept)
+                os.replace(kept, path.with_name(PREVIOUS))
+            os.replace(temporary, path)
+        except (OSError, RuntimeError) as error:  # torch tells of a full disk as RuntimeError
+            why = getattr(error, "strerror", None) or " ".join(str(error).split())[:120]
+            raise OutputError(
+                f"{path}: cannot be written ({why}); the checkpoint before it is kept: free some space and --resume"
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def load_checkpoint(self, path: str | Path, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """Read one checkpoint; one from the end of an epoch is the beginning of the next."""
+        loaded: dict[str, Any] = super().load_checkpoint(path, *arguments, **options)
+        loops = loaded.get("loops", {}).get("fit_loop")
+        if loops is not None and loops["epoch_loop.batch_progress"]["is_last_batch"]:
+            _begin_next(loops)
+        return loaded
+
+
+def _begin_next(loops: dict[str, Any]) -> None:
+    """Let the state of Lightning's loops be that between two epochs.
+
+    It is saved while an epoch is being ended. Restored so, Lightning would order the first batches of the next epoch before it has counted
+    the one that ended: they would be those of the epoch before.
+    """
+    epochs, batches = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
+    for scope in ("total", "current"):
+        epochs[scope] = dict.fromkeys(epochs[scope], epochs[scope]["ready"])
+    batches["current"] = dict.fromkeys(batches["current"], 0)
+    batches["is_last_batch"] = False
+
+
+def sound(resume: str | Path) -> tuple[Path, str]:
+    """Return the checkpoint to go on from and, where it is not the one named, why.
+
+    Args: resume: a checkpoint, or a run's folder, which means its last one.
+    Raises: ModelError if there is none, or none that can be read.
+    """
+    path = Path(resume)
+    if path.is_dir():
+        path = path / "checkpoints" / LAST
+    candidates = [path] if path.name != LAST else [path, path.with_name(PREVIOUS)]
+    if not any(candidate.is_file() for candidate in candidates):
+        raise ModelError(f"{path}: no such checkpoint; a run keeps its newest as <run>/checkpoints/{LAST}")
+    reasons = []
+    for candidate in candidates:
+        try:
+            epoch = torch.load(candidate, map_location="cpu", weights_only=True)["global_step"]
+        except Exception as error:  # zipfile, pickle and torch each have their own for a damaged file
+            reasons.append(f"{candidate} cannot be read ({type(error).__name__})")
+            continue
+        return candidate, f"{'; '.join(reasons)}: went on from {candidate.name}, step {epoch}" if reasons else ""
+    raise ModelError(f"{'; '.join(reasons)}; wanted a checkpoint of stemzoo train; begin the run anew in another --out")
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a killed run was writing."""
+    for part in folder.glob(".*.part"):
+        part.unlink(missing_ok=True)

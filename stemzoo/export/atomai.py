@@ -110,7 +110,7 @@ def _segmenter(content: dict[str, Any], origin: Origin) -> tuple[dict[str, torch
         raise ModelError(f"a model of type {stated!r} has no counterpart here; segmentors and rVAEs have")
     weights = _tensors(content.get("weights", content))
     state = _flat(weights)
-    form = str(content.get("model", _form_of(state)))
+    form = str(content.get("model") or _form_of(state))
     net = PublishedNet(
         state, form, upsampling=str(content.get("upsampling") or origin.upsampling), dropout=bool(content.get("dropout"))
     ).eval()

@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from stemzoo.errors import CardError
 
 MAX_HEADER = 100_000_000  # bytes; the safetensors format's own limit
@@ -159,6 +157,8 @@ def tensor_header(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 def check_archive(path: Path) -> None:
     """Check that an npz holds plain arrays, no objects, and unpacks to what it says and no more than `MAX_UNPACKED`. Raises: CardError."""
+    import numpy as np  # late, so that a listing need not wait for it
+
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()

@@ -65,6 +65,8 @@ def zoo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if name == "dipole":
             STANDINS.save_decoder(folder / "decoder.onnx")
         STANDINS.save_golden(folder)
+        header = b'{"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}'
+        (folder / "weights.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
         _card(folder, {**card, "materials": ["Sr3Fe2O7"]})
     return root
 

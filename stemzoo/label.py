@@ -16,7 +16,7 @@ from stemzoo.geometry.resample import clean
 from stemzoo.io.datasets import DatasetWriter, LabelledFrame
 from stemzoo.io.labels import Labels, Program, read_labels
 from stemzoo.io.read import read
-from stemzoo.runtime.tables import read_columns
+from stemzoo.runtime.tables import read_columns, require_inside
 from stemzoo.types import Frames
 from stemzoo.validate.placement import doubt, place
 
@@ -77,13 +77,7 @@ def _labels(path: Path, frames: Frames, program: Program | None) -> Labels:
     if ((labels.frame < 0) | (labels.frame >= len(frames))).any():
         bad = int(labels.frame[(labels.frame < 0) | (labels.frame >= len(frames))][0])
         raise TableError(f"{path}: a column of frame {bad}; {frames.path} has the frames 0 to {len(frames) - 1}")
-    outside = ((labels.yx < -0.5) | (labels.yx > np.array(frames.shape) - 0.5)).any(axis=1)
-    if outside.any():
-        y, x = labels.yx[outside][0]
-        raise TableError(
-            f"{path}: column at y {y:.1f}, x {x:.1f} px lies outside the {frames.shape[0]}×{frames.shape[1]} px of {frames.path}; are y "
-            "and x exchanged, or in another unit? Name the unit in the first line, as y (nm), or the program with --program"
-        )
+    require_inside(path, labels.yx, frames)
     return labels
 
 

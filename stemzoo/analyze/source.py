@@ -8,13 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import stemzoo
 from stemzoo.analyze.options import AnalyzeOptions, parse_frames
 from stemzoo.errors import FrameError, ReadError, StemzooError, TableError
 from stemzoo.io.read import read
-from stemzoo.runtime.tables import read_columns
+from stemzoo.runtime.tables import read_columns, require_inside
 from stemzoo.types import Analysis, Frames, ModelId
 
 
@@ -60,13 +58,7 @@ def read_table(path: Path, frames: Frames) -> Analysis:
     if not any(len(columns) for columns in table.columns):
         raise FrameError(f"{path} names no column; wanted at least one row with y_px and x_px")
     for columns in table.columns:
-        outside = ((columns.yx < -0.5) | (columns.yx > np.array(frames.shape) - 0.5)).any(axis=1)
-        if outside.any():
-            y, x = columns.yx[outside][0]
-            raise TableError(
-                f"{path}: column at y {y:.1f}, x {x:.1f} px of frame {columns.frame} lies outside the "
-                f"{frames.shape[0]}×{frames.shape[1]} px of {frames.path}; are y and x exchanged, or is it another frame's table?"
-            )
+        require_inside(path, columns.yx, frames)
     model = table_id(path)
     return Analysis(frames, table.columns, model, notices=frames.notices, version=stemzoo.__version__)
 

@@ -16,7 +16,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, TextIO, Tuple, Type
 import numpy as np
 
 from stemzoo.errors import OutputError, TableError
-from stemzoo.types import Analysis, Columns
+from stemzoo.types import Analysis, Columns, Frames
 
 HEADER = ("frame", "column", "y_px", "x_px", "y_A", "x_A", "sigma_y_px", "sigma_x_px", "species", "intensity", "confidence", "fit_ok")
 ANGLE = "angle_rad"
@@ -161,6 +161,17 @@ def read_columns(path: Path, n_frames: Optional[int] = None, pixel_size: Optiona
         angle=None if angle is None else angle[order],
         latents=np.stack(latents, axis=1)[order].astype(np.float32) if latents else None,
     )
+
+
+def require_inside(path: Path, yx: np.ndarray, frames: Frames) -> None:
+    """Refuse positions (n, 2) px from the table at `path` that lie outside the frames they were named in. Raises: TableError."""
+    outside = ((yx < -0.5) | (yx > np.array(frames.shape) - 0.5)).any(axis=1)
+    if outside.any():
+        y, x = yx[outside][0]
+        raise TableError(
+            f"{path}: column at y {y:.1f}, x {x:.1f} px lies outside the {frames.shape[0]}×{frames.shape[1]} px of {frames.path}; "
+            "are y and x exchanged, in another unit, or is it another frame's table?"
+        )
 
 
 def _columns(

@@ -219,6 +219,7 @@ def serve(
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((options.host, options.port))
+        listening.listen(128)  # whoever reads the address may connect at once; the first answer waits for the server
     except OSError as error:
         listening.close()
         raise OutputError(f"{options.host} port {options.port} cannot be had ({error.strerror or error}); pass another --port") from error

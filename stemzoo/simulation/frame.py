@@ -20,7 +20,7 @@ from stemzoo.simulation.layout import lay_out
 from stemzoo.simulation.motion import advance
 from stemzoo.simulation.probe import Optics
 from stemzoo.simulation.recipe import Defect, Recipe, draw
-from stemzoo.simulation.render import render
+from stemzoo.simulation.render import render, render_haze
 from stemzoo.simulation.scan import draw_scan
 from stemzoo.simulation.scene import MARGIN, SLACK, Scene
 
@@ -138,19 +138,20 @@ def _exposed(
     scan = draw_scan(recipe.scan, size, rng)
     scene = replace(scene, yx=scan.seen(scene.yx, extent))
     reach = extent / 2 + MARGIN
+    shape = (size + scan.n_missing, size)
+    haze = render_haze(scene.yx / pixel_size + (size - 1) / 2, scene.haze, shape, pixel_size) if scene.repeat > 0 else np.float32(0)
     low, high = np.array([-reach, -reach]), np.array([reach + scan.n_missing * pixel_size, reach])
     scene = scene.chosen(np.all((scene.yx > low) & (scene.yx < high), axis=1))
     scene = _hide_faint(scene, recipe.structure.visible_fraction)
-    weight = scene.weight
-    shape = (size + scan.n_missing, size)
+    weight, width = scene.weight, scene.width
     yx_px = scene.yx / pixel_size + (size - 1) / 2
     row_shift = scan.row_shift(np.arange(shape[0]), shape[0], pixel_size) if scan.shifts_rows else None
-    lattice = render(yx_px, weight, scene.thermal, shape, pixel_size, optics, row_shift_px=row_shift)
+    lattice = render(yx_px, weight, width, shape, pixel_size, optics, row_shift_px=row_shift)
     if row_shift is not None:
         yx_px[:, 1] += row_shift[np.clip(np.rint(yx_px[:, 0]).astype(np.intp), 0, shape[0] - 1)]
     mean = float(lattice.mean()) or _typical(scene) / extent**2
     field = surroundings(recipe.specimen, _depths(scene, shape, pixel_size), shape, mean, pixel_size, rng)
-    expected, yx_px = scan.skipped((lattice + field) * np.float32(dose * pixel_size**2), yx_px)
+    expected, yx_px = scan.skipped((lattice + haze + field) * np.float32(dose * pixel_size**2), yx_px)
     inside = (scene.species >= 0) & (yx_px >= 0).all(axis=1) & (yx_px <= size - 1).all(axis=1)
     order = np.flatnonzero(inside)[np.lexsort((yx_px[inside, 1], yx_px[inside, 0]))]
     recording = _recording(recipe, pixel_size, rng)
@@ -165,7 +166,7 @@ def _exposed(
         dose=dose,
         facts={
             **facts,
-            "thermal": float(np.median(scene.thermal)) if len(scene.thermal) else 0.0,
+            "thermal": float(np.median(width[scene.species >= 0])) if (scene.species >= 0).any() else 0.0,
             "readout": recording.readout,
             "row_jitter": recording.row_jitter_px * pixel_size,
             "gain": recording.gain,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -21,6 +22,8 @@ from stemzoo.simulation.scene import FREE, SLACK, Scene
 _STAND_IN = "Sn"
 """The element of which a random lattice is made, more or less of it in each column."""
 _STAND_IN_REPEAT = 4.0
+_TYPICAL_EXPONENT = 1.7
+"""At this contrast a structure's columns are found visible or not, so that every frame of a recipe knows the same species."""
 
 
 def lay_out(recipe: Recipe, extent: float, rng: np.random.Generator) -> Scene:
@@ -78,7 +81,7 @@ def _cells(
     facts = {}
     for name, (structure, projection) in seen.items():
         counts = np.array([[dict(atoms).get(element, 0.0) for element in elements] for atoms in projection.atoms])
-        weight = contrast.weights(counts, elements, np.ones(len(counts)), 0.0)
+        weight = replace(contrast, exponent=_TYPICAL_EXPONENT).weights(counts, elements, np.ones(len(counts)), 0.0)
         visible = weight >= structure.visible_fraction * weight.max()
         facts[name] = (counts, visible, column_names(projection, structure.species))
     classes = tuple(sorted({name for _, visible, names in facts.values() for name, is_seen in zip(names, visible, strict=True) if is_seen}))

@@ -95,7 +95,7 @@ class Specimen(Strict):
 
     thickness_nm: Number | None = Field((5.0, 40.0), description="None: one repeat along the beam, as in a monolayer")
     thickness_gradient: Number = Field((0.0, 0.3), description="relative change across the frame")
-    contrast_exponent: Number = Field((1.6, 1.9), description="intensity goes as Z to this power")
+    contrast_exponent: Number = Field((1.6, 2.0), description="intensity goes as Z to this power")
     thermal: Number = Field((0.06, 0.1), description="rms thermal displacement along an axis [Å] of sites that name none")
     roughness: Number = Field((0.0, 0.05), description="rms variation of a column's thickness from column to column, relative")
     displacement: Number = Field((0.0, 0.06), description="static random displacement of columns, rms [Å]")

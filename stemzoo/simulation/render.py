@@ -14,11 +14,15 @@ import numpy as np
 import scipy.fft
 from scipy.sparse import csc_array, csr_array
 
+from stemzoo.simulation.interpolate import bilinear
 from stemzoo.simulation.probe import Optics, transfer
 
 _SPREAD_PX = 1.3
 _REACH_PX = 6
 _PAD_PX = 24
+_HAZE = 2.6
+"""Rms distance along an axis [Å] from its column at which an electron that left it is scattered: enough that no column stands out."""
+_HAZE_PAD = 14
 _SAME_WIDTH = 2e-4
 """Mean squared displacements [Å²] that differ by less than this are one width."""
 
@@ -64,6 +68,18 @@ def render(
         rows = rows * np.exp(np.outer(row_shift_px, -2j * np.pi * pixel_size * fx)).astype(np.complex64)
     image = scipy.fft.irfft(rows, n=padded[1], axis=1)[:, _PAD_PX : _PAD_PX + width]
     return np.asarray(np.maximum(image, 0))
+
+
+def render_haze(yx: np.ndarray, weight: np.ndarray, shape: tuple[int, int], pixel_size: float) -> np.ndarray:
+    """Return the intensity (H, W) float32 of electrons that left their columns.
+
+    Args: (n, 2) px where the columns are, (n,) cross-sections [Å²] of what they lost; each is spread over `_HAZE` Å.
+    """
+    step = max(_HAZE / _SPREAD_PX / pixel_size, 1.0)
+    coarse = (math.ceil(shape[0] / step) + 2 * _HAZE_PAD + 1, math.ceil(shape[1] / step) + 2 * _HAZE_PAD + 1)
+    density = _spread(yx / step + _HAZE_PAD, weight, coarse) / np.float32((step * pixel_size) ** 2)
+    rows, cols = (np.arange(n) / step + _HAZE_PAD for n in shape)
+    return bilinear(density, rows, cols)
 
 
 def _spread(yx: np.ndarray, weight: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

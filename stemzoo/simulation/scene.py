@@ -75,8 +75,18 @@ class Scene:
 
     @property
     def weight(self) -> np.ndarray:
-        """(n,) scattering cross-section of each column [Å²]."""
+        """(n,) scattering cross-section of each column's own peak [Å²]."""
         return self.contrast.weights(self.atoms, self.elements, self.repeats, self.repeat)
+
+    @property
+    def haze(self) -> np.ndarray:
+        """(n,) cross-section of what each column loses to the crystal around it [Å²]."""
+        return self.contrast.haze(self.atoms, self.elements, self.repeats, self.repeat)
+
+    @property
+    def width(self) -> np.ndarray:
+        """(n,) rms width of each column as the probe sees it, along an axis [Å]: thermal, and by the beam's spread."""
+        return np.hypot(self.thermal, self.contrast.spread(self.atoms, self.elements, self.repeats, self.repeat))
 
     @property
     def filled(self) -> np.ndarray:

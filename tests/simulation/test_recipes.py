@@ -50,7 +50,15 @@ def test_sr3fe2o7_shows_three_strontium_for_two_iron():
 
 def test_counts_in_a_column_are_what_the_recipe_says():
     recipe = load(FOLDER / "srtio3.toml")
-    plain = {"background": 0.0, "carbon": 0.0, "contamination": 0.0, "vacuum": 0.0, "thickness_gradient": 0.0, "displacement": 0.0}
+    plain = {
+        "background": 0.0,
+        "carbon": 0.0,
+        "contamination": 0.0,
+        "vacuum": 0.0,
+        "thickness_gradient": 0.0,
+        "displacement": 0.0,
+        "thickness_nm": 1.0,
+    }  # thin: columns lose nothing yet
     recipe = recipe.model_copy(
         update={
             "dose": recipe.dose.model_copy(update={"counts_per_column": 400.0}),

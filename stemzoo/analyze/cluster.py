@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from stemzoo.analyze.many import Job, LostError
+from stemzoo.analyze.many import LostError
 from stemzoo.analyze.models import Models
 from stemzoo.errors import ModelError
 from stemzoo.runtime.bundle import Bundle
@@ -88,7 +88,7 @@ class Cluster:
     def __init__(self, address: str, refs: ModelRefs) -> None:
         self.address, self.refs = address, refs
         self._done: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
-        self._out: dict[int, tuple[Any, Job, Callable[..., Any], tuple[Any, ...]]] = {}
+        self._out: dict[int, tuple[Any, Any, Callable[..., Any], tuple[Any, ...]]] = {}
         self._number = 0
         self._client = _connect(address, 30.0)
 
@@ -100,12 +100,12 @@ class Cluster:
         except Exception:  # while the scheduler is away nobody can tell
             return max(1, len(self._out))
 
-    def submit(self, job: Job, function: Callable[..., Any], *args: Any) -> None:
+    def submit(self, job: Any, function: Callable[..., Any], *args: Any) -> None:
         """Hand out `function(*args, models)`."""
         self._number += 1
         self._send(self._number, job, function, args)
 
-    def next(self) -> tuple[Job, Any]:
+    def next(self) -> tuple[Any, Any]:
         """Wait for any job. One whose scheduler went away is handed out again, and only the newest answer counts."""
         while True:
             try:
@@ -128,7 +128,7 @@ class Cluster:
         """Let go of the scheduler."""
         self._client.close(timeout=5)
 
-    def _send(self, number: int, job: Job, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    def _send(self, number: int, job: Any, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         try:
             future = self._client.submit(
                 _call, function, args, self.refs, pure=False, key=f"stemzoo-{function.__name__}-{id(self)}-{number}-{time.time_ns()}"

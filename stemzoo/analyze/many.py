@@ -56,10 +56,10 @@ class Pool(Protocol):
     def room(self) -> int:
         """How many jobs may be out at a time."""
 
-    def submit(self, job: Job, function: Callable[..., Any], *args: Any) -> None:
+    def submit(self, job: Any, function: Callable[..., Any], *args: Any) -> None:
         """Take `function(*args, models)` to be computed."""
 
-    def next(self) -> tuple[Job, Any]:
+    def next(self) -> tuple[Any, Any]:
         """Wait for any job; return it with what it gave: a value, or the exception."""
 
 
@@ -70,13 +70,13 @@ class Here:
 
     def __init__(self, models: Models, progress: Progress | None = None) -> None:
         self.models, self.progress = models, progress
-        self._jobs: deque[tuple[Job, Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._jobs: deque[tuple[Any, Callable[..., Any], tuple[Any, ...]]] = deque()
 
-    def submit(self, job: Job, function: Callable[..., Any], *args: Any) -> None:
+    def submit(self, job: Any, function: Callable[..., Any], *args: Any) -> None:
         """Keep the job until `next`."""
         self._jobs.append((job, function, args))
 
-    def next(self) -> tuple[Job, Any]:
+    def next(self) -> tuple[Any, Any]:
         """Compute the oldest job."""
         job, function, args = self._jobs.popleft()
         try:
@@ -119,6 +119,30 @@ def run(
         loop.run()
     finally:
         loop.leave()
+
+
+def collect(
+    pool: Pool, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], *, retries: int = 1, progress: Progress | None = None
+) -> list[Any]:
+    """Return `function(*call, models)` of every call, in their order. Raises: what one of them raised at its last try."""
+    waiting = deque((number, call, 0) for number, call in enumerate(calls))
+    results: list[Any] = [None] * len(waiting)
+    out = done = 0
+    while waiting or out:
+        while waiting and out < pool.room:
+            pool.submit(waiting[0], function, *waiting.popleft()[1])
+            out += 1
+        (number, call, tries), result = pool.next()
+        out -= 1
+        if isinstance(result, Exception):
+            if tries == retries or not isinstance(result, (*MAY_PASS, LostError)):
+                raise result
+            waiting.append((number, call, tries + 1))
+            continue
+        results[number], done = result, done + 1
+        if progress is not None:
+            progress("batches", done, len(results))
+    return results
 
 
 class _Loop:

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from stemzoo.cli.progress import bars, print_json
+from stemzoo.cli.progress import Progress, bars, print_json
+
+if TYPE_CHECKING:
+    from stemzoo.analyze.models import Models
+    from stemzoo.evaluate import FrameScore
+    from stemzoo.runtime.segmenter import Segmenter
+
+BATCH_FRAMES = 8  # that a worker scores at a time
 
 
 class By(StrEnum):
@@ -23,6 +31,9 @@ def evaluate(
     dataset: Path = typer.Argument(..., metavar="H5", help="A dataset with truth; to be fair, one that no training saw."),
     by: By = typer.Option(By.material, "--by", help="Group frames by material, dose (electrons in a column's peak) or scale (Å/px)."),
     bound: bool = typer.Option(False, "--bound", help="Hold errors against the Cramér–Rao bound; about a second a frame."),
+    dask: str | None = typer.Option(
+        None, "--dask", metavar="CLUSTER", help="Work on a Dask cluster: local, local:N, tcp://host:port, slurm or slurm:N."
+    ),
     figure: Path | None = typer.Option(None, "--figure", metavar="PNG", help="Draw F1, errors, coverage of σ and calibration."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object on stdout."),
 ) -> None:
@@ -35,7 +46,10 @@ def evaluate(
     segmenter = Segmenter(Bundle.load(resolve(model)))
     with bars(f"evaluate {model}") as progress:
         tick = None if progress is None else (lambda done, total: progress("evaluate", done, total))
-        frames = list(frame_scores(segmenter, dataset, bound=bound, progress=tick))
+        if dask is None:
+            frames = list(frame_scores(segmenter, dataset, bound=bound, progress=tick))
+        else:
+            frames = _on_cluster(dask, segmenter, dataset.absolute(), bound, progress)
     scores = summarise(frames, GROUPINGS[by.value])
     if figure is not None:
         from stemzoo.evaluate.figure import draw_evaluation
@@ -54,3 +68,24 @@ def evaluate(
             f"{score.group[:27]:<28}{score.n_frames:>7}{score.n_columns:>9}{interval:>22}{score.rmse_px:>9.3f}{score.rmse_pm:>7.1f}"
             f"{score.bias_pm:>9.2f}{score.z_spread:>9.2f}{score.coverage:>9.1%}{score.calibration:>7.3f}{score.over_bound:>8.2f}"
         )
+
+
+def _on_cluster(address: str, segmenter: Segmenter, dataset: Path, bound: bool, progress: Progress | None) -> list[FrameScore]:
+    """Return the scores of every frame, computed in batches on a cluster."""
+    from stemzoo.analyze.cluster import cluster
+    from stemzoo.analyze.many import collect
+    from stemzoo.analyze.models import Models
+    from stemzoo.io.datasets import Dataset
+
+    total = len(Dataset(dataset))
+    calls = [(dataset, first, min(first + BATCH_FRAMES, total), bound) for first in range(0, total, BATCH_FRAMES)]
+    with cluster(address, Models(segmenter)) as pool:
+        return [score for batch in collect(pool, _score, calls, progress=progress) for score in batch]
+
+
+def _score(dataset: Path, first: int, end: int, bound: bool, models: Models) -> list[FrameScore]:
+    """What a worker computes: the scores of some frames."""
+    from stemzoo.evaluate import frame_scores
+
+    assert models.segmenter is not None
+    return list(frame_scores(models.segmenter, dataset, bound=bound, only=range(first, end)))

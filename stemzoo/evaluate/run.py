@@ -79,14 +79,15 @@ def frame_scores(
     options: LocateOptions | None = None,
     bound: bool = False,
     progress: Progress | None = None,
+    only: range | None = None,
 ) -> Iterator[FrameScore]:
-    """Yield what each frame of a labelled dataset shows.
+    """Yield what each frame of a labelled dataset shows; `only` some of them, by number.
 
     Args: bound: work out the Cramér–Rao bound of every column where the dataset holds what it needs; takes about a second a frame.
     Raises: DatasetError, ModelError.
     """
     data = Dataset(dataset)
-    for index in range(len(data)):
+    for index in range(len(data)) if only is None else only:
         facts = data.attributes(index)
         image = data.image(index)
         frames = Frames(image[None], float(facts["pixel_size"]), "file", f"{data.path.name}:{data.ids[index]}")

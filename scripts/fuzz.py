@@ -1,0 +1,295 @@
+"""Throw damaged input at every reader, and keep what breaks it: a refusal must be a StemzooError, never another exception or a crash.
+
+    python scripts/fuzz.py --minutes 20 --out fuzz            # mutates valid files; finds are kept in fuzz/
+    python scripts/fuzz.py --minutes 20 --out fuzz --atheris  # coverage-guided, where atheris is installed (it is no dependency)
+
+Targets: image files of each format that can be made here, model cards, recipes, HDF5 datasets, analysis.h5, columns.csv, parts of batches
+and run.json. A find goes to tests/data/bad/ once it is mended, where tests/test_bad_files.py reads it for ever after.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import random
+import signal
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import h5py
+import numpy as np
+
+from stemzoo.analyze.outcome import done_before
+from stemzoo.analyze.parts import Journal
+from stemzoo.errors import StemzooError
+from stemzoo.io.datasets import Dataset
+from stemzoo.io.read import read
+from stemzoo.io.results import read_results
+from stemzoo.runtime.tables import read_columns
+from stemzoo.simulation import loading
+from stemzoo.zoo.card import read_card
+
+ROOT = Path(__file__).resolve().parents[1]
+HANG_S = 20
+
+
+def open_image(path: Path) -> None:
+    """Read an image and its first and last frame."""
+    frames = read(path)
+    for index in {0, len(frames) - 1}:
+        frames.frame(index)
+
+
+def open_card(path: Path) -> None:
+    """Read the front matter of a model card."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "README.md").write_bytes(path.read_bytes())
+        read_card(Path(folder))
+
+
+def open_dataset(path: Path) -> None:
+    """Read what training reads of a dataset."""
+    dataset = Dataset(path)
+    for index in range(min(len(dataset), 2)):
+        dataset.attributes(index)
+        dataset.columns(index)
+        dataset.counts(index)
+        dataset.window(index, (0, 0), (16, 16))
+
+
+def open_part(path: Path) -> None:
+    """Judge a part as a resumed analysis does: what `has` accepts must load."""
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Path(folder) / "out")
+        journal.begin("key")
+        journal.path("analyze", 0).write_bytes(path.read_bytes())
+        if journal.has("analyze", 0):
+            journal.load("analyze", 0)
+
+
+def open_run(path: Path) -> None:
+    """Judge run.json as a repeated run does."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "run.json").write_bytes(path.read_bytes())
+        done_before(Path(folder), "key")
+
+
+TARGETS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    **{suffix[1:]: (suffix, open_image) for suffix in (".tif", ".npy", ".mrc", ".png", ".jpg", ".emd", ".hspy", ".h5", ".dm4", ".ser")},
+    "card": (".md", open_card),
+    "recipe": (".toml", loading.load),
+    "dataset": (".h5", open_dataset),
+    "results": (".h5", read_results),
+    "table": (".csv", read_columns),
+    "part": (".npz", open_part),
+    "run": (".json", open_run),
+}
+"""Name → suffix of its files, and what reads one; it may raise StemzooError and nothing else."""
+
+
+def seeds(folder: Path) -> dict[str, list[bytes]]:
+    """Return valid bytes for each target, made here or taken from the repository."""
+    import tifffile
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    image = rng.poisson(50, (24, 32)).astype(np.uint16)
+    found: dict[str, list[bytes]] = {name: [] for name in TARGETS}
+
+    def keep(name: str, path: Path) -> None:
+        found[name].append(path.read_bytes())
+
+    for k, options in enumerate(({"imagej": True, "resolution": (50, 50), "metadata": {"unit": "nm"}}, {"compression": "zlib"}, {})):
+        tifffile.imwrite(folder / f"{k}.tif", image if k else np.stack([image, image]), **options)
+        keep("tif", folder / f"{k}.tif")
+    np.save(folder / "a.npy", image)
+    keep("npy", folder / "a.npy")
+    for name in ("png", "jpg"):
+        Image.fromarray(image.astype(np.uint8)).save(folder / f"a.{name}")
+        keep(name, folder / f"a.{name}")
+    header = np.zeros(256, dtype="<i4")
+    header[:4], header[7:10] = (32, 24, 1, 6), (32, 24, 1)
+    header[10:13] = np.array([3.2, 2.4, 1], dtype="<f4").view("<i4")
+    found["mrc"].append(header.tobytes() + image.astype("<u2").tobytes())
+    with h5py.File(folder / "v.emd", "w") as file:
+        group = file.create_group("Data/Image/abc")
+        group["Data"] = image[:, :, None]
+        text = b'{"BinaryResult": {"PixelSize": {"width": "2e-11", "height": "2e-11"}, "PixelUnitX": "m", "PixelUnitY": "m"}}'
+        group["Metadata"] = np.frombuffer(text.ljust(400, b"\0"), dtype=np.uint8)[:, None]
+    keep("emd", folder / "v.emd")
+    with h5py.File(folder / "h.hspy", "w") as file:
+        group = file.create_group("Experiments/a")
+        group["data"] = image
+        for k in range(2):
+            group.create_group(f"axis-{k}").attrs.update(scale=0.02, units="nm")
+    keep("hspy", folder / "h.hspy")
+    with h5py.File(folder / "d.h5", "w") as file:
+        file.attrs.update(schema_version=1, material="x", recipe="{}", seed=0, classes='["A"]')
+        group = file.create_group("frames/000000")
+        group.attrs.update(pixel_size=0.2, dose=1e4)
+        group.create_dataset("image", data=image.astype(np.float32), chunks=(16, 16))
+        group["columns"], group["species"] = rng.uniform(0, 24, (5, 2)), np.zeros(5, dtype=np.int64)
+    keep("h5", folder / "d.h5")
+    keep("dataset", folder / "d.h5")
+    _results(folder)
+    keep("results", folder / "analysis.h5")
+    keep("h5", folder / "analysis.h5")
+    keep("table", folder / "columns.csv")
+    keep("run", folder / "run.json")
+    keep("part", folder / "part.npz")
+    for path in sorted((ROOT / "model_cards").rglob("README.md")):
+        keep("card", path)
+    for path in sorted((ROOT / "datasets").glob("*.toml")):
+        keep("recipe", path)
+    return found
+
+
+def _results(folder: Path) -> None:
+    """Write an analysis.h5, a columns.csv, a part and a run.json of the same few columns."""
+    from stemzoo.analyze.parts import Part
+    from stemzoo.io.results import write_results
+    from stemzoo.runtime.tables import write_columns
+    from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId
+
+    rng = np.random.default_rng(1)
+    n, none = 6, np.full(6, np.nan)
+    columns = Columns(rng.uniform(0, 24, (n, 2)), rng.random((n, 2)), np.zeros(n), rng.random(n), rng.random(n), np.ones(n), ("A",), 0.2)
+    zeros = np.zeros(n, dtype=np.int64)
+    encoding = Encoding(none, none, zeros + 1, rng.random((n, 2)).astype(np.float32), zeros, np.arange(n), np.ones(n, dtype=bool))
+    frames = Frames(rng.random((1, 24, 32)).astype(np.float32), 0.2, "user", "a.tif", "0" * 64)
+    analysis = Analysis(frames, (columns,), ModelId("m@1", "1" * 64), encoding, ModelId("e@1", "2" * 64), window_px=12.0, version="0")
+    write_results(folder / "analysis.h5", analysis)
+    write_columns(folder / "columns.csv", analysis)
+    journal = Journal(folder / "out")
+    journal.begin("key")
+    journal.save("analyze", 0, Part((columns,), (encoding,)))
+    journal.path("analyze", 0).rename(folder / "part.npz")
+    (folder / "run.json").write_text('{"key": "key", "files": [], "summary": {"doubts": []}, "failed_frames": [], "input": "a"}')
+
+
+def mutate(data: bytes, rng: random.Random) -> bytes:
+    """Return `data` damaged in one to eight ways: cut, bytes changed, filled, moved, repeated, or a number made extreme."""
+    body = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 4, 8))):
+        if not body:
+            break
+        at = rng.randrange(len(body))
+        n = min(rng.choice((1, 2, 4, 8, 64, 512)), len(body) - at)
+        how = rng.randrange(7)
+        if how == 0:
+            del body[at:]
+        elif how == 1:
+            body[at : at + n] = bytes(rng.randrange(256) for _ in range(n))
+        elif how == 2:
+            body[at] ^= 1 << rng.randrange(8)
+        elif how == 3:
+            body[at : at + n] = bytes([rng.choice((0, 255, 127))]) * n
+        elif how == 4:
+            del body[at : at + n]
+        elif how == 5:
+            body[at:at] = body[at : at + n]
+        else:
+            other = rng.randrange(len(body))
+            body[at : at + n] = body[other : other + n]
+    return bytes(body)
+
+
+class HungError(Exception):
+    """A reader took longer than `HANG_S`."""
+
+
+def _alarm(number: int, frame: FrameType | None) -> None:
+    raise HungError
+
+
+def attempt(name: str, data: bytes, folder: Path) -> BaseException | None:
+    """Return what a target raised beyond a refusal."""
+    suffix, reader = TARGETS[name]
+    path = folder / f"input{suffix}"
+    path.write_bytes(data)
+    signal.alarm(HANG_S)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            reader(path)
+    except StemzooError:
+        return None
+    except Exception as error:
+        return error
+    finally:
+        signal.alarm(0)
+    return None
+
+
+def _kept(name: str, data: bytes, error: BaseException, out: Path, known: set[str]) -> None:
+    """Keep a find, one for each place where a target breaks."""
+    trace, where = error.__traceback__, ""
+    while trace is not None:
+        if "/stemzoo/" in trace.tb_frame.f_code.co_filename:
+            where = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    mark = f"{name} {type(error).__name__} {where}"
+    if mark in known:
+        return
+    known.add(mark)
+    path = out / f"{name}-{hashlib.sha256(data).hexdigest()[:10]}{TARGETS[name][0]}"
+    path.write_bytes(data)
+    print(f"{path.name}: {type(error).__name__} at {where}: {' '.join(str(error).split())[:160]}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--target", choices=list(TARGETS), help="only this one")
+    parser.add_argument("--atheris", action="store_true")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGALRM, _alarm)
+    known: set[str] = set()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        corpus = {name: data for name, data in seeds(folder).items() if data and arguments.target in (None, name)}
+        if arguments.atheris:
+            _guided(corpus, arguments, folder, known)
+            return
+        rng, tries, end = random.Random(arguments.seed), dict.fromkeys(corpus, 0), time.monotonic() + 60 * arguments.minutes
+        while time.monotonic() < end:
+            for name, examples in corpus.items():
+                data = mutate(rng.choice(examples), rng)
+                tries[name] += 1
+                if (error := attempt(name, data, folder)) is not None:
+                    _kept(name, data, error, arguments.out, known)
+        print(f"{sum(tries.values())} inputs in {arguments.minutes:g} min, {len(known)} finds: {tries}", flush=True)
+
+
+def _guided(corpus: dict[str, list[bytes]], arguments: argparse.Namespace, folder: Path, known: set[str]) -> None:
+    """Let atheris choose: the first byte names the target, the rest is its file."""
+    import atheris
+
+    names = list(corpus)
+    start = arguments.out / "corpus"
+    start.mkdir(exist_ok=True)
+    for k, name in enumerate(names):
+        for data in corpus[name]:
+            (start / hashlib.sha256(bytes([k]) + data).hexdigest()[:16]).write_bytes(bytes([k]) + data)
+
+    def one(data: bytes) -> None:
+        if data and (error := attempt(names[data[0] % len(names)], data[1:], folder)) is not None:
+            _kept(names[data[0] % len(names)], data[1:], error, arguments.out, known)
+
+    seconds = int(60 * arguments.minutes)
+    words = [sys.argv[0], f"-max_total_time={seconds}", "-max_len=200000", "-timeout=60", "-rss_limit_mb=4096", str(start)]
+    atheris.instrument_all()
+    atheris.Setup(words, one)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

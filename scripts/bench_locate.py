@@ -1,0 +1,210 @@
+"""Print how well and how fast columns are located, beside AtomAI, atomap and a scikit-image baseline, on the same frames in one run.
+
+    python scripts/bench_locate.py --model adf-unet [--atomai PYTHON] [--atomap PYTHON] [--quick] [--threads 2]
+
+Frames are simulated by tests/geometry/simulated.py: a perovskite at 0.15 Å/px (columns of sigma 0.45 Å, 2.76 Å apart, the second kind
+0.55 as bright), Poisson noise, no scan noise, by counts in the brightest column's central pixel. `RMSE / bound` holds the root mean square
+error of matched columns against that of their Cramér–Rao bounds, all positions and amplitudes unknown together. PYTHON is the interpreter
+of an environment that has the peer; AtomAI is trained there on frames of the same kind for --train-seconds. The baseline is told sigma and
+spacing. Every contender runs in a process of its own, with the same number of threads. Seconds are those of one frame, the best of a few:
+by the clock and, in brackets, of processor time, which a busy machine changes less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests" / "geometry")]
+
+from simulated import Scene, joint_bound, lattice, scene  # noqa: E402
+
+from stemzoo.geometry.matching import match  # noqa: E402
+
+PIXEL_SIZE, SIGMA, SPACING = 0.15, 3.0, 18.4
+TOLERANCE = 0.5
+DOSES = (20, 50, 100, 300, 1000)
+SIZES = (256, 512, 1024, 2048)
+TRAINING_FRAMES = 64
+
+
+def make(size: int, counts: float, seed: int) -> Scene:
+    """Return a perovskite, columns cut by the frame's edge included."""
+    y, x = np.mgrid[:size, :size] / size
+    yx, peak = lattice("perovskite", SPACING, size, seed, margin_px=-8.0, turn=0.3 + 0.7 * seed)
+    return scene(yx, peak * counts, SIGMA, (size, size), 0.2 * counts * (1 + 0.3 * np.cos(3 * y + 2 * x)))
+
+
+def write_frames(work: Path, sizes: tuple[int, ...], frames: int) -> dict[str, Scene]:
+    """Write every frame to be located, and AtomAI's training frames; return the truth by the frames' names."""
+    truth = {f"frame_d{dose}_{k}": make(256, dose, k) for dose in DOSES for k in range(frames)}
+    truth |= {f"frame_s{size}": make(size, 100, 77) for size in sizes}
+    for number, (name, made) in enumerate(truth.items()):
+        repeats = 3 if name.startswith("frame_s") else 1
+        np.savez(work / f"{name}.npz", image=made.noisy(number), spacing_px=SPACING, repeats=repeats)
+    rng = np.random.default_rng(5)
+    images, masks = [], []
+    y, x = np.mgrid[:256, :256]
+    for k in range(TRAINING_FRAMES):
+        made = make(256, float(np.exp(rng.uniform(np.log(20), np.log(1500)))), 1000 + k)
+        images.append(made.noisy(k))
+        mask = np.zeros((256, 256), bool)
+        for row, col in made.yx:
+            mask |= (y - row) ** 2 + (x - col) ** 2 < SIGMA**2
+        masks.append(mask)
+    np.savez(work / "train.npz", images=np.stack(images), masks=np.stack(masks))
+    return truth
+
+
+def run_ours(work: Path, model: str, threads: int) -> None:
+    """Locate every frame with a stemzoo model; write WORK/<model>.npz."""
+    from stemzoo.runtime.bundle import Bundle
+    from stemzoo.runtime.pipeline import locate
+    from stemzoo.runtime.segmenter import Segmenter
+    from stemzoo.runtime.session import SessionOptions
+    from stemzoo.types import Frames
+    from stemzoo.zoo import resolve
+
+    segmenter = Segmenter(Bundle.load(resolve(model), SessionOptions(threads=threads)))
+    result: dict[str, object] = {}
+    for path in sorted(work.glob("frame_*.npz")):
+        frame = np.load(path)
+        frames = Frames(frame["image"][None], PIXEL_SIZE, "user", path.name)
+        best, worked, analysis = np.inf, np.inf, None
+        for _ in range(2 * int(frame["repeats"])):
+            began, busy = time.perf_counter(), time.process_time()
+            tried = locate(frames, segmenter)
+            worked = min(worked, time.process_time() - busy)
+            if (took := time.perf_counter() - began) < best:
+                best, analysis = took, tried
+        assert analysis is not None
+        result[path.stem], result[f"{path.stem}_seconds"] = analysis.columns[0].yx, (best, worked)
+        result[f"{path.stem}_stages"] = ", ".join(f"{name} {1e3 * took:.0f}" for name, took in analysis.seconds.items())
+    result["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    np.savez(work / f"{model.replace('/', '_')}.npz", **result)  # type: ignore[arg-type]
+
+
+def run_baseline(work: Path) -> None:
+    """Peaks of the smoothed frame, then a least-squares Gaussian a peak; sigma and spacing are told. Write WORK/baseline.npz."""
+    from scipy.ndimage import gaussian_filter
+    from scipy.optimize import least_squares
+    from skimage.feature import peak_local_max
+
+    reach = int(min(2.2 * SIGMA, 0.5 * SPACING))
+    dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+
+    def fitted(window: np.ndarray, start: list[float]) -> np.ndarray:
+        def misfit(p: np.ndarray) -> np.ndarray:
+            return (p[2] * np.exp(-((dy - p[0]) ** 2 + (dx - p[1]) ** 2) / (2 * p[3] ** 2)) + p[4] - window).ravel()
+
+        return np.asarray(least_squares(misfit, start, method="lm", max_nfev=200).x)
+
+    result: dict[str, object] = {}
+    for path in sorted(work.glob("frame_*.npz")):
+        image = np.load(path)["image"].astype(float)
+        if image.shape[0] > 1024:
+            continue
+        began, busy = time.perf_counter(), time.process_time()
+        smooth = gaussian_filter(image, 0.7 * SIGMA)
+        low, high = np.quantile(smooth, (0.05, 0.995))
+        yx = peak_local_max(smooth, min_distance=int(0.25 * SPACING), threshold_abs=low + 0.18 * (high - low)).astype(float)
+        for k, (row, col) in enumerate(yx.astype(int)):
+            if reach <= row < image.shape[0] - reach and reach <= col < image.shape[1] - reach:
+                window = image[row - reach : row + reach + 1, col - reach : col + reach + 1]
+                found = fitted(window, [0.0, 0.0, float(np.ptp(window)), SIGMA, float(window.min())])
+                if np.abs(found[:2]).max() < reach:
+                    yx[k] += found[:2]
+        result[path.stem], result[f"{path.stem}_seconds"] = yx, (time.perf_counter() - began, time.process_time() - busy)
+    result["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    np.savez(work / "baseline.npz", **result)  # type: ignore[arg-type]
+
+
+def judged(found: np.ndarray, truth: Scene, bound: np.ndarray) -> tuple[int, int, int, float, float]:
+    """Return hits, located and true columns away from the edge, and the sums of squared errors and bounds of the hits."""
+    margin, limit = 1.0 / PIXEL_SIZE, truth.expected.shape[0] - 1 - 1.0 / PIXEL_SIZE
+    inner_found, inner_truth = (((yx > margin) & (yx < limit)).all(axis=1) for yx in (found, truth.yx))
+    pairs = match(found, truth.yx, TOLERANCE / PIXEL_SIZE)
+    good = inner_truth[pairs.truth]
+    hits = int(good.sum())
+    false = int(inner_found.sum()) - int(inner_found[pairs.found].sum())
+    error = found[pairs.found[good]] - truth.yx[pairs.truth[good]]
+    return hits, hits + false, int(inner_truth.sum()), float((error**2).sum()), float((bound[pairs.truth[good]] ** 2).sum())
+
+
+def table(work: Path, truth: dict[str, Scene], contenders: dict[str, tuple[str, str]], sizes: tuple[int, ...]) -> None:
+    """Print both tables. contenders: title → file in WORK and suffix of its arrays."""
+    bounds = {name: joint_bound(made) for name, made in truth.items() if name.startswith("frame_d")}
+    print(f"\nF1 at {TOLERANCE} Å; RMSE / bound, by counts in the brightest column's central pixel (256² px)")
+    print(f"{'':<26}" + "".join(f"{dose:>16}" for dose in DOSES))
+    for title, (file, suffix) in contenders.items():
+        data, cells = np.load(work / f"{file}.npz"), []
+        for dose in DOSES:
+            names = [name for name in bounds if name.startswith(f"frame_d{dose}_") and name + suffix in data]
+            sums = np.sum([judged(data[name + suffix], truth[name], bounds[name]) for name in names], axis=0) if names else np.zeros(5)
+            ratio = np.sqrt(sums[3] / sums[4]) if sums[4] else float("nan")
+            cells.append(f"{2 * sums[0] / max(sums[1] + sums[2], 1):.4f}; {ratio:.2f}")
+        print(f"{title:<26}" + "".join(f"{cell:>16}" for cell in cells))
+    print("\nseconds a frame, 100 counts; peak memory of the process")
+    print(f"{'':<26}" + "".join(f"{f'{size}²':>16}" for size in sizes) + f"{'MB':>8}")
+    columns = "".join(f"{len(truth[f'frame_s{size}'].yx):>16}" for size in sizes)
+    print(f"{'columns':<26}{columns}")
+    for title, (file, suffix) in contenders.items():
+        data = np.load(work / f"{file}.npz")
+        cells = []
+        for key in (f"frame_s{size}{suffix}_seconds" for size in sizes):
+            cells.append("{:.2f} ({:.2f})".format(*data[key]) if key in data else "–")
+        print(f"{title:<26}" + "".join(f"{cell:>16}" for cell in cells) + f"{float(data['peak_mb']):>8.0f}")
+        for size in sizes:
+            if f"frame_s{size}_stages" in data:
+                print(f"    {size}² [ms]: {data[f'frame_s{size}_stages']}")
+
+
+def main() -> None:
+    """Read the options, run every contender in its own process, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", action="append", help="may be given several times [default: adf-unet]")
+    parser.add_argument("--atomai", metavar="PYTHON")
+    parser.add_argument("--atomap", metavar="PYTHON")
+    parser.add_argument("--train-seconds", type=float, default=600)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="one frame a dose, up to 1024²")
+    parser.add_argument("--alone", nargs=2, metavar=("WHAT", "WORK"), help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    models = chosen.model or ["adf-unet"]
+    if chosen.alone:
+        what, work = chosen.alone[0], Path(chosen.alone[1])
+        run_baseline(work) if what == "baseline" else run_ours(work, what, chosen.threads)
+        return
+    sizes = SIZES[:3] if chosen.quick else SIZES
+    peers = Path(__file__).parent / "peers"
+    threads = {**os.environ, "OMP_NUM_THREADS": str(chosen.threads), "PYTHONPATH": str(REPOSITORY)}
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        truth = write_frames(work, sizes, 1 if chosen.quick else 4)
+        contenders = {}
+        for model in models:
+            subprocess.run([sys.executable, __file__, "--alone", model, folder, "--threads", str(chosen.threads)], env=threads, check=True)
+            contenders[model] = (model.replace("/", "_"), "")
+        subprocess.run([sys.executable, __file__, "--alone", "baseline", folder], env=threads, check=True)
+        contenders["scikit-image + Gaussian"] = ("baseline", "")
+        if chosen.atomai:
+            limits = ["--seconds", str(chosen.train_seconds), "--threads", str(chosen.threads)]
+            subprocess.run([chosen.atomai, str(peers / "locate_atomai.py"), folder, *limits], env=threads, check=True, cwd=folder)
+            contenders |= {"AtomAI": ("atomai", ""), "AtomAI, refined": ("atomai", "_refined")}
+        if chosen.atomap:
+            subprocess.run([chosen.atomap, str(peers / "locate_atomap.py"), folder], env=threads, check=True, cwd=folder)
+            contenders["atomap"] = ("atomap", "")
+        table(work, truth, contenders, sizes)
+
+
+if __name__ == "__main__":
+    main()

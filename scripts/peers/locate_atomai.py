@@ -1,0 +1,72 @@
+"""AtomAI on the frames of bench_locate.py; run by its own interpreter, which has atomai and not stemzoo.
+
+    python locate_atomai.py WORK --seconds 120 --threads 2
+
+Trains a Segmentor of AtomAI's default kind on WORK/train.npz for the given wall time, then writes WORK/atomai.npz: positions of every frame
+with and without its own refinement, seconds a frame by size, peak memory.
+"""
+
+import argparse
+import contextlib
+import io
+import resource
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+warnings.filterwarnings("ignore")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(options.threads)
+    import atomai
+
+    data = np.load(options.work / "train.npz")
+    images, masks = data["images"].astype(np.float32), data["masks"].astype(np.float32)
+    model = atomai.models.Segmentor("Unet", nb_classes=1)
+    began, cycles, probe = time.perf_counter(), 0, 5
+    while time.perf_counter() - began < options.seconds:
+        with contextlib.redirect_stdout(io.StringIO()):
+            model.fit(images[:-8], masks[:-8], images[-8:], masks[-8:], training_cycles=probe, batch_size=4, plot_training_history=False)
+        cycles += probe
+        left = options.seconds - (time.perf_counter() - began)
+        probe = max(1, min(200, int(0.9 * left / ((time.perf_counter() - began) / cycles))))
+    result = {"cycles": cycles, "train_seconds": time.perf_counter() - began}
+    for name in sorted(path.stem for path in options.work.glob("frame_*.npz")):
+        frame = np.load(options.work / f"{name}.npz")
+        for refined in (False, True):
+            spacing = round(0.4 * float(frame["spacing_px"]))
+            seconds, yx = timed(model, frame["image"], refined, spacing, int(frame["repeats"]))
+            result[f"{name}{'_refined' if refined else ''}"] = yx
+            result[f"{name}{'_refined' if refined else ''}_seconds"] = seconds
+    result["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    np.savez(options.work / "atomai.npz", **result)
+
+
+def timed(model, image, refined, spacing, repeats):
+    """Return the best times by the clock and of the processor, and the positions (n, 2)."""
+    best, worked, yx = np.inf, np.inf, np.zeros((0, 2))
+    for _ in range(repeats):
+        began, busy = time.perf_counter(), time.process_time()
+        with contextlib.redirect_stdout(io.StringIO()):
+            extra = {"refine": True, "d": spacing} if refined else {}
+            try:
+                _, found = model.predict(image.astype(np.float64), **extra)
+            except (TypeError, ValueError):  # its fit can want more pixels than its window has
+                _, found = model.predict(image.astype(np.float64))
+        best, worked = min(best, time.perf_counter() - began), min(worked, time.process_time() - busy)
+        yx = np.asarray(found[0])[:, :2] if len(found[0]) else yx
+    return (best, worked), yx
+
+
+if __name__ == "__main__":
+    main()

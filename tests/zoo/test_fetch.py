@@ -250,3 +250,15 @@ def test_served_by_the_standard_library(far: Any, tmp_path: Path, monkeypatch: p
                 assert same(pull(model["id"]).folder, tree / model["path"])
         finally:
             server.terminate()
+
+
+def test_a_proxy_of_the_environment_is_asked(far: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, server = far
+    for path in ("index.json", *(f"blob/v2/{file.name}" for file in (root / "blob" / "v2").iterdir())):
+        content = (root / path).read_bytes()
+        server.answers[f"http://zoo.invalid/{path}"] = lambda handler, content=content: server.give(handler, content)
+    monkeypatch.setenv("STEMZOO_ZOO", "http://zoo.invalid")
+    monkeypatch.setenv("HTTP_PROXY", server.url)
+    monkeypatch.setenv("http_proxy", server.url)
+    assert same(pull("blob").folder, root / "blob" / "v2")
+    assert all(path.startswith("http://zoo.invalid/") for path, _ in server.asked)

@@ -1,43 +1,39 @@
 """HTTP beside the microscope: frames in, columns with angles and latents out, and a live page. Owns the routes, limits and deadlines.
 
 `create_app` gives the ASGI application, `serve` runs it. The analysis is that of `stemzoo analyze`, in one worker thread; what it takes to
-be let in is live.guard's, what a body may be live.upload's, the fields of the answers live.answer's. Called by stemzoo.cli.live.
+be let in is live.guard's, what a body may be live.upload's, the fields of the answers live.answer's, refusals live.refusal's and the page's
+routes live.pages'. Called by stemzoo.cli.live.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Header, Path, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from fastapi import FastAPI, Header, Query, Request, Response
 from pydantic import ValidationError
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import stemzoo
 from stemzoo.errors import OutputError, StemzooError
 from stemzoo.live import upload
-from stemzoo.live.answer import AnalysisOut, Health, Image, ModelOut, News, Refusal, analysis_out, model_out
+from stemzoo.live.answer import AnalysisOut, Health, Image, ModelOut, analysis_out, model_out
 from stemzoo.live.engine import Busy, Engine, GivenUp, Place
 from stemzoo.live.guard import Guard, check_binding
 from stemzoo.live.metrics import CONTENT_TYPE, Counting, Metrics
-from stemzoo.live.page import PAGE, colours
+from stemzoo.live.pages import add_live, add_page
+from stemzoo.live.refusal import Refused, add_refusals, first_of, may_say
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.runtime.tables import write_columns
 from stemzoo.types import Analysis, Frames
 
 NPY, RAW, JSON, CSV = "application/x-npy", "application/octet-stream", "application/json", "text/csv"
-LISTENERS = 16
-Number = Annotated[int, Path(ge=1, le=2**53)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,30 +60,6 @@ class ServeOptions:
         for name in ("waiting", "timeout_s", "read_s", "max_mb"):
             if not getattr(self, name) > 0:
                 raise OutputError(f"{name} is {getattr(self, name)}; wanted a positive number")
-
-
-class Refused(Exception):
-    """An answer other than a result."""
-
-    def __init__(self, status: int, why: str, headers: dict[str, str] | None = None) -> None:
-        self.status, self.why, self.headers = status, why, headers
-
-
-def _may_say(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the refusals that a route documents."""
-    said = {
-        400: "malformed request",
-        401: "no token, or a wrong one",
-        403: "foreign host or origin",
-        404: "no such frame",
-        408: "the body came too slowly",
-        413: "too large",
-        415: "unknown content type",
-        422: "cannot be analysed; the message says why",
-        429: "every place is taken; try again after Retry-After seconds",
-        504: "not finished in time",
-    }
-    return {status: {"model": Refusal, "description": said[status]} for status in (401, 403, *statuses)}
 
 
 _FRAME_BODY = {
@@ -136,12 +108,12 @@ def create_app(engine: Engine, options: ServeOptions) -> FastAPI:
     )
     app.add_middleware(Guard, hosts=(*options.names, options.host), token=options.token)
     app.add_middleware(Counting, metrics=metrics)
-    _add_refusals(app)
+    add_refusals(app)
 
     @app.post(
         "/analyze",
         response_model=AnalysisOut,
-        responses={**_ANALYSIS_ANSWER, **_may_say(408, 413, 415, 422, 429, 504)},  # type: ignore[dict-item]
+        responses={**_ANALYSIS_ANSWER, **may_say(408, 413, 415, 422, 429, 504)},  # type: ignore[dict-item]
         openapi_extra={"requestBody": _FRAME_BODY},
         tags=["analysis"],
     )
@@ -159,7 +131,7 @@ def create_app(engine: Engine, options: ServeOptions) -> FastAPI:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in (NPY, RAW, JSON):
             raise Refused(415, f"Content-Type is {kind[:80] or 'missing'}; wanted {NPY}, {RAW} or {JSON}")
-        called = name if name != "frame" or file is None else FilePath(file).name
+        called = name if name != "frame" or file is None else Path(file).name
         with metrics.latency.time():
             place = _admit(engine)
             try:
@@ -172,12 +144,12 @@ def create_app(engine: Engine, options: ServeOptions) -> FastAPI:
             metrics.analysed(analysis)
             return await asyncio.to_thread(_answer, analysis, CSV in request.headers.get("accept", ""))
 
-    @app.post("/demo", response_model=AnalysisOut, responses={**_may_say(429, 504)}, tags=["page"])
+    @app.post("/demo", response_model=AnalysisOut, responses={**may_say(429, 504)}, tags=["page"])
     async def demo() -> Response:
         """Analyse the simulated Sr3Fe2O7 frame that ships with stemzoo."""
         from stemzoo.io.read import read
 
-        path = FilePath(stemzoo.__file__).parent / "demo" / "sr3fe2o7_100.tif"
+        path = Path(stemzoo.__file__).parent / "demo" / "sr3fe2o7_100.tif"
 
         def demo_frame() -> Frames:
             return replace(read(path), path="demo frame")
@@ -185,24 +157,24 @@ def create_app(engine: Engine, options: ServeOptions) -> FastAPI:
         analysis = await _result(engine, _admit(engine), demo_frame, None, True, options.timeout_s)
         return await asyncio.to_thread(_answer, analysis, False)
 
-    @app.get("/models", responses=_may_say(), tags=["analysis"])
+    @app.get("/models", responses=may_say(), tags=["analysis"])
     def models() -> list[ModelOut]:
         """The loaded models."""
         return [model_out(model.bundle) for model in (engine.segmenter, engine.encoder) if model is not None]
 
-    @app.get("/health", responses={403: _may_say()[403]}, tags=["server"])
+    @app.get("/health", responses={403: may_say()[403]}, tags=["server"])
     def health() -> Health:
         """Whether the server works, and how busy it is."""
         rate = round(engine.feed.rate(), 3)
         return Health(status="ok", version=stemzoo.__version__, waiting=engine.taken, places=engine.capacity, frames_per_second=rate)
 
-    @app.get("/metrics", responses={200: {"content": {"text/plain": {}}}, **_may_say()}, response_class=Response, tags=["server"])
+    @app.get("/metrics", responses={200: {"content": {"text/plain": {}}}, **may_say()}, response_class=Response, tags=["server"])
     def prometheus() -> Response:
         """Counts and times, for Prometheus."""
         return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
 
-    _add_live(app, engine)
-    _add_page(app)
+    add_live(app, engine)
+    add_page(app)
     return app
 
 
@@ -283,10 +255,10 @@ def _reader(
         try:
             rows = Image.model_validate_json(body).image
         except ValidationError as error:
-            raise Refused(422, f"the body is no image: {_first(error.errors())}") from None
+            raise Refused(422, f"the body is no image: {first_of(error.errors())}") from None
         return lambda: upload.from_lists(rows, body, pixel_size, name, limits)
     if file is not None:
-        return lambda: upload.from_file(body, FilePath(file).suffix, pixel_size, name, limits)
+        return lambda: upload.from_file(body, Path(file).suffix, pixel_size, name, limits)
     if shape is None or dtype is None:
         raise Refused(422, "bare numbers need the headers X-Frame-Shape and X-Frame-Dtype; a microscope's file needs ?file=NAME")
     return lambda: upload.from_raw(body, shape, dtype, pixel_size, name, limits)
@@ -320,109 +292,5 @@ def _answer(analysis: Analysis, as_csv: bool) -> Response:
     if not as_csv:
         return Response(analysis_out(analysis).model_dump_json(), media_type=JSON, headers=timing)
     with tempfile.TemporaryDirectory(prefix="stemzoo-") as folder:
-        write_columns(FilePath(folder) / "columns.csv", analysis)
-        return Response((FilePath(folder) / "columns.csv").read_bytes(), media_type=CSV, headers=timing)
-
-
-def _first(errors: Any) -> str:
-    """Return the first of pydantic's errors as a sentence."""
-    first = errors[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'body'}: {first['msg']}"[:300]
-
-
-def _add_refusals(app: FastAPI) -> None:
-    """Give every refusal one shape."""
-
-    def say(status: int, why: str, headers: Any = None) -> JSONResponse:
-        return JSONResponse({"error": why}, status, headers)
-
-    @app.exception_handler(Refused)
-    async def refused(request: Request, error: Refused) -> JSONResponse:
-        return say(error.status, error.why, error.headers)
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return say(422, _first(error.errors()))
-
-    @app.exception_handler(HTTPException)
-    async def missing(request: Request, error: HTTPException) -> JSONResponse:
-        return say(error.status_code, str(error.detail), error.headers)
-
-    @app.exception_handler(Exception)
-    async def broken(request: Request, error: Exception) -> JSONResponse:
-        return say(500, "internal error; the server's log says more")
-
-
-def _add_live(app: FastAPI, engine: Engine) -> None:
-    """Add what the page lives on: the frames kept, and news of them as they come."""
-
-    @app.get("/live/frames", responses=_may_say(), tags=["page"])
-    def frames() -> list[News]:
-        """The frames kept, oldest first."""
-        return [News(**news) for news in engine.feed.all()]
-
-    @app.get("/live/frames/{number}", response_model=AnalysisOut, responses=_may_say(404, 422), tags=["page"])
-    def frame(number: Number) -> Response:
-        """One frame's columns, as far as they are known."""
-        shown = engine.feed.get(number)
-        if shown is None or shown.analysis is None:
-            raise Refused(404, f"frame {number} is not kept, or has no columns yet")
-        return Response(analysis_out(shown.analysis, only=shown.frame).model_dump_json(), media_type=JSON)
-
-    @app.get(
-        "/live/frames/{number}/image", responses={200: {"content": {RAW: {}}}, **_may_say(404, 422)}, response_class=Response, tags=["page"]
-    )
-    def image(number: Number) -> Response:
-        """One frame as 8-bit numbers, top row first; X-Image-Shape says height, width and how much smaller than the frame."""
-        shown = engine.feed.get(number)
-        if shown is None:
-            raise Refused(404, f"frame {number} is not kept")
-        height, width = shown.image.shape
-        return Response(shown.image.tobytes(), media_type=RAW, headers={"X-Image-Shape": f"{height},{width},{shown.step}"})
-
-    @app.get("/live/events", include_in_schema=False)
-    async def events(request: Request) -> Response:
-        """News of frames as server-sent events."""
-        if engine.feed.listening >= LISTENERS:
-            raise Refused(429, f"{LISTENERS} pages listen already", {"Retry-After": "10"})
-
-        async def stream() -> AsyncIterator[str]:
-            key, news, event = engine.feed.listen()
-            try:
-                yield f"data: {json.dumps({'frames': engine.feed.all()})}\n\n"
-                while True:
-                    try:
-                        await asyncio.wait_for(event.wait(), 5.0)
-                    except TimeoutError:
-                        yield ": still here\n\n"
-                    event.clear()
-                    while news:
-                        yield f"data: {json.dumps({'frames': [news.popleft()]})}\n\n"
-            finally:
-                engine.feed.leave(key)
-
-        return StreamingResponse(stream(), media_type="text/event-stream")
-
-
-def _add_page(app: FastAPI) -> None:
-    """Add the files of the page, each by a name known beforehand."""
-    files = {path.name: path for path in PAGE.iterdir() if path.suffix in (".html", ".js", ".css", ".svg")}
-    hour = {"cache-control": "no-cache"}
-
-    @app.get("/", include_in_schema=False)
-    def page() -> Response:
-        return FileResponse(files["index.html"], headers=hour)
-
-    @app.get("/docs", include_in_schema=False)
-    def documentation() -> Response:
-        return FileResponse(files["docs.html"], headers=hour)
-
-    @app.get("/page/colours.json", include_in_schema=False)
-    def colour_maps() -> dict[str, list[list[int]]]:
-        return colours()
-
-    @app.get("/page/{name}", include_in_schema=False)
-    def file(name: str) -> Response:
-        if name not in files:
-            raise Refused(404, "no such file")
-        return FileResponse(files[name], headers=hour)
+        write_columns(Path(folder) / "columns.csv", analysis)
+        return Response((Path(folder) / "columns.csv").read_bytes(), media_type=CSV, headers=timing)

@@ -1,16 +1,14 @@
 """A folder that fills, analysed as it fills: every image file once it is at rest, oldest first, one at a time.
 
-Owns the loop, what is tried again and when, waiting for a full disk, and the command run after each result. Returns a Tally; every file
+Owns the loop, what is tried again and when, and the command run after each result. Returns a Tally; every file
 seen ends in the ledger as done, failed or gone. `stemzoo.cli.live` calls it with the function that analyses one file.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -21,14 +19,10 @@ from typing import Any
 from stemzoo.errors import OutputError, ReadError, StemzooError
 from stemzoo.live.folder import Folder, Found, why_not_open
 from stemzoo.live.ledger import NAME, Ledger, Version
+from stemzoo.live.output import SLOWEST_S, Output, Say
 
 Analyse = Callable[[Path, Path], Mapping[str, Any]]
-Say = Callable[[Mapping[str, Any]], None]
-RESERVE_BYTES = 8 << 20  # so much stays free for the ledger; below it the disk counts as full
-FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
-AWAY = {getattr(errno, name) for name in ("EIO", "EROFS", "ESTALE", "ENODEV", "ENOTCONN", "EHOSTDOWN") if hasattr(errno, name)}
 CRASHES = 3  # a file during which the process died so often is given up
-SLOWEST_S = 10.0  # longest pause between two looks at a file that is held, or at a full disk
 LISTING_SHARE = 4.0  # a folder that takes long to list is polled so seldom that listing takes at most a fifth of the time
 
 
@@ -100,17 +94,12 @@ class Watcher:
         self._say = say or (lambda record: None)
         self._root = folder
         self._out = out
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"--out {out} cannot be made ({error.strerror}); name a folder you may write to") from error
-        self._lock = _lock(out)
+        self._output = Output(out, self._say)
         self._ledger = Ledger(out / NAME)
         self._folder = Folder(folder, self.options.settle_s, self.options.recursive, skip=out)
         self._delayed: dict[str, _Delay] = {}
         self._told: set[str] = set()
         self._listing_s = 0.0
-        _remove_halves(out)
 
     def run(self, again: bool = False) -> Tally:
         """Watch until interrupted or, with `once`, until nothing is left to do.
@@ -128,7 +117,7 @@ class Watcher:
         finally:
             self._write("stop", patient=False, done=self.tally.done, failed=len(self.tally.failed), gone=self.tally.gone)
             self._ledger.close()
-            self._lock.close()
+            self._output.close()
         return self.tally
 
     def _round(self) -> bool:
@@ -166,7 +155,7 @@ class Watcher:
             return self._fail(found, f"has {version.size / 1e6:.0f} MB; --max-mb is {self.options.max_mb:g}")
         if (why := why_not_open(path)) is not None:
             return self._wait(found, why, held=True)
-        self._wait_for_room()
+        self._output.wait_for_room()
         out = self._ledger.folder_for(found.file)
         self._write("begin", found, out=out)
         began = time.monotonic()
@@ -175,8 +164,8 @@ class Watcher:
                 facts = self._analyse(path, self._out / out)
                 break
             except (StemzooError, OSError, MemoryError) as error:
-                if self._blocked(error):
-                    self._wait_for_room(str(error))
+                if self._output.blocked(error):
+                    self._output.wait_for_room(str(error))
                     continue
                 why = str(error) if isinstance(error, StemzooError) else f"{type(error).__name__}: {error}"
             except Exception as error:
@@ -238,35 +227,6 @@ class Watcher:
             return {"on_result": f"cannot be run ({error.strerror}): {command[0]}"}
         return {"on_result": done.returncode}
 
-    def _wait_for_room(self, why: str = "") -> None:
-        """Return once results can be written; say so while they cannot. Nothing is dropped meanwhile: files wait in their folder."""
-        pause, told = 0.25, False
-        while why or self._free() < RESERVE_BYTES:
-            if not told:
-                said = why or f"{self._free() / 1e6:.1f} MB are free below {self._out}; wanted {RESERVE_BYTES / 1e6:.0f}"
-                self._say({"event": "blocked", "why": f"{said}; waiting until there is room"})
-                told = True
-            time.sleep(pause)
-            pause, why = min(2 * pause, SLOWEST_S), ""
-        if told:
-            self._say({"event": "unblocked", "why": f"results are written again below {self._out}"})
-
-    def _blocked(self, error: BaseException) -> bool:
-        """Say whether an analysis failed because of the place that results go to, which is no fault of the file."""
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, OSError) and (cause.errno in FULL or (isinstance(error, OutputError) and cause.errno in AWAY)):
-                return True
-            cause = cause.__cause__ or cause.__context__
-        return self._free() < RESERVE_BYTES
-
-    def _free(self) -> int:
-        """Return the free bytes below the output folder; as good as none while a share is away."""
-        try:
-            return shutil.disk_usage(self._out).free
-        except OSError:
-            return 0
-
     def _write(self, event: str, found: Found | None = None, patient: bool = True, **facts: Any) -> None:
         """Put a line into the ledger and say it; with `patient`, try until the disk takes it."""
         pause = 0.25
@@ -286,35 +246,3 @@ class Watcher:
         if key not in self._told:
             self._told.add(key)
             self._write(event, why=why, **facts)
-
-
-def _lock(out: Path) -> Any:
-    """Return an open file that keeps a second watcher away from `out`; the system gives it up when the process ends, however it ends.
-
-    Raises: OutputError if another process holds it.
-    """
-    path = out / ".watch.lock"
-    try:
-        file = open(path, "a+b")  # noqa: SIM115 - stays open as long as the watcher lives
-    except OSError as error:
-        raise OutputError(f"--out {out} cannot be written ({error.strerror}); name a folder you may write to") from error
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise OutputError(f"--out {out}: another stemzoo watch writes there; stop it or name another --out") from error
-    return file
-
-
-def _remove_halves(out: Path) -> None:
-    """Remove what a killed process left half-written; only the holder of the lock may."""
-    for path in out.rglob(".*.part"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from stemzoo.errors import OutputError, ReadError
+from stemzoo.live import output
 from stemzoo.live import watch as module
 from stemzoo.live.folder import Folder
 from stemzoo.live.watch import Watcher, WatchOptions
@@ -177,7 +178,7 @@ def test_too_little_room_is_waited_for_before_anything_is_begun(place, monkeypat
     put(place, "a.npy")
     usage = namedtuple("usage", "free")
     free = iter([0, 0, 0])
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage(next(free, 1 << 40)))
+    monkeypatch.setattr(output.shutil, "disk_usage", lambda path: usage(next(free, 1 << 40)))
     analyst, said = Analyst(), []
     assert Watcher(place / "in", place / "out", analyst, FAST, said.append).run().done == 1
     assert said[1]["event"] == "blocked" and said[2]["event"] == "unblocked"

@@ -20,10 +20,10 @@ _REST_KEV = 510.999
 _ANCHOR = 40
 """Z at which the screened Rutherford cross-section is taken as it is; others follow from it by the power law."""
 
-DEPTH, DEPTH_POWER, DEPTH_LONGEST = 88.0, 0.58, 110.0
+DEPTH, DEPTH_POWER = 85.0, 0.45
 """An electron stays with its column for about `DEPTH` Å at 200 kV if that has one atom of Z = 30 every 4 Å; for others the depth goes as
-scattering power a length to the minus `DEPTH_POWER`, up to `DEPTH_LONGEST`. Fitted to the peaks of Sr, Ti-O and Au columns; those of a
-dumbbell lose theirs faster, to each other, which is left out."""
+scattering power a length to the minus `DEPTH_POWER`, but never deeper. Fitted to the peaks of Sr, Ti-O, Au and Si columns; the last, in
+their dumbbells, lose theirs faster than that, to each other, which is left out."""
 
 FOCUSING, TOTAL = 1.5, 1.1
 """A column draws the beam to itself and scatters `FOCUSING` times what its atoms would alone, while all that reaches the detector stays
@@ -93,8 +93,7 @@ class Contrast:
         """Return (n,) the depth over which electrons leave a column [Å]; it grows with the square of their speed."""
         speed = 1 - 1 / (1 + self.energy_kev / _REST_KEV) ** 2
         at_200 = 1 - 1 / (1 + 200 / _REST_KEV) ** 2
-        at_200_kev = DEPTH * np.maximum(self._power(atoms, elements, repeat), 1e-3) ** -DEPTH_POWER
-        return np.asarray(np.minimum(at_200_kev, DEPTH_LONGEST) * speed / at_200)
+        return np.asarray(DEPTH * speed / at_200 * np.maximum(self._power(atoms, elements, repeat), 1.0) ** -DEPTH_POWER)
 
     def _power(self, atoms: np.ndarray, elements: tuple[str, ...], repeat: float) -> np.ndarray:
         """(n,) scattering power a length of columns, that of one atom of Z = 30 every 4 Å being 1."""

@@ -36,7 +36,7 @@ from stemzoo.training.segmentation import SegmenterTask
 RECIPES = Path(__file__).parents[1] / "datasets"
 MATERIALS = ("srtio3", "sr3fe2o7", "mos2", "graphene", "atoms_on_carbon")
 FFTS = ("fft", "ifft", "rfft", "irfft", "fft2", "ifft2", "rfft2", "irfft2")
-DISTINCT = 12  # frames simulated for the big file, whose content repeats
+DISTINCT = 4  # frames simulated for the big file, whose content repeats
 
 
 class Clock:
@@ -135,7 +135,7 @@ def grow(path: Path, gigabytes: float) -> None:
             for array in ("image", "expected"):
                 values = np.round(group[array][...] * 8) / 8  # an eighth of an electron: compresses
                 packed.create_dataset(
-                    f"{name}/{array}", data=values, chunks=(128, 128), compression="gzip", compression_opts=1, shuffle=True
+                    f"{name}/{array}", data=values, chunks=(256, 256), compression="gzip", compression_opts=1, shuffle=True
                 )
         names, n_bytes, number = list(source["frames"]), 0, 0
         while n_bytes < gigabytes * 1e9:
@@ -164,18 +164,24 @@ def _train(path: str, run: str, steps: int, batch: int) -> None:
 
 
 def _resident(pid: int) -> float:
-    """GB of a process and its children that are resident, shared pages divided among those that share them."""
-    total = 0.0
-    children = Path(f"/proc/{pid}/task/{pid}/children")
+    """GB of a process and its children that are resident: what is theirs alone, and once the libraries and files that they map."""
+    own, mapped = 0, 0
+    for process in _family(pid):
+        try:
+            rollup, status = Path(f"/proc/{process}/smaps_rollup").read_text(), Path(f"/proc/{process}/status").read_text()
+        except (OSError, ProcessLookupError):
+            continue
+        own += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
+        mapped = max([mapped, *(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssFile:"))])
+    return (own + mapped) * 1024 / 1e9
+
+
+def _family(pid: int) -> list[int]:
     try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1]) / 1e6
-        for child in children.read_text().split():
-            total += _resident(int(child))
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except (OSError, ProcessLookupError):
-        pass
-    return total
+        return []
+    return [pid, *(one for child in children for one in _family(int(child)))]
 
 
 def memory(work: Path, gigabytes: float, steps: int, batch: int) -> None:
@@ -183,7 +189,7 @@ def memory(work: Path, gigabytes: float, steps: int, batch: int) -> None:
     free = shutil.disk_usage(work).free / 1e9
     if free < 0.35 * gigabytes + 1:
         raise SystemExit(f"{work}: {free:.1f} GB free; the file wants about {0.3 * gigabytes:.0f} GB: name another --work")
-    print(f"\ntraining the default segmenter, batches of {batch}, one worker, {steps} steps and a validation; goal: under 1 GB")
+    print(f"\ntraining the default segmenter, batches of {batch}, one worker, {steps} steps and a validation; goal: under 1 GB", flush=True)
     for size in (gigabytes / 100, gigabytes):
         path = work / f"{size:g}.h5"
         grow(path, size)

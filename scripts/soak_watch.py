@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PIXEL_SIZE, SPACING_PX, WIDTH_PX, MAX_MB = 0.12, 19.0, 4.0, 20.0
+PIXEL_SIZE, SPACING_PX, WIDTH_PX, MAX_MB = 0.12, 19.0, 3.0, 20.0
 FAULTS = {  # every so many frames, this instead of a plain frame: what it should end as
     "truncated": (31, {"failed"}),
     "completed_late": (23, {"done"}),
@@ -143,7 +143,7 @@ class Watch:
             self.memory.append((time.monotonic(), kb / 1024, self.process.pid))
         except (OSError, StopIteration):
             pass
-        for table in self._out.glob("*/columns.csv"):
+        for table in self._out.glob("[!.]*/columns.csv"):  # hidden folders are still being written
             rows = table.read_bytes().count(b"\n") - 1
             if abs(rows - self._columns) > 0.03 * self._columns:
                 self.wrong.append(f"{table.parent.name}: {rows} columns, {self._columns} drawn")

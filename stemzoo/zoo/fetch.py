@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from stemzoo.errors import CardError, ModelError, OutputError
 from stemzoo.zoo.card import CARD_FILE, Card, parse_card, read_card
-from stemzoo.zoo.catalog import near_names, own_root, roots, split_name, versions
+from stemzoo.zoo.catalog import near_names, roots, split_name, versions
 from stemzoo.zoo.check import check_files, check_graphs
 from stemzoo.zoo.index import Listed, change
 from stemzoo.zoo.settings import WebRoot, cache_root, offline, web_roots
@@ -191,8 +191,3 @@ def _card_of(offer: Offer, path: Path) -> Card:
             said, listed = (values[0] if (values := table.get(name)) else "no such file" for table in (ours, theirs))
             raise CardError(f"{where}: for {name} the card says {said}, the zoo's index {listed}: nothing was kept")
     return card
-
-
-def held(root: Path) -> str:
-    """Return what kind of root a directory is: `cache`, `own` (it came with the package) or `directory`."""
-    return "cache" if root == cache_root() else "own" if root == own_root() else "directory"

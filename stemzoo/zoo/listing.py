@@ -6,6 +6,7 @@ Called by `stemzoo zoo list` and `search`, and by `show` for a model that was no
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class Wish:
         )
 
 
-def listing(wish: Wish, note: Any = lambda text: None) -> list[dict[str, Any]]:
+def listing(wish: Wish, note: Callable[[str], None] = lambda text: None) -> list[dict[str, Any]]:
     """Return the summary of every model version that fits, by name, newest first, as JSON types.
 
     Each says where it is: `held` is `directory`, `cache` or `own` (it came with the package) for a model on this machine, `web` for one
@@ -74,7 +75,7 @@ def ranked(models: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(models, key=lambda model: (len(model["materials"]), model["name"], -model["version"]))
 
 
-def look(name: str, note: Any = lambda text: None) -> tuple[Card, str, Path | None, str]:
+def look(name: str, note: Callable[[str], None] = lambda text: None) -> tuple[Card, str, Path | None, str]:
     """Return card, prose, folder and zoo of a model; for one that only a zoo of the web has, its card alone is fetched and folder is None.
 
     Raises: ModelError, CardError.

@@ -106,7 +106,7 @@ def measure_task(folder: Path, tasks: int) -> dict[str, float]:
     """Send empty tasks through a scheduler and one worker."""
     from distributed import Client, LocalCluster
 
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as started, Client(started) as client:
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as started, Client(started) as client:
         client.submit(int).result()
         begun, cpu = time.perf_counter(), time.process_time()
         client.gather([client.submit(abs, -k, pure=False) for k in range(tasks)])

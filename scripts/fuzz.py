@@ -35,7 +35,7 @@ from stemzoo.simulation import loading
 from stemzoo.zoo.card import read_card
 
 ROOT = Path(__file__).resolve().parents[1]
-HANG_S = 20
+HANG_S = 20  # of CPU time
 
 
 def open_image(path: Path) -> None:
@@ -104,7 +104,7 @@ def seeds(folder: Path) -> dict[str, list[bytes]]:
     def keep(name: str, path: Path) -> None:
         found[name].append(path.read_bytes())
 
-    for k, options in enumerate(({"imagej": True, "resolution": (50, 50), "metadata": {"unit": "nm"}}, {"compression": "zlib"}, {})):
+    for k, options in enumerate(({"imagej": True, "resolution": (50, 50), "metadata": {"unit": "nm", "axes": "TYX"}}, {"compression": "zlib"}, {})):
         tifffile.imwrite(folder / f"{k}.tif", image if k else np.stack([image, image]), **options)
         keep("tif", folder / f"{k}.tif")
     np.save(folder / "a.npy", image)
@@ -200,7 +200,7 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
 
 
 class HungError(Exception):
-    """A reader took longer than `HANG_S`."""
+    """A reader took more than `HANG_S` of CPU time."""
 
 
 def _alarm(number: int, frame: FrameType | None) -> None:
@@ -212,7 +212,7 @@ def attempt(name: str, data: bytes, folder: Path) -> BaseException | None:
     suffix, reader = TARGETS[name]
     path = folder / f"input{suffix}"
     path.write_bytes(data)
-    signal.alarm(HANG_S)
+    signal.setitimer(signal.ITIMER_PROF, HANG_S)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -222,7 +222,7 @@ def attempt(name: str, data: bytes, folder: Path) -> BaseException | None:
     except Exception as error:
         return error
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     return None
 
 
@@ -251,7 +251,7 @@ def main() -> None:
     parser.add_argument("--atheris", action="store_true")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGALRM, _alarm)
+    signal.signal(signal.SIGPROF, _alarm)
     known: set[str] = set()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

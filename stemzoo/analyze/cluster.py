@@ -69,7 +69,7 @@ def cluster(address: str, models: Models) -> Iterator[Cluster]:
             n = int(found[2] or usable_cores())
             threads = max(1, usable_cores() // n)
             with dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}):
-                started = distributed.LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=None)
+                started = distributed.LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=":0")
         elif found[1] == "slurm":
             started = _slurm(int(found[2] or SLURM_JOBS))
         pool = Cluster(found[3] or started.scheduler_address, ModelRefs.of(models, threads))

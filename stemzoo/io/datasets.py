@@ -150,8 +150,11 @@ class Dataset:
         self._file: h5py.File | None = None
         self._owner = -1
         root = self._open()
-        version = root.attrs.get("schema_version")
-        if version is None or "frames" not in root:
+        try:
+            version, held = root.attrs.get("schema_version"), "frames" in root
+        except (KeyError, OSError, RuntimeError) as failure:
+            raise DatasetError(f"{self.path}: its root is damaged ({failure}); make the file again") from None
+        if version is None or not held:
             raise DatasetError(f"{self.path}: no stemzoo dataset (no schema_version and /frames); make one with `stemzoo data simulate`")
         self.version = int(version) if str(version).isdigit() else 0
         if not OLDEST <= self.version <= SCHEMA:
@@ -161,7 +164,7 @@ class Dataset:
         try:
             self.ids: list[str] = sorted(root["frames"])
             self.classes: tuple[str, ...] = tuple(json.loads(root.attrs.get("classes", "[]")))
-        except (AttributeError, TypeError, ValueError, OSError, RuntimeError) as failure:
+        except (AttributeError, KeyError, TypeError, ValueError, OSError, RuntimeError) as failure:
             raise DatasetError(f"{self.path}: /frames or the attribute `classes` is damaged ({failure}); make the file again") from None
         if not self.ids:
             raise DatasetError(f"{self.path}: the dataset holds no frame")

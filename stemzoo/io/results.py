@@ -30,6 +30,7 @@ from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId
 
 SCHEMA = 1
 ENCODING_FIELDS = ("angle", "angle_sigma", "symmetry", "latents", "frame", "column", "inside")
+ROWS = 1 << 16  # columns that are held before they are written
 UNITS = {
     **dict.fromkeys(("y_px", "x_px", "sigma_y_px", "sigma_x_px"), "px"),
     **dict.fromkeys(("y_A", "x_A"), "angstrom"),
@@ -52,6 +53,8 @@ class ResultsWriter:
         self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         self._n, self._latents, self._row = n_columns, latents, 0
         self._per_frame: list[dict[str, Any]] = []
+        self._waiting: list[dict[str, dict[str, np.ndarray]]] = []
+        self._rows_waiting = 0
 
     def __enter__(self) -> ResultsWriter:
         with self._refusing():
@@ -65,13 +68,23 @@ class ResultsWriter:
         self._per_frame.append(
             {"n": len(columns), "frame": columns.frame, "classes": list(columns.classes), "pixel_size": columns.pixel_size}
         )
-        rows = slice(self._row, self._row + len(columns))
+        tables = {"columns": _quantities(columns)}
+        if self._latents is not None:
+            encoding = encoding or no_encoding(self._latents)
+            tables["encoding"] = {name: np.asarray(getattr(encoding, name)) for name in ENCODING_FIELDS}
+        self._waiting.append(tables)
+        self._rows_waiting += len(columns)
+        if self._rows_waiting >= ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write what waits; a call of HDF5 a frame and quantity would take longer than the columns' text."""
+        rows = slice(self._row, self._row + self._rows_waiting)
         with self._refusing():
-            _put(self._entry, "columns", self._n, rows, _quantities(columns), UNITS)
-            if self._latents is not None:
-                encoding = encoding or no_encoding(self._latents)
-                _put(self._entry, "encoding", self._n, rows, {name: getattr(encoding, name) for name in ENCODING_FIELDS}, UNITS)
-        self._row = rows.stop
+            for table in self._waiting[0] if self._waiting else ():
+                parts = [tables[table] for tables in self._waiting]
+                _put(self._entry, table, self._n, rows, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, UNITS)
+        self._row, self._rows_waiting, self._waiting = rows.stop, 0, []
 
     def finish(
         self, about: Analysis, probability: np.ndarray | None = None, options: Mapping[str, str] | None = None, frames: Frames | None = None
@@ -84,6 +97,7 @@ class ResultsWriter:
             frames: all that were analysed, where `about` holds some of them only.
         """
         frames = frames or about.frames
+        self._flush()
         with self._refusing():
             self._entry["title"] = f"Atomic columns of {Path(frames.path).name}"
             _write_frame(self._entry, about, len(frames), probability)

@@ -186,7 +186,7 @@ def test_two_processes_train_as_one(config, tmp_path):
         command = _command(config, tmp_path / name, "--steps", "8", *more)
         done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
-        rows = [row for row in csv.DictReader((tmp_path / name / "metrics.csv").open()) if row["val_loss"]]
+        rows = [row for row in csv.DictReader((tmp_path / name / "metrics.csv").read_text().splitlines()) if row["val_loss"]]
         curves[name] = [[float(row[key]) for key in ("val_loss", "val_iou", "val_f1")] for row in rows]
     assert len(curves["one"]) == 4
     assert torch.allclose(torch.tensor(curves["one"]), torch.tensor(curves["two"]), atol=1e-4, rtol=1e-3)

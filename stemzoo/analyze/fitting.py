@@ -17,6 +17,7 @@ from stemzoo.types import Analysis
 if TYPE_CHECKING:
     from stemzoo.training.encoding_config import EncoderConfig
 
+MOST_STEPS = 600  # more teach a fitted encoder little: 4,000 columns are learned in 400
 SAMPLES = (20, 48)  # a fitted encoder sees its window with no fewer and no more samples a side
 
 
@@ -42,7 +43,7 @@ def fit_to(
         window = parse_window(options.window, analysis.frames.pixel_size) or pipeline.window_for(analysis)
     size = min(max(round(window), SAMPLES[0]), SAMPLES[1])
     pieces = pipeline.subimages(analysis, window, size)
-    task = fit_encoder(pieces, config or EncoderConfig(latents=options.latents, seed=options.seed), progress)
+    task = fit_encoder(pieces, config or EncoderConfig(latents=options.latents, seed=options.seed, max_steps=MOST_STEPS), progress)
     modules, draft = task_parts(task)
     whole = pieces.data[pieces.inside]
     proof = [{"subimages": whole[first : first + n]} for first, n in ((0, 5), (5, 2), (7, 1), (8, 33))]

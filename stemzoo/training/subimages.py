@@ -76,7 +76,7 @@ class SubImageData(L.LightningDataModule):
         capacity = config.memory_mb * 2**20 // (4 * window_px**2)
         self.train_chunks, self.val_chunks = _chunks(self.train_parts, capacity), _chunks(self.val_parts, capacity)
         sample = _load(self.train_chunks[0])
-        self.mean, self.std = float(sample.mean(dtype=np.float64)), float(sample.std(dtype=np.float64))
+        self.mean, self.std = _moments(sample)
         if not np.isfinite(self.mean + self.std):
             bad = int((~np.isfinite(sample)).any(axis=(1, 2)).sum())
             raise FrameError(
@@ -179,6 +179,7 @@ class _Batches(IterableDataset[SubImageBatch]):
             for start in range(0, end, self.batch):
                 chosen = rows[start : min(start + self.batch, end)]
                 yield SubImageBatch(data[chosen], index[chosen])
+            del data  # before the next chunk is loaded
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,22 @@ class _Slice:
 
 
 def _load(chunk: Sequence[Part]) -> np.ndarray:
-    return np.ascontiguousarray(np.concatenate([part.load() for part in chunk]), dtype=np.float32)
+    """Return the sub-images of all parts as one float32 array, filled part by part: there is never a second copy of them all."""
+    first = chunk[0].load()
+    data = np.empty((sum(part.n for part in chunk), *first.shape[1:]), np.float32)
+    start = 0
+    for number, part in enumerate(chunk):
+        data[start : start + part.n] = part.load() if number else first
+        start += part.n
+    return data
+
+
+def _moments(sample: np.ndarray) -> tuple[float, float]:
+    """Return mean and standard deviation, in double precision without a copy in it."""
+    mean = float(sample.mean(dtype=np.float64))
+    blocks = np.array_split(sample, max(1, len(sample) // 1024))
+    with np.errstate(invalid="ignore"):  # what is not finite is refused by name later
+        return mean, float(np.sqrt(sum(np.square(block - mean, dtype=np.float64).sum() for block in blocks) / sample.size))
 
 
 def _split(parts: Sequence[Part], config: EncoderConfig) -> tuple[list[Part], list[Part]]:

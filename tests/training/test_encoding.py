@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from stemzoo.errors import DatasetError, FrameError
 from stemzoo.io.datasets import DatasetWriter, LabelledFrame
 from stemzoo.nets.graphs import DecoderGraph, EncoderGraph
 from stemzoo.simulation.motifs import MOTIFS, Recorded, Recording, record
-from stemzoo.training.encoding import EncoderTask, export_parts, fit_encoder, gaussian_divergence
+from stemzoo.training.encoding import EncoderTask, epochs_for, export_parts, fit_encoder, gaussian_divergence
 from stemzoo.training.encoding_config import EncoderConfig
 from stemzoo.training.subimages import SubImageData
 from stemzoo.types import SubImages
@@ -116,6 +118,15 @@ def test_training_is_repeatable_and_leaves_the_global_random_state_alone():
         assert torch.equal(a, b), name
 
 
+@pytest.mark.parametrize(
+    ("n", "given", "epochs"), [(400, {}, 20), (400, {"min_steps": 300}, 50), (4000, {"max_steps": 240}, 4), (4000, {}, 20)]
+)
+def test_small_sets_get_more_epochs_and_large_ones_fewer(n, given, epochs):
+    config = EncoderConfig(**{"batch": 64, "min_steps": 1, "validation_fraction": 0, **given})
+    images = np.random.default_rng(0).random((n, 8, 8), dtype=np.float32)
+    assert epochs_for(config, SubImageData.from_subimages(as_subimages(images), config)) == epochs
+
+
 def test_progress_counts_epochs():
     told = []
     fit_encoder(as_subimages(record(100, 2, HOW).images), SHORT.model_copy(update={"min_steps": 8}), lambda *said: told.append(said))
@@ -184,8 +195,10 @@ def test_frames_are_held_back_whole_and_every_sub_image_comes_once():
     val = np.concatenate([batch.image[:, 0, 0].numpy() for batch in data.val_dataloader()]).astype(int)
     assert sorted([*train, *val]) == list(range(400))
     assert not set(frame[train]) & set(frame[val]) and len(set(frame[val])) == 2
-    loader = data.train_dataloader()
-    numbers = [torch.cat([batch.number for batch in loader]).tolist() for _ in range(2)]
+    loader, numbers = data.train_dataloader(), []
+    for epoch in range(2):
+        data.trainer = SimpleNamespace(current_epoch=epoch)
+        numbers.append(torch.cat([batch.number for batch in loader]).tolist())
     assert numbers[0] != numbers[1] and sorted(numbers[0]) == sorted(numbers[1]) == list(range(320))
 
 

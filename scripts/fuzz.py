@@ -104,7 +104,8 @@ def seeds(folder: Path) -> dict[str, list[bytes]]:
     def keep(name: str, path: Path) -> None:
         found[name].append(path.read_bytes())
 
-    for k, options in enumerate(({"imagej": True, "resolution": (50, 50), "metadata": {"unit": "nm", "axes": "TYX"}}, {"compression": "zlib"}, {})):
+    imagej = {"imagej": True, "resolution": (50, 50), "metadata": {"unit": "nm", "axes": "TYX"}}
+    for k, options in enumerate((imagej, {"compression": "zlib"}, {})):
         tifffile.imwrite(folder / f"{k}.tif", image if k else np.stack([image, image]), **options)
         keep("tif", folder / f"{k}.tif")
     np.save(folder / "a.npy", image)

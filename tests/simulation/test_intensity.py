@@ -28,7 +28,7 @@ def test_nothing_is_lost_but_what_leaves_the_column():
 
 
 def test_peaks_saturate_as_in_multislice():
-    """Height times sigma squared, thick over thin: 3.54 for Sr and 4.8 for Ti-O of SrTiO3 (21.1, 2.3 nm), 2.2 for Au [110] (8.7, 1.7 nm)."""
+    """Height × sigma², thick over thin: 3.54 for Sr and 4.8 for Ti-O of SrTiO3 (21.1, 2.3 nm), 2.2 for Au [110] (8.7, 1.7 nm)."""
     contrast = Contrast(1.8)
 
     def growth(atoms, elements, repeat, thin, thick):

@@ -7,7 +7,7 @@ import pytest
 
 from stemzoo.errors import ModelError, ShapeError
 from stemzoo.geometry.angles import difference
-from stemzoo.runtime.encoder import Encoder
+from stemzoo.runtime.encoder import Encoder, disc, explained
 from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.types import SubImages
 
@@ -58,3 +58,28 @@ def test_refusals(encoder: Encoder, segmenter: Segmenter) -> None:
         encoder.decode(np.zeros((2, 3)), np.zeros(2))
     with pytest.raises(ModelError, match=r"blob@1 has no decoder.onnx"):
         _ = segmenter.bundle.decoder
+
+
+def test_explained_is_a_share_that_knows_neither_gain_nor_offset() -> None:
+    rng = np.random.default_rng(0)
+    signal, noise = rng.normal(0, 1, (50, 400)), rng.normal(0, 1, (50, 400))
+    np.testing.assert_allclose(explained(7 + 3 * signal, signal), 1)
+    np.testing.assert_allclose(explained(-signal, signal), 0)
+    assert explained(signal + noise, signal).mean() == pytest.approx(0.5, abs=0.03)
+    assert explained(noise, signal).mean() < 0.01
+    assert (explained(np.full((2, 400), 5.0), signal[:2]) == 0).all(), "a constant image has no variance to explain"
+
+
+def test_an_encoder_says_how_much_it_explains_of_what_it_was_made_for_and_of_noise(encoder: Encoder) -> None:
+    """The stand-in's decoder draws constant patterns: it explains nothing of anything."""
+    pieces = as_subimages(dipoles(np.linspace(-3, 3, 9), 17), np.arange(9) > 0)
+    assert encoder.explained(pieces, encoder.encode(pieces)) == pytest.approx(0, abs=1e-6)
+    nowhere = as_subimages(pieces.data, np.zeros(9, bool))
+    assert encoder.explained(nowhere, encoder.encode(nowhere)) is None
+
+
+def test_the_disc_of_a_window_touches_its_edges_and_leaves_its_corners() -> None:
+    for size in (8, 9):
+        inside = disc(size)
+        assert not inside[0, 0] and inside[size // 2, 0] == (size % 2 == 1) and inside[size // 2, size // 2]
+        np.testing.assert_array_equal(inside, np.rot90(inside))

@@ -208,8 +208,13 @@ class Dataset:
 
     def columns(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Truth of frame `index`: (N, 2) float64 yx px, and (N,) int64 species."""
-        with self.reading(index, "columns") as yx, self.reading(index, "species") as species:
-            return yx[...], species[...]
+        with self.reading(index, "species") as species:
+            return self.positions(index), species[...]
+
+    def positions(self, index: int) -> np.ndarray:
+        """True columns of frame `index`, (N, 2) float64 yx px."""
+        with self.reading(index, "columns") as yx:
+            return np.asarray(yx[...])
 
     def counts(self, index: int) -> np.ndarray | None:
         """(N,) electrons expected in each column's peak; None for a real frame."""

@@ -1,42 +1,24 @@
 """Random views of a patch: symmetry of the plane, then the microscope's own noise, drawn anew each time. Called by `training.patches`.
 
-Geometry comes from torchvision's transforms v2, which move image and target together and draw from torch's CPU generator, seeded here and
-given back as it was. What a microscope does to intensities is ours, touches the image alone and draws from the generator it is handed.
+Image and target are turned together by torchvision's transforms v2, in their functional form: the classes draw from a global generator.
+What a microscope does to intensities is ours and touches the image alone. Everything is drawn from the generator that is handed in.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 from skimage.filters import gaussian
-from torch import Tensor
-from torchvision import tv_tensors
-from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
 
 from stemzoo.simulation.noise import Recording, record
 from stemzoo.training.config import Augmentation
 
 AS_STATED = Augmentation(dose_factor=(1, 1), row_jitter=(0, 0), readout=(0, 0), hot_fraction=(0, 0))
 """Recorded as the frame's own recipe says, with nothing on top."""
-
-
-class RandomTranspose(v2.Transform):  # type: ignore[misc]
-    """Swap rows and columns half of the time; with the two flips this makes all eight symmetries of the square."""
-
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draw once for image and target."""
-        return {"swap": bool(torch.rand(()) < 0.5)}
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Transpose the last two axes, keeping the kind of tensor."""
-        return tv_tensors.wrap(inpt.transpose(-1, -2), like=inpt) if params["swap"] else inpt
-
-
-PLANE = v2.Compose([v2.RandomHorizontalFlip(), v2.RandomVerticalFlip(), RandomTranspose()])
 
 
 def view(
@@ -60,14 +42,16 @@ def view(
 
 def turned(image: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return both under the same of the square's eight symmetries."""
-    before = torch.default_generator.get_state()  # torch.manual_seed and fork_rng would ask every device there is
-    torch.default_generator.manual_seed(int(rng.integers(2**62)))
-    try:
-        pair = PLANE(tv_tensors.Image(torch.from_numpy(image)[None]), tv_tensors.Mask(torch.from_numpy(target)))
-    finally:
-        torch.default_generator.set_state(before)
-    moved, aim = (part.as_subclass(Tensor).contiguous().numpy() for part in pair)
-    return moved[0], aim
+    both = torch.from_numpy(np.concatenate([image[None], target]))
+    across, down, diagonal = rng.random(3) < 0.5
+    if across:
+        both = functional.horizontal_flip(both)
+    if down:
+        both = functional.vertical_flip(both)
+    if diagonal:
+        both = both.transpose(-1, -2)
+    moved = both.contiguous().numpy()
+    return moved[0], moved[1:]
 
 
 def recorded_anew(expected: np.ndarray, config: Augmentation, pixel_size: float, stated: Recording, rng: np.random.Generator) -> np.ndarray:

@@ -64,6 +64,9 @@ class FramePool:
     def columns(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """(N, 2) yx px and (N,) class of a frame."""
         number, frame = self._index[index]
+        if len(self.classes) == 1:
+            yx = self.datasets[number].positions(frame)
+            return yx, np.zeros(len(yx), dtype=np.int64)
         yx, species = self.datasets[number].columns(frame)
         return yx, self._maps[number][species]
 

@@ -83,7 +83,7 @@ def simulate_series(recipe: Recipe, rng: np.random.Generator) -> Iterator[Simula
     dose = counts_per_column / _typical(scene)
     series = recipe.series
     defocus_step = draw(series.defocus_step_nm, rng)
-    place = np.zeros(2)
+    place, ground = np.zeros(2), int(rng.integers(2**62))
     for index in range(series.frames):
         if index:
             place = np.clip(place + rng.normal(0, draw(series.drift, rng), 2), MARGIN - SLACK, SLACK - MARGIN)
@@ -96,7 +96,8 @@ def simulate_series(recipe: Recipe, rng: np.random.Generator) -> Iterator[Simula
             **asdict(focused),
             **({"series_frame": index, "series_frames": series.frames} if series.frames > 1 else {}),
         }
-        yield _exposed(recipe, replace(scene, yx=scene.yx + place), focused, (pixel_size, dose), facts, rng)
+        exposure = _Exposure(focused, pixel_size, dose, place, ground)
+        yield _exposed(recipe, replace(scene, yx=scene.yx + place), exposure, facts, rng)
 
 
 def specimen(recipe: Recipe, extent: float, rng: np.random.Generator) -> Scene:
@@ -128,12 +129,24 @@ def _framed(recipe: Recipe, rng: np.random.Generator) -> Iterator[Defect]:
         yield Defect.model_validate({"kind": "edge", "taper": (2.0, 30.0)})
 
 
-def _exposed(
-    recipe: Recipe, scene: Scene, optics: Optics, exposure: tuple[float, float], facts: dict[str, float | str], rng: np.random.Generator
-) -> SimulatedFrame:
-    """One scan over the scene; `exposure` is pixel size [Å/px] and dose [e⁻/Å²]."""
+@dataclass(frozen=True)
+class _Exposure:
+    """What one frame of a series does not share with the next, and what it does.
+
+    Args: optics; pixel_size [Å/px]; dose [e⁻/Å²]; place: (2,) where the specimen has drifted to [Å]; ground: seed of what it lies on.
+    """
+
+    optics: Optics
+    pixel_size: float
+    dose: float
+    place: np.ndarray
+    ground: int
+
+
+def _exposed(recipe: Recipe, scene: Scene, exposure: _Exposure, facts: dict[str, float | str], rng: np.random.Generator) -> SimulatedFrame:
+    """One scan over the scene, which already lies where it has drifted to."""
     assert recipe.structure is not None
-    pixel_size, dose = exposure
+    pixel_size, dose = exposure.pixel_size, exposure.dose
     size, extent = recipe.frame.size_px, scene.extent
     scan = draw_scan(recipe.scan, size, rng)
     scene = replace(scene, yx=scan.seen(scene.yx, extent))
@@ -146,11 +159,13 @@ def _exposed(
     weight, width = scene.weight, scene.width
     yx_px = scene.yx / pixel_size + (size - 1) / 2
     row_shift = scan.row_shift(np.arange(shape[0]), shape[0], pixel_size) if scan.shifts_rows else None
-    lattice = render(yx_px, weight, width, shape, pixel_size, optics, row_shift_px=row_shift)
+    lattice = render(yx_px, weight, width, shape, pixel_size, exposure.optics, row_shift_px=row_shift)
     if row_shift is not None:
         yx_px[:, 1] += row_shift[np.clip(np.rint(yx_px[:, 0]).astype(np.intp), 0, shape[0] - 1)]
     mean = float(lattice.mean()) or _typical(scene) / extent**2
-    field = surroundings(recipe.specimen, _depths(scene, shape, pixel_size), shape, mean, pixel_size, rng)
+    depths = _depths(scene, shape, exposure)
+    ground = np.random.default_rng(exposure.ground)
+    field = surroundings(recipe.specimen, depths, shape, mean, pixel_size, ground, exposure.place / pixel_size)
     expected, yx_px = scan.skipped((lattice + haze + field) * np.float32(dose * pixel_size**2), yx_px)
     inside = (scene.species >= 0) & (yx_px >= 0).all(axis=1) & (yx_px <= size - 1).all(axis=1)
     order = np.flatnonzero(inside)[np.lexsort((yx_px[inside, 1], yx_px[inside, 0]))]
@@ -199,12 +214,12 @@ def _wedge(relative: np.ndarray, gradient: float, rng: np.random.Generator) -> n
     return np.asarray(np.clip(1 + gradient * (relative @ np.array([math.cos(direction), math.sin(direction)])), 0.1, None))
 
 
-def _depths(scene: Scene, shape: tuple[int, int], pixel_size: float) -> list[np.ndarray]:
+def _depths(scene: Scene, shape: tuple[int, int], exposure: _Exposure) -> list[np.ndarray]:
     """How far inside each outline of the specimen each pixel lies [Å]."""
     if not scene.outlines:
         return []
-    y, x = ((np.arange(0, n + _COARSE, _COARSE) - (shape[1] - 1) / 2) * pixel_size for n in shape)
-    grid = np.stack(np.meshgrid(y, x, indexing="ij"), -1)
+    y, x = ((np.arange(0, n + _COARSE, _COARSE) - (shape[1] - 1) / 2) * exposure.pixel_size for n in shape)
+    grid = np.stack(np.meshgrid(y, x, indexing="ij"), -1) - exposure.place
     rows, cols = (np.arange(n) / _COARSE for n in shape)
     return [bilinear(outline(grid).astype(np.float32), rows, cols) for outline in scene.outlines]
 

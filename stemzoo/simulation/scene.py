@@ -86,7 +86,7 @@ class Scene:
     @property
     def width(self) -> np.ndarray:
         """(n,) rms width of each column as the probe sees it, along an axis [Å]: thermal, and by the beam's spread."""
-        return np.hypot(self.thermal, self.contrast.spread(self.atoms, self.elements, self.repeats, self.repeat))
+        return np.asarray(np.hypot(self.thermal, self.contrast.spread(self.atoms, self.elements, self.repeats, self.repeat)))
 
     @property
     def filled(self) -> np.ndarray:

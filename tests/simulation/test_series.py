@@ -81,13 +81,22 @@ def test_a_scan_moves_the_atoms_at_all() -> None:
 
 
 def test_a_focal_series_steps_through_focus_over_one_scene(tmp_path: Path) -> None:
-    settings = {"series.drift": 0.0, "series.defocus_step_nm": 3.0, "optics.defocus_nm": 0.0, "frame.size_px": 96, "scan.drift": 0.0}
+    settings = {
+        "series.drift": 0.0,
+        "series.defocus_step_nm": 3.0,
+        "optics.defocus_nm": 0.0,
+        "frame.size_px": 96,
+        "scan.drift": 0.0,
+        "optics.coma_nm": 0.0,
+    }
     path = simulate_dataset(FOLDER / "srtio3_focal_series.toml", 9, tmp_path / "d.h5", 3, settings=settings)
     data = Dataset(path)
     facts = [data.attributes(i) for i in range(9)]
     assert [f["defocus_nm"] for f in facts[:7]] == pytest.approx([-9, -6, -3, 0, 3, 6, 9])
     assert [f["series_frame"] for f in facts] == [*range(7), 0, 1]
     assert [data.scene(i) == data.scene(0) for i in range(9)] == [True] * 7 + [False] * 2
+    inner = [data.window(i, (0, 0), (96, 96), "expected") for i in (0, 6)]
+    assert np.corrcoef(inner[0].ravel(), inner[1].ravel())[0, 1] > 0.9  # the same columns on the same ground, as far from focus
     sharpness = [data.window(i, (0, 0), (96, 96), "expected").std() for i in range(7)]
     assert int(np.argmax(sharpness)) == 3
 

@@ -28,6 +28,7 @@ FAINT = 0.02
 FREE = np.iinfo(np.int64).max
 UNSURE_GREY = "#6b7580"
 GREYS = (("window over the edge", "#343c44"), ("angle unsure", UNSURE_GREY), ("another symmetry", "#b9c2ca"))  # why an angle has no hue
+GREY_ROW = 0.062  # height of a line that explains a grey, as a share of the legend
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +113,9 @@ def angle_figure(field: Field, encoding: Encoding) -> Figure:
     plate = style.plate(field.image.shape, "Angle", f"Turn of each local pattern from the reference of its kind, counter-clockwise{modulo}")
     _map(plate, field, colours)
     _arms(plate, field, encoding, colours, order)
-    _wheel(plate.legend, np.asarray(encoding.angle)[cause < 0], order)
-    _grey_legend(plate.legend, np.bincount(cause[cause >= 0], minlength=len(GREYS)))
+    greys = np.bincount(cause[cause >= 0], minlength=len(GREYS))
+    _wheel(plate.legend, np.asarray(encoding.angle)[cause < 0], order, foot=GREY_ROW * (greys > 0).sum())
+    _grey_legend(plate.legend, greys)
     return plate.figure
 
 
@@ -368,11 +370,12 @@ def _histogram_legend(axes: Axes, values: np.ndarray, cmap: str, limits: tuple[f
     inner.set_xlabel(label, color=style.INK, fontsize=11)
 
 
-def _wheel(axes: Axes, angles: np.ndarray, order: int) -> None:
-    """Draw the colour wheel (n repeats for n-fold symmetry) with the distribution of angles inside it."""
+def _wheel(axes: Axes, angles: np.ndarray, order: int, foot: float) -> None:
+    """Draw the colour wheel (n repeats for n-fold symmetry) with the distribution of angles inside it, above a share `foot` of the axes."""
     box = axes.get_window_extent()
-    side = min(box.height, box.width) * 0.94
-    wheel = axes.inset_axes((0.5 - side / 2 / box.width, 0.5 - side / 2 / box.height, side / box.width, side / box.height))
+    side = min((1 - foot) * box.height, box.width) * 0.94
+    middle = foot + (1 - foot) / 2
+    wheel = axes.inset_axes((0.5 - side / 2 / box.width, middle - side / 2 / box.height, side / box.width, side / box.height))
     wheel.set(xlim=(-1.32, 1.32), ylim=(-1.32, 1.32), aspect="equal")
     wheel.set_axis_off()
     y, x = np.mgrid[1.1:-1.1:320j, -1.1:1.1:320j]
@@ -400,6 +403,6 @@ def _grey_legend(axes: Axes, counts: np.ndarray) -> None:
     """Say, below the wheel, what each grey means and how many columns have it."""
     rows = [(said, grey, int(count)) for (said, grey), count in zip(GREYS, counts, strict=True) if count]
     for k, (said, grey, count) in enumerate(reversed(rows)):
-        y = 0.01 + 0.062 * k
+        y = 0.01 + GREY_ROW * k
         axes.scatter([0.02], [y], s=34, marker="s", c=grey, edgecolors=style.EDGE, transform=axes.transAxes, clip_on=False)
         axes.text(0.05, y, f"{thousands(count)} {said}", transform=axes.transAxes, color=style.MUTED, fontsize=9.5, va="center")

@@ -110,18 +110,23 @@ class Watcher:
         self._write("start", folder=str(self._root), known=len(self._ledger.entries), damaged_lines=self._ledger.damaged, again=retaken)
         try:
             while True:
+                began = time.monotonic()
                 waiting = self._round()
                 if self.options.once and not waiting:
                     break
-                time.sleep(max(self.options.poll_s, LISTING_SHARE * self._listing_s))
+                time.sleep(max(0.0, began + self._pause() - time.monotonic()))
         finally:
             self._write("stop", patient=False, done=self.tally.done, failed=len(self.tally.failed), gone=self.tally.gone)
             self._ledger.close()
             self._output.close()
         return self.tally
 
+    def _pause(self) -> float:
+        """Return the seconds between two looks at the folder."""
+        return max(self.options.poll_s, LISTING_SHARE * self._listing_s)
+
     def _round(self) -> bool:
-        """Look at the folder once and deal with all that is at rest; say whether anything is still to come."""
+        """Look at the folder once and deal with what is at rest, for about as long as the pause; say whether anything is still to come."""
         began = time.monotonic()
         try:
             rest, gone, moving = self._folder.scan(began)
@@ -139,6 +144,8 @@ class Watcher:
         for found in rest:
             if not self._ledger.finished(found.file, found.version):
                 waiting = not self._take(found) or waiting
+                if time.monotonic() - began > self._pause():
+                    return True  # look again: older files may be due for another try, others may have gone
         return waiting
 
     def _take(self, found: Found) -> bool:

@@ -124,6 +124,23 @@ def test_a_truncated_file_that_is_completed_later_is_done(place):
     assert tally.done == 1 and not tally.failed
 
 
+def test_a_retry_does_not_wait_for_the_end_of_a_backlog(place):
+    path = put(place, "a.npy", "who", age=60)
+    for number in range(8):
+        put(place, f"b{number}.npy")
+    analyst = Analyst()
+
+    def slow(source, out):
+        if source.name == "b1.npy":
+            path.write_text("whole")
+            os.utime(path, (time.time() - 60,) * 2)
+        time.sleep(0.04)
+        return analyst(source, out)
+
+    assert watch(place, slow, replace(FAST, retries=9)).done == 9
+    assert analyst.seen[-1] != "a.npy" and analyst.seen.count("b7.npy") == 1
+
+
 def test_a_locked_file_waits_for_its_writer(place):
     path = put(place, "a.npy", age=5)
     put(place, "b.npy")

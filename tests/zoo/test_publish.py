@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from stemzoo.errors import CardError, OutputError
+from stemzoo.errors import CardError, ModelError, OutputError
+from stemzoo.release import release
 from stemzoo.zoo.card import read_card
 from stemzoo.zoo.fetch import pull
 from stemzoo.zoo.publish import publish, write_deposit
@@ -103,3 +104,12 @@ def test_a_deposit(bundle: Path, tmp_path: Path) -> None:
     described = json.loads(metadata.read_text())["metadata"]
     assert described["license"] == "mit" and described["version"] == "1" and "Finds nothing anywhere." in described["description"]
     assert described["creators"] == [{"name": "Nobody"}]
+
+
+def test_release_of_a_finished_bundle(bundle: Path, tmp_path: Path) -> None:
+    assert release(bundle, tmp_path / "public").id == "blob@1"
+    assert (tmp_path / "public" / "blob" / "v1" / "model.onnx").is_file()
+    with pytest.raises(CardError, match="a finished bundle, whose card cannot change any more"):
+        release(bundle, tmp_path / "public", {"licence": "MIT"})
+    with pytest.raises(ModelError, match=r"nowhere: no such run; wanted a folder that stemzoo train wrote, or a bundle"):
+        release(tmp_path / "nowhere", tmp_path / "public")

@@ -193,6 +193,7 @@ def main() -> None:
 
     def failed(request: Request, error: Exception) -> None:
         errors[request.path] = str(error)
+        outcomes.pop(request.path, None)
 
     def progress(_: str, frames: int, total: int) -> None:
         chaos.done = frames

@@ -17,8 +17,8 @@ from pathlib import Path
 from stemzoo.errors import OutputError
 
 OURS = re.compile(
-    r"columns\.csv|analysis\.h5|report\.html|run\.json|encoder"
-    r"|(frame|segmentation|angle|latent_\d+|latents|manifold|patterns|sigma|confidence|spacing|series)\.png"
+    r"(columns|clusters|tracks)\.csv|analysis\.h5|report\.html|run\.json|encoder"
+    r"|(frame|segmentation|angle|latent_\d+|latents|manifold|baseline|patterns|clusters|sigma|confidence|spacing|series|tracks)\.png"
 )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stemzoo.io.outputs import OURS
 from stemzoo.io.results import read_results
 
 HEADER = "frame,column,y_px,x_px,y_A,x_A,sigma_y_px,sigma_x_px,species,intensity,confidence,fit_ok"
@@ -95,6 +96,7 @@ def test_frames_of_a_stack_keep_their_numbers(run: Callable[..., Any], frame: Pa
     assert ran.code == 0, ran.err
     assert {row["frame"] for row in _rows(tmp_path / "out" / "columns.csv")} == {"1", "2"}
     assert (tmp_path / "out" / "series.png").exists()
+    assert all(OURS.fullmatch(name) for name in ran.json["results"][0]["files"])  # else a second run would be refused
     ran = run("locate", tmp_path / "stack.npy", "--frames", "4:9", "--out", tmp_path / "none")
     assert ran.code == 1 and "--frames '4:9' chooses no frame of 4" in ran.err
 

@@ -60,6 +60,8 @@ def _position(axes: Axes, frames: Sequence[FrameScore]) -> None:
     if np.isfinite(dose).any():
         axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.set_xlabel("electrons in a column's peak")
 
 

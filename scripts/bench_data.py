@@ -163,17 +163,17 @@ def _train(path: str, run: str, steps: int, batch: int) -> None:
     train_segmenter(config, run, progress=False)
 
 
-def _resident(pid: int) -> float:
-    """GB of a process and its children that are resident: what is theirs alone, and once the libraries and files that they map."""
-    own, mapped = 0, 0
+def _resident(pid: int) -> np.ndarray:
+    """GB resident: what the process has for itself, what its children have for themselves, and once the libraries that they map."""
+    own, mapped = [0, 0], 0
     for process in _family(pid):
         try:
             rollup, status = Path(f"/proc/{process}/smaps_rollup").read_text(), Path(f"/proc/{process}/status").read_text()
         except (OSError, ProcessLookupError):
             continue
-        own += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
+        own[process != pid] += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
         mapped = max([mapped, *(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssFile:"))])
-    return (own + mapped) * 1024 / 1e9
+    return np.array([*own, mapped]) * 1024 / 1e9
 
 
 def _family(pid: int) -> list[int]:
@@ -190,20 +190,30 @@ def memory(work: Path, gigabytes: float, steps: int, batch: int) -> None:
     if free < 0.35 * gigabytes + 1:
         raise SystemExit(f"{work}: {free:.1f} GB free; the file wants about {0.3 * gigabytes:.0f} GB: name another --work")
     print(f"\ntraining the default segmenter, batches of {batch}, one worker, {steps} steps and a validation; goal: under 1 GB", flush=True)
+    idle = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(3,))  # its imports are those of the trainer
+    idle.start()
+    assert idle.pid is not None
+    imports = np.zeros(3)
+    while idle.is_alive():
+        imports = max(imports, _resident(idle.pid), key=np.sum)
+        time.sleep(0.1)
     for size in (gigabytes / 100, gigabytes):
         path = work / f"{size:g}.h5"
         grow(path, size)
         process = multiprocessing.get_context("spawn").Process(target=_train, args=(str(path), str(work / f"run{size:g}"), steps, batch))
         process.start()
         assert process.pid is not None
-        peak = 0.0
+        peak = np.zeros(3)
         while process.is_alive():
-            peak = max(peak, _resident(process.pid))
+            peak = max(peak, _resident(process.pid), key=np.sum)
             time.sleep(0.1)
         if process.exitcode:
             raise SystemExit(f"training on {path} failed")
         on_disk = os.stat(path).st_size / 1e9
-        print(f"{size:>8.3g} GB read, {on_disk:>6.3g} GB on disk, {len(Dataset(path)):>6} frames: peak {peak:.2f} GB resident", flush=True)
+        print(f"{size:>8.3g} GB read, {on_disk:>6.3g} GB on disk, {len(Dataset(path)):>6} frames: peak {peak.sum():.2f} GB resident")
+        print(
+            f"{'':>10}trainer {peak[0]:.2f}, of which {imports[0]:.2f} imports; worker {peak[1]:.2f}; libraries {peak[2]:.2f}", flush=True
+        )
         for left in work.glob(f"{size:g}*.h5"):
             left.unlink()
 

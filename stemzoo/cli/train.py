@@ -129,12 +129,14 @@ def _fit_frame(
     pixel_size: float | None,
     as_json: bool,
 ) -> None:
-    """Fit an encoder to one frame, in memory, and write it as a bundle. Epochs that were asked for are run, however few steps they make."""
+    """Fit an encoder to one frame, in memory, and write it as a bundle: as long as `analyze --fit-encoder` does, unless told otherwise."""
     with _torch():
         from stemzoo.training.encoding_config import EncoderConfig
     from stemzoo.analyze import AnalyzeOptions, fit_file
+    from stemzoo.analyze.fitting import MOST_STEPS
 
-    settings = _config(config, EncoderConfig, chosen | ({"min_steps": 1} if chosen["epochs"] else {}))
+    length = {"min_steps": 1} if chosen["epochs"] else {"max_steps": MOST_STEPS} if config is None else {}
+    settings = _config(config, EncoderConfig, chosen | length)
     options = AnalyzeOptions(model, fit_encoder=True, latents=settings.latents, seed=settings.seed, pixel_size=pixel_size, window=window)
     with bars(f"fit an encoder to {Path(path).name}") as progress:
         folder = fit_file(path, out, options, columns, settings, progress)

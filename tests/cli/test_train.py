@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -90,6 +91,15 @@ def test_an_rvae_trains_on_datasets_and_on_a_frame(
     assert {"manifold.png", "patterns.png", "encoder"} <= set(result["files"])
     angles = [(tmp_path / name / "columns.csv").read_text() for name in ("named", "fitted")]
     assert angles[0] == angles[1]
+    told = []
+    fit = "stemzoo.training.encoding.fit_encoder"
+    real = importlib.import_module("stemzoo.training.encoding").fit_encoder
+    monkeypatch.setattr(fit, lambda pieces, config, progress: told.append(config) or real(pieces, config, progress))
+    settings = ["--epochs", 3, "--batch", 8, "--latents", 3, "--seed", 5]
+    assert run("train", "rvae", frame, *options, *settings, "--out", tmp_path / "told").code == 0
+    assert [(c.epochs, c.min_steps, c.batch, c.latents, c.seed) for c in told] == [(3, 1, 8, 3, 5)]
+    refused = run("train", "rvae", frame, *options, "--devices", 2, "--out", tmp_path / "refused")
+    assert refused.code == 1 and "--devices: for training on datasets" in refused.err
 
 
 @pytest.mark.slow

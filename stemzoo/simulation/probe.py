@@ -72,7 +72,7 @@ def transfer(optics: Optics, fy: np.ndarray, fx: np.ndarray) -> np.ndarray:
 
     Args:
         fy, fx: spatial frequencies [1/Å] of the rows and of the columns, (H,) or (H, 1) and (W,) or (1, W).
-    Returns: (H, W) complex, 1 at zero frequency.
+    Returns: (H, W) complex64, 1 at zero frequency.
     Source: Kirkland, Advanced Computing in Electron Microscopy, ch. 3; aberration function
     χ = (2π/λ)(½C1θ² + ½A1θ²cos2φ + ⅓B2θ³cosφ + ¼C3θ⁴).
     """
@@ -91,8 +91,9 @@ def transfer(optics: Optics, fy: np.ndarray, fx: np.ndarray) -> np.ndarray:
     otf = np.fft.fft2(np.abs(amplitude) ** 2)
     otf /= otf[0, 0].real
     otf *= _centring(otf, axis, optics.source_fwhm / 2.3548)
-    shifted = np.fft.fftshift(otf)
+    shifted = np.fft.fftshift(otf).astype(np.complex64)
     step = axis[1]
     sampled = bilinear(shifted, np.ravel(fy) / step + _GRID // 2, np.ravel(fx) / step + _GRID // 2)
     blur = -2 * (np.pi * optics.source_fwhm / 2.3548) ** 2
-    return np.asarray(sampled * (np.exp(blur * np.ravel(fy) ** 2)[:, None] * np.exp(blur * np.ravel(fx) ** 2)))
+    sampled *= np.outer(np.exp(blur * np.ravel(fy) ** 2), np.exp(blur * np.ravel(fx) ** 2)).astype(np.float32)
+    return sampled

@@ -61,7 +61,7 @@ def render(
         change = scipy.fft.rfft2(_spread(yx + _PAD_PX, weight * (square - mean), padded))
         spectrum -= change * (2 * np.pi**2 * (fy[:, None] ** 2 + fx**2)).astype(np.float32)
     exponent = -2 * np.pi**2 * (mean - (_SPREAD_PX * pixel_size) ** 2)
-    spectrum *= transfer(optics, fy, fx).astype(np.complex64)
+    spectrum *= transfer(optics, fy, fx)
     spectrum *= np.outer(np.exp(exponent * fy**2), np.exp(exponent * fx**2) / pixel_size**2).astype(np.float32)
     rows = scipy.fft.ifft(spectrum, axis=0)[_PAD_PX : _PAD_PX + height]
     if row_shift_px is not None:

@@ -30,6 +30,7 @@ from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId
 
 SCHEMA = 1
 ENCODING_FIELDS = ("angle", "angle_sigma", "symmetry", "latents", "frame", "column", "inside")
+DEFLATE = 1100  # how much smaller gzip can make anything
 ROWS = 1 << 16  # columns that are held before they are written
 UNITS = {
     **dict.fromkeys(("y_px", "x_px", "sigma_y_px", "sigma_x_px"), "px"),
@@ -156,12 +157,23 @@ def read_results(path: Path) -> Analysis:
                 raise ReadError(f"{path}: an HDF5 file, but not an analysis; wanted analysis.h5 from stemzoo analyze")
             if schema > SCHEMA:
                 raise ReadError(f"{path}: schema {schema}; this stemzoo reads up to {SCHEMA}: upgrade stemzoo")
+            _check_sizes(file, os.path.getsize(path))
             return _analysis(file["entry"])
     except OSError as error:
         why = error.strerror or str(error).split("(")[0].strip()
         raise ReadError(f"{path}: cannot be read as HDF5 ({why}); wanted analysis.h5 from stemzoo analyze") from error
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
         raise ReadError(f"{path}: damaged, a part is missing or does not fit ({error}); run stemzoo analyze again") from error
+
+
+def _check_sizes(file: h5py.File, size: int) -> None:
+    """Refuse tables that cannot lie in a file of `size` bytes: reading them would fill the memory. Raises: ValueError."""
+
+    def look(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset) and item.nbytes > size * (1 if item.compression is None else DEFLATE):
+            raise ValueError(f"{name} claims {item.nbytes} bytes in a file of {size}")
+
+    file.visititems(look)
 
 
 @dataclass(frozen=True, slots=True)

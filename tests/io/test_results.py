@@ -142,3 +142,12 @@ def test_refusals_name_the_file_and_what_was_wanted(tmp_path: Path) -> None:
         file.attrs["stemzoo_schema"] = 99
     with pytest.raises(ReadError, match="schema 99"):
         read_results(tmp_path / "a.h5")
+
+
+def test_a_table_that_cannot_lie_in_its_file_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
+    write_results(tmp_path / "a.h5", analysis())
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        del file["entry/columns/y_px"]
+        file["entry/columns"].create_dataset("y_px", shape=(10**10,), dtype="f8")
+    with pytest.raises(ReadError, match=r"y_px claims 80000000000 bytes"):
+        read_results(tmp_path / "a.h5")

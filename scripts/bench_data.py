@@ -11,9 +11,10 @@ core. The big file is a dataset like any other, its chunks compressed; `gigabyte
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,7 +30,7 @@ import torch
 from stemzoo.io.datasets import Dataset
 from stemzoo.simulation import frame as simulated
 from stemzoo.simulation import load, simulate_dataset
-from stemzoo.training import SegmenterConfig, train_segmenter
+from stemzoo.training import SegmenterConfig
 from stemzoo.training.patches import PatchData
 from stemzoo.training.segmentation import SegmenterTask
 
@@ -157,10 +158,16 @@ def grow(path: Path, gigabytes: float) -> None:
         packed.close()
 
 
-def _train(path: str, run: str, steps: int, batch: int) -> None:
-    torch.set_num_threads(1)
-    config = SegmenterConfig(datasets=(path,), steps=steps, steps_per_epoch=steps, batch=batch, validation_patches=batch)
-    train_segmenter(config, run, progress=False)
+def _peak(command: list[str]) -> np.ndarray:
+    """Run python with `command` on one thread; return its highest `_resident`."""
+    process = subprocess.Popen([sys.executable, *command], env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    peak = np.zeros(3)
+    while process.poll() is None:
+        peak = max(peak, _resident(process.pid), key=np.sum)
+        time.sleep(0.1)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} failed")
+    return peak
 
 
 def _resident(pid: int) -> np.ndarray:
@@ -190,25 +197,14 @@ def memory(work: Path, gigabytes: float, steps: int, batch: int) -> None:
     if free < 0.35 * gigabytes + 1:
         raise SystemExit(f"{work}: {free:.1f} GB free; the file wants about {0.3 * gigabytes:.0f} GB: name another --work")
     print(f"\ntraining the default segmenter, batches of {batch}, one worker, {steps} steps and a validation; goal: under 1 GB", flush=True)
-    idle = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(3,))  # its imports are those of the trainer
-    idle.start()
-    assert idle.pid is not None
-    imports = np.zeros(3)
-    while idle.is_alive():
-        imports = max(imports, _resident(idle.pid), key=np.sum)
-        time.sleep(0.1)
-    for size in (gigabytes / 100, gigabytes):
+    imports = _peak(["-c", "import stemzoo.training, time; time.sleep(2)"])
+    settings = work / "run.toml"
+    settings.write_text(f"steps_per_epoch = {steps}\nvalidation_patches = {batch}\nworkers = 1\n")
+    for size in (max(gigabytes / 100, 0.05), gigabytes):
         path = work / f"{size:g}.h5"
         grow(path, size)
-        process = multiprocessing.get_context("spawn").Process(target=_train, args=(str(path), str(work / f"run{size:g}"), steps, batch))
-        process.start()
-        assert process.pid is not None
-        peak = np.zeros(3)
-        while process.is_alive():
-            peak = max(peak, _resident(process.pid), key=np.sum)
-            time.sleep(0.1)
-        if process.exitcode:
-            raise SystemExit(f"training on {path} failed")
+        run, sizes = str(work / f"run{size:g}"), ["--steps", str(steps), "--batch", str(batch)]
+        peak = _peak(["-m", "stemzoo", "train", "segmenter", str(path), "--config", str(settings), "--out", run, *sizes])
         on_disk = os.stat(path).st_size / 1e9
         print(f"{size:>8.3g} GB read, {on_disk:>6.3g} GB on disk, {len(Dataset(path)):>6} frames: peak {peak.sum():.2f} GB resident")
         print(

@@ -35,7 +35,7 @@ from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.scale import Scale, find_scale
 from stemzoo.runtime.segmenter import Segmenter
-from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId
+from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId, Quality
 
 if TYPE_CHECKING:
     from stemzoo.training.encoding_config import EncoderConfig
@@ -183,8 +183,9 @@ def give_up(plan: Plan, stage: str, number: int, reason: str) -> None:
     """Keep all frames of a batch as failures, for a batch that could not be computed at all."""
     a, b = plan.batches[number]
     columns = tuple(Columns.empty(plan.classes, None, plan.first + index) for index in range(a, b))
+    quality = tuple(Quality() for _ in columns) if plan.request.columns is None else ()
     failures = tuple(Failure(plan.first + index, reason, False) for index in range(a, b))
-    plan.journal.save(stage, number, Part(columns, (), failures))
+    plan.journal.save(stage, number, Part(columns, (), failures, quality=quality))
 
 
 def gather(plan: Plan, stage: str, frames: Frames, limit: int) -> tuple[Analysis, list[int]]:
@@ -204,11 +205,13 @@ def gather(plan: Plan, stage: str, frames: Frames, limit: int) -> tuple[Analysis
     wanted = set(chosen)
     columns: list[Columns] = []
     encoding: list[Encoding] = []
+    quality: list[Quality] = []
     for number, (a, b) in enumerate(plan.batches):
         if not wanted.isdisjoint(range(a, b)):
             part = plan.journal.load(stage, number)
             columns += [part.columns[index - a] for index in range(a, b) if index in wanted]
             encoding += [part.encoding[index - a] for index in range(a, b) if index in wanted] if part.encoding else []
+            quality += [part.quality[index - a] for index in range(a, b) if index in wanted] if part.quality else []
     seconds: dict[str, float] = {}
     for fact in facts:
         for name, value in fact["seconds"].items():
@@ -223,6 +226,7 @@ def gather(plan: Plan, stage: str, frames: Frames, limit: int) -> tuple[Analysis
         seconds=seconds,
         version=stemzoo.__version__,
         sampling=None if plan.scale is None else plan.scale.sampling,
+        quality=tuple(quality),
     )
     return analysis, chosen
 
@@ -239,6 +243,7 @@ class _Lap:
         self.failures: list[Failure] = list(before.failures) if before else []
         self.seconds: dict[str, float] = dict(before.seconds) if before else {}
         self.record, self.probability = record, before.probability if before else None
+        self.quality: list[Quality] = list(before.quality) if before else []
 
     def frame(self, frames: Frames, index: int, known: Columns | None) -> None:
         """Compute one frame; `known` columns are encoded, else they are located first."""
@@ -261,6 +266,7 @@ class _Lap:
             self._nothing(number, known)
             return
         self.columns.append(replace(analysis.columns[0], frame=number))
+        self.quality += analysis.quality if known is None else ()
         if analysis.encoding is not None:
             self.encoding.append(replace(analysis.encoding, frame=np.full(len(analysis.encoding), number)))
         for name, value in analysis.seconds.items():
@@ -268,7 +274,7 @@ class _Lap:
 
     def part(self) -> Part:
         """Return what the frames gave."""
-        return Part(tuple(self.columns), tuple(self.encoding), tuple(self.failures), self.seconds, self.probability)
+        return Part(tuple(self.columns), tuple(self.encoding), tuple(self.failures), self.seconds, self.probability, tuple(self.quality))
 
     def _locate(self, one: Frames) -> Analysis:
         segmenter = self.segmenter
@@ -284,6 +290,7 @@ class _Lap:
     def _nothing(self, number: int, known: Columns | None) -> None:
         size = known.pixel_size if known is not None else None
         self.columns.append(Columns.empty(known.classes if known is not None else self.plan.classes, size, number))
+        self.quality += () if known is not None or self.segmenter is None else (Quality(),)
         if self.encoder is not None:
             self.encoding.append(no_encoding(self.encoder.spec.latents))
 

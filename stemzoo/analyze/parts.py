@@ -20,7 +20,7 @@ import numpy as np
 
 from stemzoo.errors import OutputError, ReadError
 from stemzoo.io.results import ENCODING_FIELDS
-from stemzoo.types import Columns, Encoding
+from stemzoo.types import Columns, Encoding, Quality
 
 COLUMN_FIELDS = ("yx", "sigma", "species", "intensity", "confidence", "fit_ok")
 
@@ -46,6 +46,7 @@ class Part:
         encoding: of each frame, in the same order; empty before encoding.
         failures: the frames that failed. seconds: wall time by stage.
         probability: (h, w) of the batch's first frame that did not fail, where it was asked for.
+        quality: of each frame, in the same order; empty for columns that came from a table.
     """
 
     columns: tuple[Columns, ...]
@@ -53,6 +54,7 @@ class Part:
     failures: tuple[Failure, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     probability: np.ndarray | None = None
+    quality: tuple[Quality, ...] = ()
 
 
 class Journal:
@@ -90,6 +92,7 @@ class Journal:
             "per_frame": [{"n": len(c), "frame": c.frame, "classes": list(c.classes), "pixel_size": c.pixel_size} for c in part.columns],
             "failures": [asdict(failure) for failure in part.failures],
             "seconds": dict(part.seconds),
+            "quality": [asdict(quality) for quality in part.quality],
         }
         arrays = {name: np.concatenate([getattr(c, name) for c in part.columns]) for name in COLUMN_FIELDS}
         if part.encoding:
@@ -161,7 +164,8 @@ def _part(arrays: dict[str, np.ndarray]) -> Part:
     if "encoding_angle" in arrays:
         encoding = tuple(Encoding(**{name: arrays[f"encoding_{name}"][rows] for name in ENCODING_FIELDS}) for rows in spans)
     failures = tuple(Failure(**failure) for failure in facts["failures"])
-    return Part(columns, encoding, failures, facts["seconds"], arrays.get("probability"))
+    quality = tuple(Quality(**signs) for signs in facts["quality"])
+    return Part(columns, encoding, failures, facts["seconds"], arrays.get("probability"), quality)
 
 
 def _write_whole(path: Path, data: bytes) -> None:

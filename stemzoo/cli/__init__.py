@@ -61,6 +61,8 @@ def _root(
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code; the console script `stemzoo` and `python -m stemzoo` end with it."""
     words = list(sys.argv[1:] if argv is None else argv)
+    # NumPy's products here are small: a second thread of OpenBLAS waits more than it works. Read when NumPy is first imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     debug = "--debug" in words or os.environ.get("STEMZOO_DEBUG", "") not in ("", "0")
     words = [word for word in words if word != "--debug"]
     _die_like_interrupt()

@@ -137,7 +137,7 @@ def _frame_doubts(analysis: Analysis) -> tuple[str, ...]:
     said: dict[str, list[tuple[int, str]]] = {}
     for index, quality in enumerate(analysis.quality):
         for sign, reason in reasons(quality).items():
-            said.setdefault(sign, []).append((index, reason))
+            said.setdefault(sign, []).append((analysis.columns[index].frame, reason))
     if len(analysis.frames) == 1:
         return tuple(found[0][1] for found in said.values())
     return tuple(

@@ -12,6 +12,7 @@ from stemzoo.analyze.batch import work
 from stemzoo.analyze.parts import Journal
 from stemzoo.errors import FrameError, ReadError
 from stemzoo.io.results import read_results
+from stemzoo.types import Quality
 
 OPTIONS = AnalyzeOptions(pixel_size=0.2, report=False)
 
@@ -102,3 +103,10 @@ def test_a_fitted_encoder_sees_every_batch(stack: Path, tmp_path: Path) -> None:
 def test_an_outcome_says_what_was_done_with_what(stack: Path, tmp_path: Path) -> None:
     outcome: Outcome = locate_file(str(stack), tmp_path / "out", OPTIONS)
     assert outcome.segmenter.id == "blob@1" and outcome.files == ("columns.csv", "run.json") and outcome.options["pixel_size"] == "0.2"
+
+
+def test_signs_that_a_frame_should_not_be_trusted_survive_the_batches(stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    undecided = Quality(undecided=0.9)
+    monkeypatch.setattr("stemzoo.runtime.pipeline.judge", lambda *of: undecided)
+    outcome = analyze_file(str(stack), tmp_path / "out", OPTIONS)
+    assert any("In 8 of 8 frames, first in frame 0: 90%" in doubt for doubt in outcome.summary.doubts)

@@ -12,6 +12,7 @@ from stemzoo.analyze import AnalyzeOptions, encode_file
 from stemzoo.errors import StemzooError
 from stemzoo.io.results import read_results
 
+ENCODER = str(Path(__file__).parents[2] / "model_cards" / "rvae-sr3fe2o7" / "v2")
 SIDE = 160
 PERIOD = 12.0
 
@@ -53,7 +54,7 @@ def test_pixels_that_are_not_finite_are_mended_and_windows_over_the_edge_are_cou
     image = lattice()
     image[40:43, 50], image[100, 100] = np.nan, np.inf
     path, columns = written(tmp_path, image)
-    outcome = encode_file(path, columns, tmp_path / "out", AnalyzeOptions(encoder="rvae-sr3fe2o7", pixel_size=0.2, report=False))
+    outcome = encode_file(path, columns, tmp_path / "out", AnalyzeOptions(encoder=ENCODER, pixel_size=0.2, report=False))
     encoding = read_results(tmp_path / "out" / "analysis.h5").encoding
     assert encoding is not None and outcome.summary.columns == len(encoding)
     outside = ~encoding.inside
@@ -65,12 +66,12 @@ def test_pixels_that_are_not_finite_are_mended_and_windows_over_the_edge_are_cou
 def test_an_encoder_sees_its_own_window_at_its_own_sampling_whatever_the_frame_has(tmp_path: Path) -> None:
     path, columns = written(tmp_path, lattice())
     for pixel_size in (0.2, 0.4):
-        options = AnalyzeOptions(encoder="rvae-sr3fe2o7", pixel_size=pixel_size, report=False, force=True)
+        options = AnalyzeOptions(encoder=ENCODER, pixel_size=pixel_size, report=False, force=True)
         outcome = encode_file(path, columns, tmp_path / "out", options)
         assert outcome.window_px == pytest.approx(8.0 / pixel_size)
 
 
 def test_an_encoder_of_other_structures_is_named_in_the_notices(tmp_path: Path) -> None:
     path, columns = written(tmp_path, np.random.default_rng(0).poisson(50, (SIDE, SIDE)))
-    outcome = encode_file(path, columns, tmp_path / "out", AnalyzeOptions(encoder="rvae-sr3fe2o7", pixel_size=0.2, report=False))
+    outcome = encode_file(path, columns, tmp_path / "out", AnalyzeOptions(encoder=ENCODER, pixel_size=0.2, report=False))
     assert any("trained on other structures" in notice and "--fit-encoder" in notice for notice in outcome.notices)

@@ -6,6 +6,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 DEMO_FRAME := stemzoo/demo/sr3fe2o7_100.tif
 DEMO_OUT := demo-out
 PYTEST_ARGS ?=
+# Test files run at a time; more gain nothing on a machine of two cores.
+JOBS ?= 2
 # The networks of the tests are so small that a second thread costs more in waiting than it gains, the more so on a busy machine.
 export OMP_NUM_THREADS ?= 1
 export MPLBACKEND := Agg
@@ -38,7 +40,7 @@ demo: $(VENV)/.base
 	@echo "report: $(CURDIR)/$(DEMO_OUT)/report.html"
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow" $(PYTEST_ARGS)
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from stemzoo.errors import CardError, ExportError, OutputError
@@ -138,7 +138,19 @@ def _save_weights(path: Path, network: nn.Module) -> None:
     metadata = {"format": "pt", "buffers": json.dumps(sorted(set(state) - learned))}
     if isinstance(config, Mapping):
         metadata["config"] = json.dumps(dict(config), sort_keys=True)
-    save_file(state, path, metadata=metadata)
+    path.write_bytes(_ordered(save(state, metadata=metadata)))
+
+
+def _ordered(data: bytes) -> bytes:
+    """Return a safetensors file with the keys of its header sorted: the library writes those of the metadata in any order, but the same
+    weights must have the same sha256.
+
+    Source: the format, github.com/huggingface/safetensors: eight bytes of length, a JSON header padded with spaces, the tensors.
+    """
+    length = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
 def _named_by(folder: Path) -> dict[str, Any]:

@@ -48,6 +48,14 @@ def test_segmenter_bundle(published: tuple[Path, nn.Module]) -> None:
     np.testing.assert_allclose(Segmenter(bundle).probabilities(image), wanted, atol=1e-5)
 
 
+def test_the_same_weights_are_the_same_bytes(published: tuple[Path, nn.Module]) -> None:
+    folder, _ = published
+    data = (folder / "weights.safetensors").read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    assert length % 8 == 0 and list(header) == sorted(header) and list(header["__metadata__"]) == sorted(header["__metadata__"])
+
+
 def test_golden_tensors_are_two_sizes_of_the_networks_own_output(published: tuple[Path, nn.Module]) -> None:
     folder, network = published
     with np.load(folder / "golden.npz") as golden:

@@ -160,8 +160,8 @@ SEGMENTERS["adf-unet-atoms"] = {
     "config": FAST,
     "card": {
         "title": "Single heavy atoms on amorphous carbon",
-        "summary": "Finds single heavy atoms on carbon: F1 0.86 on held-back frames where adf-unet@1 has 0.38, and 0.93 where that has 0.73 "
-        "on 84 labelled Re atoms.",
+        "summary": "Finds single heavy atoms on carbon: F1 0.86 on held-back frames where adf-unet@1 has 0.38, and 0.93 where that has "
+        "0.73 on 84 labelled Re atoms.",
         "default": False,
         "limits": [
             "Trained on simulated frames of Pt, Re and Pd atoms on carbon only; light atoms and other supports have not been seen.",

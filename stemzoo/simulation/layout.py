@@ -43,10 +43,10 @@ def lay_out(recipe: Recipe, extent: float, rng: np.random.Generator) -> Scene:
     else:
         seen = {"": (structure, _projected(structure, recipe.material))}
         seen |= {name: (phase, _projected(phase, f"{recipe.material}: phase {name}")) for name, phase in recipe.phases.items()}
-        elements, classes, cells = _cells(seen, contrast, thermal, monolayer=recipe.specimen.thickness_nm is None)
+        elements, classes, cells = _cells(seen, contrast, thermal, monolayer=isinstance(recipe.specimen.thickness_nm, str))
         own, phases = cells.pop(""), cells
     thickness = recipe.specimen.thickness_nm
-    repeats = 1.0 if thickness is None else 10 * draw(thickness, rng) / own.repeat
+    repeats = 1.0 if isinstance(thickness, str) else 10 * draw(thickness, rng) / own.repeat
     turn = rotation(math.radians(draw(recipe.frame.rotation_deg, rng)))
     placed = Placed(own, turn, rng.random(2) @ own.lattice @ turn)
     yx, index = placed.fill(extent / 2 + SLACK)

@@ -93,7 +93,7 @@ class OpticsTable(Strict):
 class Specimen(Strict):
     """Thickness, contrast and what lies under and around the columns."""
 
-    thickness_nm: Number | None = Field((5.0, 40.0), description="None: one repeat along the beam, as in a monolayer")
+    thickness_nm: Number | Literal["monolayer"] = Field((5.0, 40.0), description='"monolayer": one repeat along the beam, nothing above it')
     thickness_gradient: Number = Field((0.0, 0.3), description="relative change across the frame")
     contrast_exponent: Number = Field((1.6, 2.0), description="intensity goes as Z to this power")
     thermal: Number = Field((0.06, 0.1), description="rms thermal displacement along an axis [Å] of sites that name none")

@@ -10,6 +10,7 @@ from stemzoo.io.datasets import Dataset
 from stemzoo.io.inventory import inspect
 from stemzoo.simulation import draw_frames, load, simulate, simulate_dataset
 from stemzoo.simulation.defects import apply
+from stemzoo.simulation.frame import specimen
 from stemzoo.simulation.layout import lay_out
 from stemzoo.simulation.loading import parts
 from stemzoo.simulation.recipe import Defect, Recipe
@@ -192,3 +193,9 @@ def test_a_file_that_is_no_dataset_is_not_overwritten(tmp_path):
     with pytest.raises(OutputError, match="already there, and no dataset of stemzoo"):
         simulate_dataset(FOLDER / "iron.toml", 1, tmp_path / "notes.h5")
     assert (tmp_path / "notes.h5").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["mos2", "wse2", "mose2", "mos2_time_series", "graphene"])
+def test_a_monolayer_has_nothing_above_it_that_scatters_between_its_columns(name: str) -> None:
+    scene = specimen(load(FOLDER / f"{name}.toml"), 40.0, np.random.default_rng(0))
+    assert scene.repeat == 0 and not scene.haze.any()

@@ -39,7 +39,7 @@ OPTICS = {
     "as the recipe": {},
     "in focus, source 0.5-0.7 Å": IN_FOCUS,
     "at its best, 0.45-0.55 Å": {**AT_ITS_BEST, "optics.source_fwhm": [0.45, 0.55]},
-    "at its best, 0.3-0.4 Å": {**AT_ITS_BEST, "optics.source_fwhm": [0.3, 0.4]},
+    "at its best, 0.3-0.35 Å": {**AT_ITS_BEST, "optics.source_fwhm": [0.3, 0.35]},
 }
 MATERIALS = {
     "sr3fe2o7": {},
@@ -47,7 +47,7 @@ MATERIALS = {
     "srtio3": {},
     "srtio3, 4 nm": {"specimen.thickness_nm": 4.0},
     "mos2": {},
-    "mos2, 80 kV": {"optics.energy_kev": 80.0, "optics.convergence_mrad": [32.0, 36.0]},
+    "mos2, 80 kV": {"optics.energy_kev": 80.0, "optics.convergence_mrad": [34.0, 36.0]},
 }
 """Thin as well as as the recipe says (5 to 40 nm): what a thick crystal scatters between its columns costs precision."""
 

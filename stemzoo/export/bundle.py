@@ -7,14 +7,10 @@ absent. Called by `stemzoo export` (through `export_checkpoint`) and by the scri
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import json
-import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +25,7 @@ from stemzoo.export.onnx import export_graph
 from stemzoo.export.parity import Case, check_parity, references
 from stemzoo.runtime.bundle import DECODER_FILE, GOLDEN_FILE, METADATA_KEY, MODEL_FILE, WEIGHTS_FILE, Bundle, ModelSpec, sha256_of, verify
 from stemzoo.zoo.card import CARD_FILE, Card, File, dump_card, make_card
+from stemzoo.zoo.whole import whole_folder
 
 GOLDEN_CASES = 2
 GRAPHS = {
@@ -76,7 +73,7 @@ def write_bundle(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: already there; a published version never changes: raise the version or name another --out")
     _check_folder_name(folder, card)
-    with _whole_folder(folder) as work:
+    with whole_folder(folder) as work:
         metadata = card.to_metadata()
         spec = ModelSpec.from_card(json.loads(metadata), card.id)
         outputs, dynamic = GRAPHS[card.task]
@@ -165,29 +162,6 @@ def _check_folder_name(folder: Path, card: Card) -> None:
     """Raise OutputError if `folder` is called `<name>/v<N>` but is to hold another model or version."""
     if _named_by(folder) not in ({}, {"name": card.name, "version": card.version}):
         raise OutputError(f"{folder}: the card is of {card.id}; in a zoo its folder is {card.name}/v{card.version}")
-
-
-@contextlib.contextmanager
-def _whole_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder that becomes `folder` if all goes well and vanishes otherwise. Raises: OutputError if it cannot be made or
-    moved."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror or error}); name another --out") from error
-    try:
-        yield work
-        for path in work.iterdir():
-            path.chmod(0o644)
-        work.chmod(0o755)
-        if folder.is_dir():
-            folder.rmdir()
-        os.replace(work, folder)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror or error}); name another --out") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def template(card: Card) -> str:

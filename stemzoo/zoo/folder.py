@@ -6,9 +6,7 @@ that has NumPy and onnxruntime. The folder appears whole or not at all.
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +17,7 @@ from stemzoo.zoo.card import Card, read_card
 from stemzoo.zoo.catalog import resolve
 from stemzoo.zoo.check import check_files
 from stemzoo.zoo.wheels import Target, fetch
+from stemzoo.zoo.whole import whole_folder
 
 LAYER = ("__init__.py", "types.py", "errors.py", "geometry", "runtime")
 MAIN = """import os
@@ -88,12 +87,7 @@ def make_folder(models: Sequence[str], out: str | Path, wheels: Sequence[str] = 
         raise ModelError(f"{', '.join(models)}: none finds columns; add a segmenter (stemzoo zoo list --task segmentation)")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out}: already there; name an empty --out")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror}); name another --out") from None
-    try:
+    with whole_folder(out) as work:
         write_application(work / "stemzoo.pyz")
         for folder, card in zip(folders, cards, strict=True):
             place = work / "models" / card.name / f"v{card.version}"
@@ -108,14 +102,6 @@ def make_folder(models: Sequence[str], out: str | Path, wheels: Sequence[str] = 
         title = f"stemzoo {stemzoo.__version__}, for the microscope"
         text = README.format(version=stemzoo.__version__, line="=" * len(title), models=listed, wheels=_about_wheels(targets))
         (work / "README.txt").write_text(text, encoding="utf-8")
-        work.chmod(0o755)
-        if out.is_dir():
-            out.rmdir()
-        os.replace(work, out)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror}); name another --out") from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return cards
 
 

@@ -1,13 +1,14 @@
 """Print how well and how fast columns are located, beside AtomAI, atomap and a scikit-image baseline, on the same frames in one run.
 
-    python scripts/bench_locate.py --model adf-unet [--atomai PYTHON] [--atomap PYTHON] [--quick] [--threads 2]
+    python scripts/bench_locate.py --model adf-unet [--atomai PYTHON] [--atomap PYTHON] [--part speed] [--work DIR] [--threads 2]
 
 Frames are simulated by tests/geometry/simulated.py: a perovskite at 0.15 Å/px (columns of sigma 0.45 Å, 2.76 Å apart, the second kind
 0.55 as bright), Poisson noise, no scan noise, by counts in the brightest column's central pixel. `RMSE / bound` holds the root mean square
 error of matched columns against that of their Cramér–Rao bounds, all positions and amplitudes unknown together. PYTHON is the interpreter
-of an environment that has the peer; AtomAI is trained there on frames of the same kind for --train-seconds. The baseline is told sigma and
-spacing. Every contender runs in a process of its own, with the same number of threads. Seconds are those of one frame, the best of a few:
-by the clock and, in brackets, of processor time, which a busy machine changes less.
+of an environment that has the peer; AtomAI is trained there on frames of the same kind for --train-seconds, unless DIR holds a trained one
+from before: train it with `--part none` on a busy machine, then time on a quiet one. The baseline is told sigma and spacing. Every contender
+runs in a process of its own, with the same number of threads. Seconds are those of one frame, the best of a few: by the clock and, in
+brackets, of processor time, which a busy machine changes less.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ TOLERANCE = 0.5
 DOSES = (20, 50, 100, 300, 1000)
 SIZES = (256, 512, 1024, 2048)
 TRAINING_FRAMES = 64
+LARGEST_REPEATED = 1024  # px: peers take half a minute for a larger frame, which one run tells well enough
 
 
 def make(size: int, counts: float, seed: int) -> Scene:
@@ -45,12 +47,22 @@ def make(size: int, counts: float, seed: int) -> Scene:
 
 
 def write_frames(work: Path, sizes: tuple[int, ...], frames: int) -> dict[str, Scene]:
-    """Write every frame to be located, and AtomAI's training frames; return the truth by the frames' names."""
+    """Write every frame to be located, in the place of those of an earlier run; return the truth by the frames' names.
+
+    Args: sizes: of the frames that are timed; frames: for each dose, to be scored.
+    """
+    for old in work.glob("frame_*.npz"):
+        old.unlink()
     truth = {f"frame_d{dose}_{k}": make(256, dose, k) for dose in DOSES for k in range(frames)}
     truth |= {f"frame_s{size}": make(size, 100, 77) for size in sizes}
     for number, (name, made) in enumerate(truth.items()):
-        repeats = 3 if name.startswith("frame_s") else 1
+        repeats = 3 if name.startswith("frame_s") and len(made.expected) <= LARGEST_REPEATED else 1
         np.savez(work / f"{name}.npz", image=made.noisy(number), spacing_px=SPACING, repeats=repeats)
+    return truth
+
+
+def write_training(work: Path) -> None:
+    """Write AtomAI's training frames."""
     rng = np.random.default_rng(5)
     images, masks = [], []
     y, x = np.mgrid[:256, :256]
@@ -62,7 +74,6 @@ def write_frames(work: Path, sizes: tuple[int, ...], frames: int) -> dict[str, S
             mask |= (y - row) ** 2 + (x - col) ** 2 < SIGMA**2
         masks.append(mask)
     np.savez(work / "train.npz", images=np.stack(images), masks=np.stack(masks))
-    return truth
 
 
 def run_ours(work: Path, model: str, threads: int) -> None:
@@ -140,8 +151,8 @@ def judged(found: np.ndarray, truth: Scene, bound: np.ndarray) -> tuple[int, int
     return hits, hits + false, int(inner_truth.sum()), float((error**2).sum()), float((bound[pairs.truth[good]] ** 2).sum())
 
 
-def table(work: Path, truth: dict[str, Scene], contenders: dict[str, tuple[str, str]], sizes: tuple[int, ...]) -> None:
-    """Print both tables. contenders: title → file in WORK and suffix of its arrays."""
+def precision_table(work: Path, truth: dict[str, Scene], contenders: dict[str, tuple[str, str]]) -> None:
+    """Print F1 and RMSE / bound by dose. contenders: title → file in WORK and suffix of its arrays."""
     bounds = {name: joint_bound(made) for name, made in truth.items() if name.startswith("frame_d")}
     print(f"\nF1 at {TOLERANCE} Å; RMSE / bound, by counts in the brightest column's central pixel (256² px)")
     print(f"{'':<26}" + "".join(f"{dose:>16}" for dose in DOSES))
@@ -153,6 +164,10 @@ def table(work: Path, truth: dict[str, Scene], contenders: dict[str, tuple[str, 
             ratio = np.sqrt(sums[3] / sums[4]) if sums[4] else float("nan")
             cells.append(f"{2 * sums[0] / max(sums[1] + sums[2], 1):.4f}; {ratio:.2f}")
         print(f"{title:<26}" + "".join(f"{cell:>16}" for cell in cells))
+
+
+def speed_table(work: Path, truth: dict[str, Scene], contenders: dict[str, tuple[str, str]], sizes: tuple[int, ...]) -> None:
+    """Print seconds by size, ours by stage too, and memory. Arguments as in `precision_table`."""
     print("\nseconds a frame, 100 counts; peak memory of the process")
     print(f"{'':<26}" + "".join(f"{f'{size}²':>16}" for size in sizes) + f"{'MB':>8}")
     columns = "".join(f"{len(truth[f'frame_s{size}'].yx):>16}" for size in sizes)
@@ -161,7 +176,7 @@ def table(work: Path, truth: dict[str, Scene], contenders: dict[str, tuple[str, 
         data = np.load(work / f"{file}.npz")
         cells = []
         for key in (f"frame_s{size}{suffix}_seconds" for size in sizes):
-            cells.append("{:.2f} ({:.2f})".format(*data[key]) if key in data else "–")
+            cells.append("{:.3f} ({:.3f})".format(*data[key]) if key in data else "–")
         print(f"{title:<26}" + "".join(f"{cell:>16}" for cell in cells) + f"{float(data['peak_mb']):>8.0f}")
         for size in sizes:
             if f"frame_s{size}_stages" in data:
@@ -176,34 +191,48 @@ def main() -> None:
     parser.add_argument("--atomap", metavar="PYTHON")
     parser.add_argument("--train-seconds", type=float, default=600)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="one frame a dose, up to 1024²")
-    parser.add_argument("--alone", nargs=2, metavar=("WHAT", "WORK"), help=argparse.SUPPRESS)
+    parser.add_argument("--part", choices=("all", "precision", "speed", "none"), default="all")
+    parser.add_argument("--largest", type=int, default=SIZES[-1], help="px, side of the largest frame that is timed")
+    parser.add_argument("--frames", type=int, default=4, help="for each dose")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="keep frames, results and the trained AtomAI here [default: nowhere]")
+    parser.add_argument("--alone", metavar="WHAT", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
-    models = chosen.model or ["adf-unet"]
     if chosen.alone:
-        what, work = chosen.alone[0], Path(chosen.alone[1])
-        run_baseline(work) if what == "baseline" else run_ours(work, what, chosen.threads)
+        run_baseline(chosen.work) if chosen.alone == "baseline" else run_ours(chosen.work, chosen.alone, chosen.threads)
         return
-    sizes = SIZES[:3] if chosen.quick else SIZES
-    peers = Path(__file__).parent / "peers"
-    threads = {**os.environ, "OMP_NUM_THREADS": str(chosen.threads), "PYTHONPATH": str(REPOSITORY)}
     with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        truth = write_frames(work, sizes, 1 if chosen.quick else 4)
-        contenders = {}
-        for model in models:
-            subprocess.run([sys.executable, __file__, "--alone", model, folder, "--threads", str(chosen.threads)], env=threads, check=True)
-            contenders[model] = (model.replace("/", "_"), "")
-        subprocess.run([sys.executable, __file__, "--alone", "baseline", folder], env=threads, check=True)
-        contenders["scikit-image + Gaussian"] = ("baseline", "")
-        if chosen.atomai:
-            limits = ["--seconds", str(chosen.train_seconds), "--threads", str(chosen.threads)]
-            subprocess.run([chosen.atomai, str(peers / "locate_atomai.py"), folder, *limits], env=threads, check=True, cwd=folder)
-            contenders |= {"AtomAI": ("atomai", ""), "AtomAI, refined": ("atomai", "_refined")}
-        if chosen.atomap:
-            subprocess.run([chosen.atomap, str(peers / "locate_atomap.py"), folder], env=threads, check=True, cwd=folder)
-            contenders["atomap"] = ("atomap", "")
-        table(work, truth, contenders, sizes)
+        compare(chosen, chosen.work or Path(folder))
+
+
+def compare(chosen: argparse.Namespace, work: Path) -> None:
+    """Run every contender that was asked for in its own process on frames in WORK, and print."""
+    work.mkdir(parents=True, exist_ok=True)
+    work = work.resolve()
+    sizes = tuple(size for size in SIZES if size <= chosen.largest) if chosen.part in ("all", "speed") else ()
+    truth = write_frames(work, sizes, chosen.frames if chosen.part in ("all", "precision") else 0)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(chosen.threads), "PYTHONPATH": str(REPOSITORY)}
+    threads = ["--threads", str(chosen.threads)]
+
+    def run(*command: str) -> None:
+        subprocess.run(command, env=environment, check=True, cwd=work)
+
+    contenders = {}
+    for what in [*(chosen.model or ["adf-unet"]), "baseline"] if truth else []:
+        run(sys.executable, str(Path(__file__).resolve()), "--alone", what, "--work", str(work), *threads)
+        contenders["scikit-image + Gaussian" if what == "baseline" else what] = (what.replace("/", "_"), "")
+    peers = Path(__file__).resolve().parent / "peers"
+    if chosen.atomai:
+        if not (work / "train.npz").exists():
+            write_training(work)
+        run(chosen.atomai, str(peers / "locate_atomai.py"), str(work), "--seconds", str(chosen.train_seconds), *threads)
+        contenders |= {"AtomAI": ("atomai", ""), "AtomAI, refined": ("atomai", "_refined")}
+    if chosen.atomap and truth:
+        run(chosen.atomap, str(peers / "locate_atomap.py"), str(work))
+        contenders["atomap"] = ("atomap", "")
+    if chosen.part in ("all", "precision"):
+        precision_table(work, truth, contenders)
+    if sizes:
+        speed_table(work, truth, contenders, sizes)
 
 
 if __name__ == "__main__":

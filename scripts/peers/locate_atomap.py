@@ -24,7 +24,7 @@ warnings.filterwarnings("ignore")
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--largest", type=int, default=512, help="side of the largest frame; 1024² takes most of a minute")
+    parser.add_argument("--largest", type=int, default=1024, help="side of the largest frame; 2048² takes minutes")
     options = parser.parse_args()
     result = {}
     for path in sorted(options.work.glob("frame_*.npz")):

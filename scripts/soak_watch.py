@@ -1,12 +1,13 @@
 """Let `stemzoo watch` run for as long as you like on a folder where everything goes wrong, and prove that no frame is lost.
 
-    python scripts/soak_watch.py --minutes 60 --work /tmp/soak [--tmpfs-mb 96]
+    python scripts/soak_watch.py --minutes 60 --work /tmp/soak [--tmpfs-mb 96] [--model NAME] [--encoder NAME]
 
 Writes one 512² frame of about 700 columns a second, in pieces or under another name first, as acquisition programs do. Among them are
 truncated, late-completed, locked, huge, empty and garbage files, files renamed while they are written and files taken away at once. The
 watcher is killed (SIGKILL) and started again several times in the first half, its output disk (a tmpfs where one may be mounted) is filled
 up twice. At the end every file must have ended as it should, once; printed are counts, delays and the watcher's resident memory over time.
-Results are counted, compared with the number of columns drawn and removed as they come, since an hour of them takes 6 GB.
+Results are counted, compared with the number of columns drawn and removed as they come, since an hour of them takes 6 GB. Where all of it
+is stopped from outside for a while (a suspended machine, SIGSTOP), the gap is told and counts neither as time fed nor as delay.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PIXEL_SIZE, SPACING_PX, WIDTH_PX, MAX_MB = 0.12, 19.0, 3.0, 20.0
+GAP_S = 2.0  # a thread that sleeps 0.1 s and wakes so late was stopped
 FAULTS = {  # every so many frames, this instead of a plain frame: what it should end as
     "truncated": (31, {"failed"}),
     "completed_late": (23, {"done"}),
@@ -48,6 +50,7 @@ class Feed:
 
     fate: dict[str, set[str]] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
+    put_at: dict[str, float] = field(default_factory=dict)  # seconds since 1970
     faults: Counter[str] = field(default_factory=Counter)
 
 
@@ -75,6 +78,7 @@ def put(folder: Path, number: int, image: np.ndarray, feed: Feed) -> None:
     path = folder / name
     feed.faults[kind] += 1
     feed.fate[name] = FAULTS[kind][1] if kind in FAULTS else {"done"}
+    feed.put_at[name] = time.time()
 
     def later(seconds: float, action: Callable[[], object]) -> None:
         threading.Timer(seconds, action).start()
@@ -119,12 +123,42 @@ def put(folder: Path, number: int, image: np.ndarray, feed: Feed) -> None:
         later(0.8, lambda: path.unlink(missing_ok=True))
 
 
+class Clock:
+    """Seconds since the start without those in which this process was stopped from outside."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self.gaps: list[tuple[float, float]] = []  # (begin, end), seconds since 1970
+        threading.Thread(target=self._tick, daemon=True).start()
+
+    def _tick(self) -> None:
+        last = time.time()
+        while True:
+            time.sleep(0.1)
+            now = time.time()
+            if now - last > GAP_S:
+                self.gaps.append((last, now))
+            last = now
+
+    def now(self) -> float:
+        return time.monotonic() - self._began - self.stopped()
+
+    def stopped(self, first: float = 0.0, last: float = float("inf")) -> float:
+        """Return how many seconds between two times since 1970 were lost."""
+        return sum(max(0.0, min(last, end) - max(first, begin)) for begin, end in self.gaps)
+
+    def sleep_until(self, moment: float) -> None:
+        while (left := moment - self.now()) > 0:
+            time.sleep(min(left, 0.2))
+
+
 class Watch:
     """The watcher as a process, its memory and its results looked at while it runs."""
 
-    def __init__(self, folder: Path, out: Path, columns: int, log: Path) -> None:
+    def __init__(self, folder: Path, out: Path, columns: int, log: Path, more: list[str], clock: Clock) -> None:
         self._words = [sys.executable, "-m", "stemzoo", "watch", str(folder), "--out", str(out), "--pixel-size", str(PIXEL_SIZE)]
-        self._words += ["--max-mb", str(MAX_MB), "--retries", "3", "--json"]
+        self._words += ["--max-mb", str(MAX_MB), "--retries", "3", "--json", *more]
+        self._clock = clock
         self._out, self._columns, self._log = out, columns, log.open("ab")
         self.memory: list[tuple[float, float, int]] = []
         self.wrong: list[str] = []
@@ -140,7 +174,7 @@ class Watch:
         try:
             text = Path(f"/proc/{self.process.pid}/status").read_text()
             kb = next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmRSS"))
-            self.memory.append((time.monotonic(), kb / 1024, self.process.pid))
+            self.memory.append((self._clock.now(), kb / 1024, self.process.pid))
         except (OSError, StopIteration):
             pass
         for table in self._out.glob("[!.]*/columns.csv"):  # hidden folders are still being written
@@ -149,6 +183,11 @@ class Watch:
                 self.wrong.append(f"{table.parent.name}: {rows} columns, {self._columns} drawn")
             self.checked += 1
             shutil.rmtree(table.parent)
+
+    def tell(self, frames: int) -> None:
+        """Print how it goes."""
+        at, mb, _ = self.memory[-1]
+        print(f"{at / 60:5.1f} min: {frames} frames put, {self.checked} results, {mb:.0f} MB resident", flush=True)
 
 
 def fill(out: Path, seconds: float) -> None:
@@ -164,7 +203,7 @@ def fill(out: Path, seconds: float) -> None:
     filler.unlink()
 
 
-def judge(ledger: Path, feed: Feed) -> tuple[list[str], list[float], Counter[str]]:
+def judge(ledger: Path, feed: Feed, clock: Clock) -> tuple[list[str], list[float], Counter[str]]:
     """Return what went wrong, the delays of the finished files [s] and the events in the ledger."""
     ends: dict[str, str] = {}
     done: Counter[tuple[str, int, int]] = Counter()
@@ -177,10 +216,13 @@ def judge(ledger: Path, feed: Feed) -> tuple[list[str], list[float], Counter[str
             ends[record["file"]] = record["event"]
         if record["event"] == "done":
             done[record["file"], record["size"], record["mtime_ns"]] += 1
-            late.append(record["late_s"])
+            written = record["mtime_ns"] / 1e9
+            late.append(record["late_s"] - clock.stopped(written, written + record["late_s"]))
     wrong += [f"{key[0]} was done {count} times" for key, count in done.items() if count > 1]
     for name, fate in feed.fate.items():
         end = ends.pop(name, "unseen")
+        if "gone" in fate and clock.stopped(feed.put_at[name] - 1, feed.put_at[name] + 3):
+            fate = fate | {"done"}  # it was to go before it could be taken up, and stayed for as long as everything stood still
         if end not in fate:
             wrong.append(f"{name} ended as {end}; wanted {' or '.join(sorted(fate))}")
     wrong += [f"{name} ended as {end}, but was never written" for name, end in ends.items() if name not in feed.left]
@@ -194,6 +236,8 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--period", type=float, default=1.0, help="seconds between two frames")
     parser.add_argument("--tmpfs-mb", type=int, default=96, help="size of the output disk, where one may be mounted")
+    parser.add_argument("--model", default=None, help="segmenter; default: the one of stemzoo watch")
+    parser.add_argument("--encoder", default=None, help="encoder, or none; default: the one of stemzoo watch")
     options = parser.parse_args()
     folder, out = options.work / "in", options.work / "out"
     folder.mkdir(parents=True)
@@ -202,11 +246,13 @@ def main() -> int:
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={options.tmpfs_mb}m", "tmpfs", str(out)], capture_output=True).returncode == 0
     )
     images, feed = frames(options.size), Feed()
-    watch = Watch(folder, out, columns_of(options.size), options.work / "watch.log")
+    more = [word for name in ("model", "encoder") if (value := getattr(options, name)) is not None for word in (f"--{name}", value)]
+    clock = Clock()
+    watch = Watch(folder, out, columns_of(options.size), options.work / "watch.log", more, clock)
     total = round(60 * options.minutes / options.period)
     kills = {round(total * share) for share in (0.08, 0.17, 0.29, 0.41)}
     fills = {round(total * share) for share in (0.23, 0.55)} if own_disk else set()
-    began = time.monotonic()
+    began = clock.now()
     try:
         for number in range(total):
             put(folder, number, images[number % len(images)], feed)
@@ -218,14 +264,16 @@ def main() -> int:
                 threading.Thread(target=fill, args=(out, 15.0)).start()
             if number % 5 == 0:
                 watch.look()
-            time.sleep(max(0.0, began + (number + 1) * options.period - time.monotonic()))
-        fed = time.monotonic() - began
-        quiet, seen = time.monotonic(), -1
-        while time.monotonic() - quiet < 30:  # until the ledger has not grown for half a minute
+            if number % 300 == 299:
+                watch.tell(number + 1)
+            clock.sleep_until(began + (number + 1) * options.period)
+        fed = clock.now() - began
+        quiet, seen = clock.now(), -1
+        while clock.now() - quiet < 30:  # until the ledger has not grown for half a minute
             watch.look()
             size = (out / "watch.jsonl").stat().st_size
             if size != seen:
-                quiet, seen = time.monotonic(), size
+                quiet, seen = clock.now(), size
             time.sleep(1)
         watch.process.terminate()
         code = watch.process.wait(30)
@@ -235,12 +283,14 @@ def main() -> int:
         watch.process.kill()
         if own_disk:
             subprocess.run(["umount", "-l", str(out)], check=False)
-    return report(options, watch, feed, fed, code, own_disk, len(kills), len(fills))
+    disk = "its disk filled" if own_disk else "no tmpfs, its disk filled"
+    print(f"watcher killed {len(kills)} times, {disk} {len(fills)} times; it ended with {code}")
+    return report(watch, feed, fed, clock, options.work / "watch.jsonl")
 
 
-def report(options: argparse.Namespace, watch: Watch, feed: Feed, fed: float, code: int, own_disk: bool, kills: int, fills: int) -> int:
+def report(watch: Watch, feed: Feed, fed: float, clock: Clock, ledger: Path) -> int:
     """Print what came of it; return 0 where every frame is accounted for."""
-    wrong, late, events = judge(options.work / "watch.jsonl", feed)
+    wrong, late, events = judge(ledger, feed, clock)
     wrong += watch.wrong
     last = [(at, mb) for at, mb, pid in watch.memory if pid == watch.process.pid]
     at, mb = np.array(last).T
@@ -248,7 +298,7 @@ def report(options: argparse.Namespace, watch: Watch, feed: Feed, fed: float, co
     slope = np.polyfit(at[settled] / 3600, mb[settled], 1)[0] if settled.sum() > 10 else float("nan")
     fifth = max(len(mb) // 5, 1)
     print(f"{len(feed.fate)} files in {fed / 60:.1f} min: {dict(feed.faults)}")
-    print(f"watcher killed {kills} times, its disk {'filled' if own_disk else 'no tmpfs, filled'} {fills} times; it ended with {code}")
+    print(f"stopped from outside {len(clock.gaps)} times, {clock.stopped():.0f} s in all, not counted here")
     print(f"ledger: {dict(events)}")
     print(f"results checked against the drawn columns: {watch.checked}; wrong: {len(watch.wrong)}")
     print(f"from the last write to the result [s]: median {np.median(late):.1f}, 95 % {np.percentile(late, 95):.1f}, worst {max(late):.1f}")

@@ -2,79 +2,166 @@
 
     python scripts/bench_scale.py                          # small: a few minutes on two quiet cores
     python scripts/bench_scale.py --part write --frames 100 1000 10000
-    python scripts/bench_scale.py --part stack --frames 100 10000 --side 512    # the whole of it, hours
+    python scripts/bench_scale.py --part stack --frames 10 100 10000 --side 512 --model adf-unet-nano --workers 2    # an hour
+    python scripts/bench_scale.py --part workers --frames 128 --side 512      # two workers beside one
 
-Each measurement is a process of its own, so that its peak of resident memory is its own. CPU seconds are quoted beside wall seconds: on a
-busy machine only the former mean something.
+Each measurement is a process of its own, whose resident memory is sampled twice a second, its workers' beside it. CPU seconds are quoted
+beside wall seconds: on a busy machine only the former mean something.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 
 from stemzoo.analyze import NONE, AnalyzeOptions, Here, Outcome, Request, models_for, run
 from stemzoo.analyze.batch import Plan, start
+from stemzoo.analyze.cluster import WORKER_ENVIRONMENT, cluster
 from stemzoo.analyze.finish import finish
+from stemzoo.analyze.models import Models
 from stemzoo.analyze.parts import Part
 from stemzoo.types import Columns
 
 OPTIONS = AnalyzeOptions(encoder=NONE, pixel_size=0.2, report=False)
-PERIOD_PX = 15
+PERIOD_PX = 20  # 4 Å, about the cell of a perovskite
+PICTURES = 8  # different frames of a stack, which come again and again
 
 
-def make_stack(path: Path, frames: int, side: int) -> None:
-    """Write a stack of lattices (period 3 Å) as uint8, frame by frame."""
+def make_stack(folder: Path, frames: int, side: int) -> Path:
+    """Write a stack of noisy lattices, float64; a few frames lie on the disk, and the stack is a view that shows them by turns."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:side, :side]
-    stack = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(frames, side, side))
-    pictures = []
-    for _ in range(min(frames, 8)):
-        dy, dx = rng.uniform(0, PERIOD_PX, 2)
-        wave = np.cos(2 * np.pi * (y - dy) / PERIOD_PX) + np.cos(2 * np.pi * (x - dx) / PERIOD_PX)
-        pictures.append(rng.poisson(100 * np.exp(2 * (wave - 2)) + 5).clip(0, 255).astype(np.uint8))
+    with h5py.File(folder / "pictures.h5", "w") as file:
+        stored = file.create_dataset("data", shape=(PICTURES, side, side), dtype=np.float64, chunks=(1, side, side))
+        for k in range(PICTURES):
+            dy, dx = rng.uniform(0, PERIOD_PX, 2)
+            wave = np.cos(2 * np.pi * (y - dy) / PERIOD_PX) + np.cos(2 * np.pi * (x - dx) / PERIOD_PX)
+            stored[k] = rng.poisson(100 * np.exp(4 * (wave - 2)) + 5)
+    view = h5py.VirtualLayout((frames, side, side), np.float64)
+    source = h5py.VirtualSource(str(folder / "pictures.h5"), "data", (PICTURES, side, side))
     for k in range(frames):
-        stack[k] = pictures[k % len(pictures)]
-    stack.flush()
+        view[k] = source[k % PICTURES]
+    with h5py.File(folder / "stack.h5", "w") as file:
+        file.create_virtual_dataset("data", view)
+    return folder / "stack.h5"
 
 
-def measure_stack(folder: Path, frames: int, side: int, workers: int) -> dict[str, float]:
-    """Analyse a stack, read lazily as a large one is."""
-    import stemzoo.io.npy
+@dataclass
+class Memory:
+    """Samples the resident memory of this process and of all it started; `peak` [MB] of each, and of all together."""
 
-    stemzoo.io.npy.EAGER_BYTES = 1
-    path = folder / "stack.npy"
-    make_stack(path, frames, side)
-    request = Request(str(path), folder / "out", "analyze", OPTIONS)
-    models = models_for("analyze", OPTIONS)
+    peak: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @contextmanager
+    def sampled(self) -> Iterator[None]:
+        over = threading.Event()
+
+        def look() -> None:
+            while not over.wait(0.5):
+                now = {"client_mb": _resident_mb(os.getpid()), "workers_mb": sum(map(_resident_mb, _descendants(os.getpid())))}
+                for name, value in {**now, "together_mb": sum(now.values())}.items():
+                    self.peak[name] = max(self.peak[name], value)
+
+        thread = threading.Thread(target=look, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+def _descendants(process: int) -> list[int]:
+    """Return the processes that `process` started, theirs included (Linux)."""
+    found = []
+    for task in Path(f"/proc/{process}/task").iterdir():
+        try:
+            children = [int(word) for word in (task / "children").read_text().split()]
+        except OSError:  # ended meanwhile
+            continue
+        for child in children:
+            found += [child, *_descendants(child)]
+    return found
+
+
+def _resident_mb(process: int) -> float:
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)
+
+
+@contextmanager
+def workers_of_one_thread(n: int, models: Models) -> Iterator[Any]:
+    """Give a pool of `n` local workers, each with one thread for everything, however many cores there are."""
+    import dask
+    from distributed import LocalCluster
+
+    with (
+        dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}),
+        LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=":0") as started,
+        cluster(started.scheduler_address, models) as pool,
+    ):
+        yield pool
+
+
+def measure_stack(folder: Path, frames: int, side: int, workers: int, model: str | None = None) -> dict[str, float]:
+    """Analyse a stack in this process, or on workers of one thread each; wall time without the start of the workers, CPU time with it."""
+    import stemzoo.io.hdf5
+
+    stemzoo.io.hdf5.EAGER_BYTES = 1  # short stacks too are read lazily, as long ones are
+    options = replace(OPTIONS, model=model)
+    request = Request(str(make_stack(folder, frames, side)), folder / "out", "analyze", options)
+    models = models_for("analyze", options)
     outcomes: list[Outcome] = []
+    memory, laps = Memory(), []
 
     def failed(request: Request, error: Exception) -> None:
         raise error
 
-    if not workers:
-        begun, cpu = time.perf_counter(), time.process_time()
-        run([request], Here(models), outcomes.append, failed)
-        spent = time.process_time() - cpu
-    else:
-        from stemzoo.analyze.cluster import cluster
+    def progress(_: str, done: int, total: int) -> None:
+        laps.append((done, time.perf_counter()))
+        print(f"{done} of {total} frames after {laps[-1][1] - begun:.0f} s, {dict(memory.peak)}", file=sys.stderr, flush=True)
 
-        with cluster(f"local:{workers}", models) as pool:
+    spent = time.process_time()
+    with memory.sampled():
+        if not workers:
             begun = time.perf_counter()
-            run([request], pool, outcomes.append, failed)
-        spent = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime + resource.getrusage(resource.RUSAGE_CHILDREN).ru_stime
-    wall = time.perf_counter() - begun
-    return {"columns": outcomes[0].summary.columns, "wall_s": wall, "cpu_s": spent, "per_frame_ms": 1000 * spent / frames}
+            run([request], Here(models), outcomes.append, failed, progress=progress)
+            wall = time.perf_counter() - begun
+        else:
+            with workers_of_one_thread(workers, models) as pool:
+                begun = time.perf_counter()
+                run([request], pool, outcomes.append, failed, progress=progress)
+                wall = time.perf_counter() - begun
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = time.process_time() - spent + children.ru_utime + children.ru_stime
+    # Begin and finish are one worker's work; the batches between are all workers'.
+    return {
+        "columns": outcomes[0].summary.columns,
+        "wall_s": wall,
+        "batches_s": laps[-1][1] - laps[0][1],
+        "cpu_s": spent,
+        "per_frame_ms": 1000 * spent / frames,
+        **memory.peak,
+    }
 
 
 def measure_write(folder: Path, frames: int, columns: int) -> dict[str, float]:
@@ -115,12 +202,12 @@ def measure_task(folder: Path, tasks: int) -> dict[str, float]:
     return {"wall_s": wall, "cpu_s": spent, "per_task_ms": 1000 * spent / tasks}
 
 
-def apart(name: str, **numbers: int) -> dict[str, float]:
+def apart(name: str, **options: int | str | None) -> dict[str, float]:
     """Measure in a process of its own; return what it found and its peak of resident memory [MB]."""
-    words = [sys.executable, __file__, "--measure", name, "--with", json.dumps(numbers)]
-    done = subprocess.run(words, capture_output=True, text=True)
+    words = [sys.executable, __file__, "--measure", name, "--with", json.dumps(options)]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        sys.exit(done.stderr)
+        sys.exit(done.returncode)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -136,6 +223,8 @@ def main() -> None:
     parser.add_argument("--part", choices=["stack", "pixels", "write", "columns", "workers", "task"], help="only this one")
     parser.add_argument("--frames", type=int, nargs="+")
     parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--model", help="segmenter; the zoo's default where not said")
+    parser.add_argument("--workers", type=int, default=0, help="of `stack`; 0 is this process alone")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     parser.add_argument("--with", dest="numbers", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -145,13 +234,14 @@ def main() -> None:
         found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps(found))
         return
+    side, model = arguments.side, arguments.model
     parts = [arguments.part] if arguments.part else ["stack", "pixels", "write", "columns", "workers", "task"]
     if "stack" in parts:
         for frames in arguments.frames or (4, 16, 64):
-            show(f"analyse {frames} frames of {arguments.side}²", **apart("stack", frames=frames, side=arguments.side, workers=0))
+            show(f"analyse {frames} frames of {side}²", **apart("stack", frames=frames, side=side, workers=arguments.workers, model=model))
     if "pixels" in parts:
-        for side in (128, 256, 512):
-            show(f"analyse 8 frames of {side}²", **apart("stack", frames=8, side=side, workers=0))
+        for extent in (128, 256, 512):
+            show(f"analyse 8 frames of {extent}²", **apart("stack", frames=8, side=extent, workers=0, model=model))
     if "write" in parts:
         for frames in arguments.frames or (100, 1000):
             show(f"write {frames} frames of 770 columns", **apart("write", frames=frames, columns=770))
@@ -159,10 +249,11 @@ def main() -> None:
         for columns in (100, 1000, 10000):
             show(f"write 100 frames of {columns} columns", **apart("write", frames=100, columns=columns))
     if "workers" in parts:
-        found = {n: apart("stack", frames=96, side=arguments.side, workers=n) for n in (1, 2)}
+        frames = (arguments.frames or [96])[0]
+        found = {n: apart("stack", frames=frames, side=side, workers=n, model=model) for n in (1, 2)}
         for n, numbers in found.items():
-            show(f"analyse 96 frames of {arguments.side}² on {n} worker{'s' * (n > 1)}", **numbers)
-        show("two workers over one", wall=found[1]["wall_s"] / found[2]["wall_s"], cpu=found[1]["cpu_s"] / found[2]["cpu_s"])
+            show(f"analyse {frames} frames of {side}² on {n} worker{'s' * (n > 1)}", **numbers)
+        show("two workers over one", **{name: found[1][name] / found[2][name] for name in ("wall_s", "batches_s", "cpu_s")})
     if "task" in parts:
         show("send 1000 empty tasks", **apart("task", tasks=1000))
 

@@ -287,7 +287,7 @@ def _guided(corpus: dict[str, list[bytes]], arguments: argparse.Namespace, folde
             _kept(names[data[0] % len(names)], data[1:], error, arguments.out, known)
 
     seconds = int(60 * arguments.minutes)
-    words = [sys.argv[0], f"-max_total_time={seconds}", "-max_len=200000", "-timeout=60", "-rss_limit_mb=4096"]
+    words = [sys.argv[0], f"-max_total_time={seconds}", "-max_len=200000", "-timeout=1800", "-rss_limit_mb=4096"]
     words += [f"-artifact_prefix={arguments.out}/", str(start)]
     for module in [module for name, module in sys.modules.items() if name.startswith("stemzoo.")]:  # all of Python would take minutes
         for function in [item for item in vars(module).values() if inspect.isfunction(item) and item.__module__ == module.__name__]:

@@ -184,7 +184,7 @@ def test_two_processes_train_as_one(config, tmp_path):
     curves = {}
     for name, more in (("one", ("--devices", "1")), ("two", ("--devices", "2", "--strategy", "ddp"))):
         command = _command(config, tmp_path / name, "--steps", "8", *more)
-        done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=1200)
         assert done.returncode == 0, done.stderr
         rows = [row for row in csv.DictReader((tmp_path / name / "metrics.csv").read_text().splitlines()) if row["val_loss"]]
         curves[name] = [[float(row[key]) for key in ("val_loss", "val_iou", "val_f1")] for row in rows]

@@ -31,11 +31,11 @@ import h5py
 import numpy as np
 
 from stemzoo.analyze import NONE, AnalyzeOptions, Here, Outcome, Request, models_for, run
-from stemzoo.analyze.batch import Plan, start
 from stemzoo.analyze.cluster import WORKER_ENVIRONMENT, cluster
 from stemzoo.analyze.finish import finish
 from stemzoo.analyze.models import Models
 from stemzoo.analyze.parts import Part
+from stemzoo.analyze.plan import Plan, start
 from stemzoo.types import Columns
 
 OPTIONS = AnalyzeOptions(encoder=NONE, pixel_size=0.2, report=False)

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stemzoo.analyze.batch import Request, Task
 from stemzoo.analyze.many import Here, run
 from stemzoo.analyze.models import Models, load_encoder
 from stemzoo.analyze.options import NONE, AnalyzeOptions, Progress
 from stemzoo.analyze.outcome import Outcome
+from stemzoo.analyze.plan import Request, Task
 from stemzoo.errors import ModelError
 from stemzoo.io.outputs import new_folder
 

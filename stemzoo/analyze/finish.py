@@ -12,11 +12,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from stemzoo.analyze.batch import Plan, encoder_of, frames_of, gather, window_of
+from stemzoo.analyze.fitting import encoder_of, window_of
+from stemzoo.analyze.gather import gather
 from stemzoo.analyze.models import Models, note_of
 from stemzoo.analyze.options import Progress
 from stemzoo.analyze.outcome import Outcome, write_run
 from stemzoo.analyze.parts import Failure
+from stemzoo.analyze.plan import Plan, frames_of
 from stemzoo.analyze.source import Chosen
 from stemzoo.geometry.tracks import link
 from stemzoo.io.outputs import new_folder

@@ -1,30 +1,80 @@
-"""An encoder fitted to the columns of one file, as a bundle. The one place of the analysis that needs the extra `train`."""
+"""An encoder fitted to the columns of one file, as a bundle: the stage between locating and encoding, and what later stages take of it.
+
+The one place of the analysis that needs the extra `train`. Called by analyze.batch and analyze.finish.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import tempfile
+import time
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stemzoo.analyze.gather import gather
+from stemzoo.analyze.models import Models
 from stemzoo.analyze.options import AUTO, AnalyzeOptions, Progress, parse_window
+from stemzoo.analyze.plan import Plan, frames_of, stamp_of
 from stemzoo.analyze.window import propose
 from stemzoo.errors import ModelError
 from stemzoo.io.outputs import stem_of
 from stemzoo.runtime import pipeline
 from stemzoo.runtime.bundle import Bundle
+from stemzoo.runtime.encoder import Encoder
 from stemzoo.types import Analysis
 
 if TYPE_CHECKING:
     from stemzoo.training.encoding_config import EncoderConfig
 
+FIT_COLUMNS = 100_000  # an encoder is fitted to at most so many columns, from frames evenly drawn
 MOST_STEPS = 600  # more teach a fitted encoder little: 4,000 columns are learned in 400
 SAMPLES = (20, 48)  # a fitted encoder sees its window with no fewer and no more samples a side
 
 
-def fit_to(
+def fit(plan: Plan, progress: Progress | None) -> None:
+    """Fit an encoder to the located columns, into the journal, unless it is there. Raises: ModelError, DatasetError."""
+    folder = plan.journal.folder / "encoder"
+    if folder.is_dir():
+        return
+    analysis, _ = gather(plan, "locate", frames_of(plan), FIT_COLUMNS)
+    if not any(len(columns) for columns in analysis.columns):
+        return
+    begun = time.perf_counter()
+    temporary = Path(tempfile.mkdtemp(prefix=".encoder.", dir=plan.journal.folder))
+    window = _fit_to(analysis, plan.request.options, temporary / "bundle", progress, plan.request.training)
+    facts = {"window_px": window, "seconds": time.perf_counter() - begun}
+    (plan.journal.folder / "fit.json").write_text(json.dumps(facts), encoding="utf-8")
+    os.rename(temporary / "bundle", folder)
+    temporary.rmdir()
+
+
+def encoder_of(plan: Plan, models: Models) -> Encoder | None:
+    """Return the encoder of a plan: the one that stage `fit` left (None where there was no column to fit it to), or the models' own."""
+    if not plan.request.options.fit_encoder:
+        return models.encoder
+    folder = plan.journal.folder / "encoder"
+    return _fitted(str(folder), stamp_of(str(folder / "model.onnx"))) if folder.is_dir() else None
+
+
+@lru_cache(maxsize=1)
+def _fitted(folder: str, stamp: tuple[int, int]) -> Encoder:
+    return Encoder(Bundle.load(folder))
+
+
+def window_of(plan: Plan) -> float | None:
+    """Return the window [px] that a plan or, where it is fitted, its encoder says."""
+    if plan.request.options.fit_encoder and (plan.journal.folder / "fit.json").is_file():
+        return float(json.loads((plan.journal.folder / "fit.json").read_text())["window_px"])
+    return plan.window_px
+
+
+def _fit_to(
     analysis: Analysis, options: AnalyzeOptions, folder: Path, progress: Progress | None, config: EncoderConfig | None = None
-) -> tuple[Bundle, float]:
-    """Fit an encoder to the analysis' own sub-images, write it to `folder` as a bundle; return that, opened, and the window [px].
+) -> float:
+    """Fit an encoder to the analysis' own sub-images, write it to `folder` as a bundle; return the window [px].
 
     Args: config: how it is trained; None takes the defaults with the latents and the seed of the options.
     Raises: ModelError where the extra `train` is not installed; DatasetError for too few columns.
@@ -67,4 +117,4 @@ def fit_to(
         },
         cases=proof,
     )
-    return Bundle.load(folder), window
+    return window

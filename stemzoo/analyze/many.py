@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from stemzoo.analyze.batch import Plan, Request, give_up, start, work
+from stemzoo.analyze.batch import give_up, work
 from stemzoo.analyze.finish import finish
 from stemzoo.analyze.models import Models
 from stemzoo.analyze.options import Progress
 from stemzoo.analyze.outcome import Outcome
+from stemzoo.analyze.plan import Plan, Request, start
 from stemzoo.errors import ModelError, OutputError, ReadError, StemzooError
 
 MAY_PASS = (ReadError, OutputError, ModelError)  # what a second try may mend: a share that was away, a full disk, memory that others held

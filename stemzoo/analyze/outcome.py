@@ -1,6 +1,6 @@
 """What one input gave, in a few numbers: returned to whoever asked, kept as run.json beside the results, read again by a later run.
 
-Small enough to travel from any worker. Called by analyze.batch, analyze.finish and the commands.
+Small enough to travel from any worker. Called by analyze.plan, analyze.finish and the commands.
 """
 
 from __future__ import annotations

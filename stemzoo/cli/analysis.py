@@ -17,8 +17,8 @@ from stemzoo.errors import StemzooError
 
 if TYPE_CHECKING:
     from stemzoo.analyze import AnalyzeOptions, Models, Outcome
-    from stemzoo.analyze.batch import Task
     from stemzoo.analyze.many import Pool
+    from stemzoo.analyze.plan import Task
 
 FILES = typer.Argument(
     ..., metavar="FILE…", help="dm3, dm4, emd, ser, emi, hspy, tif, mrc, npy, HDF5, png or jpg; FILE::NAME for one signal of several."

@@ -29,4 +29,4 @@ def stack(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two frames a batch, so that a small stack has several."""
-    monkeypatch.setattr("stemzoo.analyze.batch.BATCH_FRAMES", 2)
+    monkeypatch.setattr("stemzoo.analyze.plan.BATCH_FRAMES", 2)

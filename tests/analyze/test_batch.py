@@ -19,7 +19,7 @@ OPTIONS = AnalyzeOptions(pixel_size=0.2, report=False)
 
 def test_batches_give_what_one_batch_gives(stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cut = analyze_file(str(stack), tmp_path / "cut", OPTIONS)
-    monkeypatch.setattr("stemzoo.analyze.batch.BATCH_FRAMES", 100)
+    monkeypatch.setattr("stemzoo.analyze.plan.BATCH_FRAMES", 100)
     whole = analyze_file(str(stack), tmp_path / "whole", OPTIONS)
     assert (tmp_path / "cut" / "columns.csv").read_bytes() == (tmp_path / "whole" / "columns.csv").read_bytes()
     assert cut.summary == whole.summary and cut.notices == whole.notices
@@ -63,7 +63,7 @@ def test_a_run_that_was_broken_off_computes_only_what_is_missing(stack: Path, tm
     locate_file(str(stack), tmp_path / "out", OPTIONS)
     assert seen == ["removed"] and {k: journal.path("analyze", k).stat().st_mtime_ns for k in (0, 2)} == stamps
     monkeypatch.undo()
-    monkeypatch.setattr("stemzoo.analyze.batch.BATCH_FRAMES", 2)
+    monkeypatch.setattr("stemzoo.analyze.plan.BATCH_FRAMES", 2)
 
 
 def test_parts_of_other_options_are_not_taken(stack: Path, tmp_path: Path) -> None:

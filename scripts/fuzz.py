@@ -30,7 +30,7 @@ from stemzoo.analyze.parts import Journal
 from stemzoo.errors import StemzooError
 from stemzoo.io.datasets import Dataset
 from stemzoo.io.read import read
-from stemzoo.io.results import read_results
+from stemzoo.io.read_results import read_results
 from stemzoo.runtime.tables import read_columns
 from stemzoo.simulation import loading
 from stemzoo.zoo.card import read_card

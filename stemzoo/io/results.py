@@ -1,4 +1,4 @@
-"""analysis.h5: an Analysis to HDF5 with NeXus data groups, and back. Owns its layout; the file opens in silx, h5web and HyperSpy.
+"""analysis.h5: an Analysis to HDF5 with NeXus data groups. Owns its layout; the file opens in silx, h5web and HyperSpy.
 
 /entry                 NXentry, `default` leads to the frame
   frame                NXdata: frame 0 as an image, axes in Å (px where the pixel size is unknown)
@@ -8,7 +8,8 @@
   encoding             NXcollection: angle, latents … of every column
   provenance           NXcollection: input, pixel size, models, notices, options, times, version
 
-Frames after the first are not copied: `provenance/input` says where they lie. Called by `stemzoo.analyze` and readers of results.
+Frames after the first are not copied: `provenance/input` says where they lie. io.read_results reads the file
+back. Called by `stemzoo.analyze`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,12 +25,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from stemzoo.errors import OutputError, ReadError
-from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId
+from stemzoo.errors import OutputError
+from stemzoo.types import Analysis, Columns, Encoding, Frames
 
 SCHEMA = 1
 ENCODING_FIELDS = ("angle", "angle_sigma", "symmetry", "latents", "frame", "column", "inside")
-DEFLATE = 1100  # how much smaller gzip can make anything
 ROWS = 1 << 16  # columns that are held before they are written
 UNITS = {
     **dict.fromkeys(("y_px", "x_px", "sigma_y_px", "sigma_x_px"), "px"),
@@ -141,63 +140,6 @@ def write_results(path: Path, analysis: Analysis, probability: np.ndarray | None
             writer.add(columns, part)
             first = rows.stop
         writer.finish(analysis, probability, options)
-
-
-def read_results(path: Path) -> Analysis:
-    """Return the Analysis behind an analysis.h5, as the report needs it.
-
-    Its frames hold frame 0 only: asking for a later one raises ReadError naming the input file.
-    Raises: ReadError if the file is missing, damaged, of a newer schema or not an analysis.
-    """
-    path = Path(path)
-    try:
-        with h5py.File(path, "r") as file:
-            schema = int(file.attrs.get("stemzoo_schema", 0))
-            if schema == 0:
-                raise ReadError(f"{path}: an HDF5 file, but not an analysis; wanted analysis.h5 from stemzoo analyze")
-            if schema > SCHEMA:
-                raise ReadError(f"{path}: schema {schema}; this stemzoo reads up to {SCHEMA}: upgrade stemzoo")
-            _check_sizes(file, os.path.getsize(path))
-            return _analysis(file["entry"])
-    except OSError as error:
-        why = error.strerror or str(error).split("(")[0].strip()
-        raise ReadError(f"{path}: cannot be read as HDF5 ({why}); wanted analysis.h5 from stemzoo analyze") from error
-    except (KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
-        raise ReadError(f"{path}: damaged, a part is missing or does not fit ({error}); run stemzoo analyze again") from error
-
-
-def _check_sizes(file: h5py.File, size: int) -> None:
-    """Refuse tables that cannot lie in a file of `size` bytes: reading them would fill the memory. Raises: ValueError."""
-
-    def look(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        if isinstance(item, h5py.Dataset) and item.nbytes > size * (1 if item.compression is None else DEFLATE):
-            raise ValueError(f"{name} claims {item.nbytes} bytes in a file of {size}")
-
-    file.visititems(look)
-
-
-@dataclass(frozen=True, slots=True)
-class FirstFrame:
-    """A stack of which only frame 0 was kept; behaves as (T, H, W) data."""
-
-    image: np.ndarray
-    n_frames: int
-    path: str
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(T, H, W)."""
-        return (self.n_frames, int(self.image.shape[0]), int(self.image.shape[1]))
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the frame."""
-        return self.image.dtype
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        if index != 0:
-            raise ReadError(f"frame {index} is not kept in analysis.h5, which holds frame 0; read it from {self.path}")
-        return self.image
 
 
 def _group(parent: h5py.Group, name: str, kind: str, **attributes: Any) -> h5py.Group:
@@ -319,64 +261,3 @@ def _write_provenance(entry: h5py.Group, analysis: Analysis, frames: Frames, opt
         if number is not None:
             group[name] = number
             group[name].attrs["units"] = units
-
-
-def _analysis(entry: h5py.Group) -> Analysis:
-    facts = entry["provenance"]
-
-    def text(name: str) -> str:
-        return str(facts[name].asstr()[()])
-
-    path, n_frames = text("input"), int(facts["n_frames"][()])
-    data = FirstFrame(entry["frame/data"][()], n_frames, path)
-    frames = Frames(
-        data=data,
-        pixel_size=float(facts["pixel_size"][()]) if "pixel_size" in facts else None,
-        pixel_size_source=text("pixel_size_source"),
-        path=path,
-        sha256=text("input_sha256"),
-        metadata=json.loads(text("metadata")),
-        notices=tuple(json.loads(text("reader_notices"))),
-    )
-    encoding = None
-    if "encoding" in entry:
-        values = {name: entry["encoding"][name][()] for name in ENCODING_FIELDS}
-        values["inside"] = values["inside"].astype(bool)
-        encoding = Encoding(**values)
-    return Analysis(
-        frames=frames,
-        columns=_columns(entry["columns"]),
-        segmenter=ModelId(text("segmenter"), text("segmenter_sha256")),
-        encoding=encoding,
-        encoder=ModelId(text("encoder"), text("encoder_sha256")) if "encoder" in facts else None,
-        sampling_factor=float(facts["sampling_factor"][()]),
-        window_px=float(facts["window"][()]) if "window" in facts else None,
-        notices=tuple(json.loads(text("notices"))),
-        seconds=json.loads(text("seconds")),
-        version=text("stemzoo_version"),
-        sampling=float(facts["sampling"][()]) if "sampling" in facts else None,
-    )
-
-
-def _columns(group: h5py.Group) -> tuple[Columns, ...]:
-    per_frame = json.loads(str(group["per_frame"].asstr()[()]))
-    names = ("y_px", "x_px", "sigma_y_px", "sigma_x_px", "species", "intensity", "confidence", "fit_ok")
-    values = {name: group[name][()] for name in names}
-    ends = np.cumsum([0, *(table["n"] for table in per_frame)])
-    tables = []
-    for k, table in enumerate(per_frame):
-        part = {name: array[ends[k] : ends[k + 1]] for name, array in values.items()}
-        tables.append(
-            Columns(
-                yx=np.stack([part["y_px"], part["x_px"]], axis=1),
-                sigma=np.stack([part["sigma_y_px"], part["sigma_x_px"]], axis=1),
-                species=part["species"],
-                intensity=part["intensity"],
-                confidence=part["confidence"],
-                fit_ok=part["fit_ok"],
-                classes=tuple(table["classes"]),
-                pixel_size=table["pixel_size"],
-                frame=table["frame"],
-            )
-        )
-    return tuple(tables)

@@ -11,7 +11,7 @@ from stemzoo.analyze import NONE, AnalyzeOptions, Outcome, analyze_file, locate_
 from stemzoo.analyze.batch import work
 from stemzoo.analyze.parts import Journal
 from stemzoo.errors import FrameError, ReadError
-from stemzoo.io.results import read_results
+from stemzoo.io.read_results import read_results
 from stemzoo.types import Quality
 
 OPTIONS = AnalyzeOptions(pixel_size=0.2, report=False)

@@ -14,7 +14,7 @@ import pytest
 from stemzoo.analyze import NONE, AnalyzeOptions, Here, Outcome, Request, models_for, run
 from stemzoo.analyze.many import Job, LostError
 from stemzoo.errors import ReadError, StemzooError
-from stemzoo.io.results import read_results
+from stemzoo.io.read_results import read_results
 
 OPTIONS = AnalyzeOptions(pixel_size=0.2, report=False, encoder=NONE)
 

@@ -10,7 +10,7 @@ import tifffile
 
 from stemzoo.analyze import AnalyzeOptions, encode_file
 from stemzoo.errors import StemzooError
-from stemzoo.io.results import read_results
+from stemzoo.io.read_results import read_results
 
 ENCODER = str(Path(__file__).parents[2] / "model_cards" / "rvae-sr3fe2o7" / "v2")
 SIDE = 160

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from stemzoo.io.outputs import OURS
-from stemzoo.io.results import read_results
+from stemzoo.io.read_results import read_results
 
 HEADER = "frame,column,y_px,x_px,y_A,x_A,sigma_y_px,sigma_x_px,species,intensity,confidence,fit_ok"
 

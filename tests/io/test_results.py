@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from stemzoo.errors import OutputError, ReadError
-from stemzoo.io.results import read_results, write_results
+from stemzoo.io.read_results import read_results
+from stemzoo.io.results import write_results
 from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId
 
 

@@ -21,9 +21,10 @@ from stemzoo.analyze.many import LostError
 from stemzoo.analyze.models import Models
 from stemzoo.errors import ModelError
 from stemzoo.runtime.bundle import Bundle
+from stemzoo.runtime.cores import usable_cores
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.segmenter import Segmenter
-from stemzoo.runtime.session import SessionOptions, usable_cores
+from stemzoo.runtime.session import SessionOptions
 
 PATIENCE_S = 300.0  # how long a scheduler may be away before the run ends
 WORKER_ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")

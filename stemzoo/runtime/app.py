@@ -15,17 +15,18 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 
 import stemzoo
 from stemzoo.errors import ModelError, OutputError, ReadError, StemzooError
 from stemzoo.runtime.bundle import MODEL_FILE, Bundle, verify
+from stemzoo.runtime.cores import keep_to, parse_cores
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.pipeline import analyze, locate
 from stemzoo.runtime.segmenter import Segmenter
-from stemzoo.runtime.session import SessionOptions
+from stemzoo.runtime.session import PROVIDERS, SessionOptions, parse_providers
 from stemzoo.runtime.tables import write_columns
 from stemzoo.types import Frames
 
@@ -40,9 +41,12 @@ def main(argv: Optional[List[str]] = None, home: Optional[Path] = None) -> int:
     options = _parser().parse_args(argv)
     models = (home or Path(sys.argv[0]).resolve().parent) / "models"
     try:
+        if options.cores is not None:
+            keep_to(parse_cores(options.cores))
+        session = SessionOptions(threads=options.threads, providers=parse_providers(options.provider))
         if options.command == "verify":
-            return _verify(models, options)
-        _run(models, options)
+            return _verify(models, session)
+        _run(models, session, options)
     except StemzooError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -65,9 +69,11 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--encoder", metavar="ID", help="encoder, or none; default: the only one here")
         command.add_argument("--pixel-size", metavar="Å", type=float, help="Å per pixel")
         command.add_argument("--out", metavar="DIR", type=Path, required=True, help="columns.csv and run.json go there")
+    commands.add_parser("verify", help="replay the golden tensors of every model here")
+    for command in commands.choices.values():
         command.add_argument("--threads", metavar="N", type=int, default=0, help="threads of the networks; 0: as many as there are cores")
-    check = commands.add_parser("verify", help="replay the golden tensors of every model here")
-    check.add_argument("--threads", metavar="N", type=int, default=0)
+        command.add_argument("--cores", metavar="LIST", help="stay on these cores, counted from 0, e.g. 1 or 2,4-7; the others stay free")
+        command.add_argument("--provider", metavar="NAMES", help=f"run the networks on one of {', '.join(PROVIDERS)}; several in order")
     return parser
 
 
@@ -83,9 +89,11 @@ def _version(folder: Path) -> int:
     return int(folder.name[1:]) if folder.name[1:].isdigit() else 0
 
 
-def _load(models: Path, name: Optional[str], task: str, threads: int) -> Bundle:
-    """Return the model called `name`, or the only one here for `task`. Raises: ModelError that lists what there is."""
-    session = SessionOptions(threads=threads)
+def _load(models: Path, name: Optional[str], task: str, session: SessionOptions, opened: Dict[Path, Bundle]) -> Bundle:
+    """Return the model called `name`, or the only one here for `task`; keep in `opened` what was opened on the way.
+
+    Raises: ModelError that lists what there is.
+    """
     if name is not None and (Path(name) / MODEL_FILE).is_file():
         return Bundle.load(name, session)
     found = find_models(models)
@@ -94,7 +102,10 @@ def _load(models: Path, name: Optional[str], task: str, threads: int) -> Bundle:
         if not matching:
             raise ModelError(f"unknown model {name!r}; here are {', '.join(found) or 'none'} in {models}")
         return Bundle.load(matching[-1], session)
-    fitting = [bundle for bundle in (Bundle.load(folder, session) for folder in found.values()) if bundle.spec.task == task]
+    for folder in found.values():
+        if folder not in opened:
+            opened[folder] = Bundle.load(folder, session)
+    fitting = [opened[folder] for folder in found.values() if opened[folder].spec.task == task]
     if len({bundle.spec.id.split("@")[0] for bundle in fitting}) != 1:
         option = "--model" if task == "segmentation" else "--encoder"
         raise ModelError(
@@ -103,13 +114,14 @@ def _load(models: Path, name: Optional[str], task: str, threads: int) -> Bundle:
     return fitting[-1]
 
 
-def _run(models: Path, options: argparse.Namespace) -> None:
+def _run(models: Path, session: SessionOptions, options: argparse.Namespace) -> None:
     began = time.perf_counter()
     frames = read_npy(options.frame, options.pixel_size)
-    segmenter = Segmenter(_load(models, options.model, "segmentation", options.threads))
+    opened: Dict[Path, Bundle] = {}
+    segmenter = Segmenter(_load(models, options.model, "segmentation", session, opened))
     encoder = None
     if options.command == "analyze" and options.encoder != "none":
-        encoder = Encoder(_load(models, options.encoder, "encoding", options.threads))
+        encoder = Encoder(_load(models, options.encoder, "encoding", session, opened))
     analysis = locate(frames, segmenter) if options.command == "locate" else analyze(frames, segmenter, encoder)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
@@ -120,7 +132,7 @@ def _run(models: Path, options: argparse.Namespace) -> None:
         "input": str(options.frame),
         "sha256": frames.sha256,
         "pixel_size": frames.pixel_size,
-        "models": [{"id": model.id, "sha256": model.sha256} for model in (analysis.segmenter, analysis.encoder) if model is not None],
+        "models": [_facts(model.bundle) for model in (segmenter, encoder) if model is not None],
         "notices": list(analysis.notices),
         "seconds": {stage: round(value, 4) for stage, value in analysis.seconds.items()},
         "version": stemzoo.__version__,
@@ -129,6 +141,10 @@ def _run(models: Path, options: argparse.Namespace) -> None:
     for notice in analysis.notices:
         print(f"note: {notice}", file=sys.stderr)
     print(f"{options.frame}: {sum(len(columns) for columns in analysis.columns)} columns, {time.perf_counter() - began:.1f} s")
+
+
+def _facts(bundle: Bundle) -> Dict[str, Any]:
+    return {"id": bundle.id.id, "sha256": bundle.sha256, "provider": bundle.session.provider}
 
 
 def read_npy(path: Path, pixel_size: Optional[float]) -> Frames:
@@ -150,18 +166,22 @@ def read_npy(path: Path, pixel_size: Optional[float]) -> Frames:
     return Frames(stack, pixel_size, "unknown" if pixel_size is None else "user", str(path), digest.hexdigest())
 
 
-def _verify(models: Path, options: argparse.Namespace) -> int:
+def _verify(models: Path, session: SessionOptions) -> int:
     found = find_models(models)
     if not found:
         raise ModelError(f"no model in {models}; the folder was not copied whole")
     failed = 0
+    notices: List[str] = []
     for name, folder in found.items():
         try:
-            result = verify(Bundle.load(folder, SessionOptions(threads=options.threads)))
+            result = verify(Bundle.load(folder, session))
         except StemzooError as error:
             print(f"{name}: FAILED: {error}")
             failed += 1
             continue
         print(result.summary())
+        notices += result.notices
         failed += not result.ok
+    for notice in dict.fromkeys(notices):
+        print(f"note: {notice}", file=sys.stderr)
     return int(failed > 0)

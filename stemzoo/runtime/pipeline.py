@@ -192,7 +192,7 @@ def encode(analysis: Analysis, encoder: Encoder, options: Optional[EncodeOptions
     Raises: ShapeError if the window does not fit the frame; ModelError if the network cannot run.
     """
     options = options or EncodeOptions()
-    stages, notices = Stages(dict(analysis.seconds)), list(analysis.notices) + list(encoder.bundle.session.notices)
+    stages, notices = Stages(dict(analysis.seconds)), list(dict.fromkeys((*analysis.notices, *encoder.bundle.session.notices)))
     window = options.window_px
     if window is None:
         with stages.time("scale"):

@@ -6,7 +6,6 @@ CPU and named in `Session.notices`, never silently. Called by runtime.bundle and
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
@@ -14,6 +13,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 import numpy as np
 
 from stemzoo.errors import ModelError
+from stemzoo.runtime.cores import usable_cores
 
 CPU = "CPUExecutionProvider"
 PROVIDERS = {
@@ -30,7 +30,7 @@ class SessionOptions:
     """How a network is run.
 
     Args:
-        threads: intra-op threads; 0 takes every core that this process may use.
+        threads: intra-op threads; 0 takes every core that this process may use (runtime.cores).
         providers: execution providers in order of preference, short (`cuda`) or onnxruntime's own names; the CPU is always the last resort.
         spin: let idle threads spin between layers; False leaves their core to the acquisition, at a few percent more time a frame.
         arena: let onnxruntime keep freed buffers; False gives memory back after each run.
@@ -49,11 +49,13 @@ class SessionOptions:
                 raise ModelError(f"execution provider {name!r} is unknown; wanted one of {', '.join(PROVIDERS)}")
 
 
-def usable_cores() -> int:
-    """Return how many cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def parse_providers(text: Optional[str]) -> Tuple[str, ...]:
+    """Return the execution providers in `tensorrt,cuda`, in order of preference; the CPU alone for None.
+
+    >>> parse_providers("OpenVINO, cuda")
+    ('openvino', 'cuda')
+    """
+    return ("cpu",) if text is None else tuple(name.strip().lower() for name in text.split(","))
 
 
 class Session:

@@ -20,10 +20,14 @@ _REST_KEV = 510.999
 _ANCHOR = 40
 """Z at which the screened Rutherford cross-section is taken as it is; others follow from it by the power law."""
 
-DEPTH, DEPTH_POWER = 85.0, 0.45
-"""An electron stays with its column for about `DEPTH` Å at 200 kV if that has one atom of Z = 30 every 4 Å; for others the depth goes as
-scattering power a length to the minus `DEPTH_POWER`, but never deeper. Fitted to the peaks of Sr, Ti-O, Au and Si columns; the last, in
-their dumbbells, lose theirs faster than that, to each other, which is left out."""
+DEPTH, DEPTH_POWER, WEAK_POWER = 85.0, 0.45, 0.23
+"""An electron stays with its column for about `DEPTH` Å at 200 kV if that has one atom of Z = 30 every 4 Å. A stronger column scatters it
+away sooner: the depth goes as scattering power a length to the minus `DEPTH_POWER`. A weaker one cannot hold the converging beam, which
+spreads again below its focus: there the depth goes as that power to the `WEAK_POWER`. Fitted to the peaks of Sr, Ti-O, Au and Si columns;
+Ge, and Si columns far from one another, served as a check."""
+
+WEAKEST = 0.15
+"""Scattering power below which columns are taken to be no weaker; nothing of less was fitted."""
 
 FOCUSING, TOTAL = 1.5, 1.1
 """A column draws the beam to itself and scatters `FOCUSING` times what its atoms would alone, while all that reaches the detector stays
@@ -32,6 +36,10 @@ FOCUSING, TOTAL = 1.5, 1.1
 SPREAD, SPREAD_POWER, SPREAD_DEPTH = 0.175, 0.36, 35.0
 """Rms widening of a peak along an axis [Å] by the beam's spread about such a column, how it grows with that scattering power, and the
 thickness over which it sets in [Å]."""
+
+WEAK_SPREAD, WEAK_SPREAD_POWER = 0.077, -0.75
+"""Rms widening of a peak along an axis [Å] by the beam's convergence, which weak columns do not hold together, and how it goes with that
+power; it adds to the other in square."""
 
 
 def cross_section(z: float, exponent: float, energy_kev: float, inner_mrad: float = 80.0, outer_mrad: float = 200.0) -> float:
@@ -86,18 +94,21 @@ class Contrast:
         """Return (n,) rms widening of columns' peaks along an axis [Å]; arguments as for `weights`."""
         if repeat <= 0:
             return np.zeros(len(atoms))
-        fully = SPREAD * self._power(atoms, elements, repeat) ** SPREAD_POWER
+        power = self._power(atoms, elements, repeat)
+        fully = np.hypot(SPREAD * power**SPREAD_POWER, WEAK_SPREAD * power**WEAK_SPREAD_POWER)
         return np.asarray(fully * np.sqrt(-np.expm1(-repeats * repeat / SPREAD_DEPTH)))
 
     def depth(self, atoms: np.ndarray, elements: tuple[str, ...], repeat: float) -> np.ndarray:
         """Return (n,) the depth over which electrons leave a column [Å]; it grows with the square of their speed."""
         speed = 1 - 1 / (1 + self.energy_kev / _REST_KEV) ** 2
         at_200 = 1 - 1 / (1 + 200 / _REST_KEV) ** 2
-        return np.asarray(DEPTH * speed / at_200 * np.maximum(self._power(atoms, elements, repeat), 1.0) ** -DEPTH_POWER)
+        power = self._power(atoms, elements, repeat)
+        return np.asarray(DEPTH * speed / at_200 * np.minimum(power**-DEPTH_POWER, power**WEAK_POWER))
 
     def _power(self, atoms: np.ndarray, elements: tuple[str, ...], repeat: float) -> np.ndarray:
-        """(n,) scattering power a length of columns, that of one atom of Z = 30 every 4 Å being 1."""
-        return np.asarray(atoms @ np.array([(atomic_number(element) / 30) ** 1.7 for element in elements]) * 4 / repeat)
+        """(n,) scattering power a length of columns, that of one atom of Z = 30 every 4 Å being 1, and `WEAKEST` the least."""
+        power = atoms @ np.array([(atomic_number(element) / 30) ** 1.7 for element in elements]) * 4 / repeat
+        return np.asarray(np.maximum(power, WEAKEST))
 
     def _one(self, elements: tuple[str, ...]) -> np.ndarray:
         """(E,) cross-section of one atom of each element [Å²]."""

@@ -48,8 +48,8 @@ def render(
         row_shift_px: (H,) shift of each row to the right, or None.
     Returns: (H, W) float32, scattered fraction of the beam at each probe position; times dose × pixel area it is expected counts.
 
-    Widths that differ from the mean enter to first order in their mean squares, which errs by less than a percent of a peak for those of a
-    crystal.
+    Widths that differ from the mean enter to first order in their mean squares, which errs by up to a percent of the brightest peak in
+    most crystals, by two beside lead.
     """
     height, width = shape
     padded = (scipy.fft.next_fast_len(height + 2 * _PAD_PX), scipy.fft.next_fast_len(width + 2 * _PAD_PX, real=True))

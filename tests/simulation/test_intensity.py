@@ -40,6 +40,18 @@ def test_peaks_saturate_as_in_multislice():
     assert growth([1.0], ("Au",), 2.884, 17.3, 86.5) == pytest.approx(2.2, rel=0.15)
 
 
+def test_weak_columns_do_not_hold_the_beam():
+    """Peak heights: 10.8 over 2.7 nm of Si [110] 2.1; pure oxygen over Sr of SrTiO3 0.015 at 21 nm, above the lowest point of the cell."""
+    contrast, probe = Contrast(1.8), 0.4
+
+    def height(atoms, elements, repeat, depth):
+        column = (np.array([atoms]), elements, np.array([depth / repeat]), repeat)
+        return contrast.weights(*column)[0] / (probe**2 + contrast.spread(*column)[0] ** 2)
+
+    assert height([1.0], ("Si",), 3.84, 107.5) / height([1.0], ("Si",), 3.84, 26.9) == pytest.approx(2.1, rel=0.1)
+    assert height([1.0], ("O",), 3.905, 210.9) / height([1.0], ("Sr",), 3.905, 210.9) < 0.045  # and on the flanks of its neighbours
+
+
 def test_haze_is_even_over_a_crystal_and_keeps_its_electrons():
     y, x = np.mgrid[-15:70, -15:70] * 3.9 / 0.2
     yx = np.stack([y.ravel(), x.ravel()], 1)

@@ -110,8 +110,8 @@ class Background:
         return diagonal
 
     def _sum(self, pixels: np.ndarray) -> np.ndarray:
-        by_row = np.add.reduceat(pixels, self.edges[0][:-1], axis=0)
-        both: np.ndarray = np.add.reduceat(by_row, self.edges[1][:-1], axis=1).astype(np.float64)
+        by_col = np.add.reduceat(pixels, self.edges[1][:-1], axis=1)  # along the rows first: those lie together in memory
+        both: np.ndarray = np.add.reduceat(by_col, self.edges[0][:-1], axis=0).astype(np.float64)
         return both
 
 

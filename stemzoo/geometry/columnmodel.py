@@ -1,30 +1,24 @@
 """The model of a frame that refinement fits: a Gaussian per column on a smooth background. Owns its drawing and normal equations.
 
-Everything is vectorised over columns and worked through in chunks that fit a processor's cache; NumPy only. Called by refine.
-A column has four parameters, in this order everywhere: y, x, amplitude, log of its width relative to the frame's.
+A column has four parameters, in this order everywhere: y, x, amplitude, log of its width relative to the frame's. Its Gaussian's derivatives
+by them are the Gaussian times polynomials of the distance to it, so the normal equations follow from a few weighted moments of a window's
+pixels, which one matrix product gives for many columns. NumPy only. Called by jointfit and leftover.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Lock
-from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple, TypeVar
+from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from stemzoo.geometry.background import Background, Reach
+from stemzoo.geometry.background import Background
 from stemzoo.geometry.neighbours import Pairs
+from stemzoo.geometry.windows import POWERS, Windows, product
 
 CORE = 4
-FIT_RADIUS = 3.0  # sigmas: holds 94 % of what the photons of a peak say of its position, and little of what they do not
-RENDER_RADIUS = 3.9  # sigmas: a neighbour's tail beyond is below 5e-4 of its peak
-COVER_RADIUS = 4.5  # sigmas: pixels this near to a column tell of the background and of the noise
-NOISE_PX = 2_000_000  # pixels of the frame from which those that tell of the noise are chosen
-BATCH = 16  # chunks handed out at a time
-CHUNK_PX = 60_000  # pixels of windows at a time
-
-T = TypeVar("T")
+TOGETHER = np.array([[POWERS.index((a + c, b + d)) for c, d in POWERS[:6]] for a, b in POWERS[:6]])
+"""(6, 6) which monomial is the product of two of at most the second degree."""
 
 
 @dataclass
@@ -47,8 +41,8 @@ class Normal(NamedTuple):
 
     matrix (n, 7, 7) and gradient (n, 4): the four parameters, then (matrix only) a constant and slopes in y and x about the column;
     chi2 (n,) weighted and squares (n,) plain sum of squared residuals; pixels (n,) used; ellipticity (n, 2, 2): score and information of
-    the two shape terms (stretch along y, shear), zero unless asked for; lift (n, 4, K²) how strongly each parameter shares pixels with the
-    background nodes in the window (`Windows.reach`), empty unless asked for.
+    the two shape terms (stretch along y, shear); lift (n, 4, K²) how strongly each parameter shares pixels with the background nodes in
+    the window (`Windows.reach`), empty unless asked for.
     """
 
     matrix: np.ndarray
@@ -60,130 +54,58 @@ class Normal(NamedTuple):
     lift: np.ndarray
 
 
-class Windows:
-    """The pixels around each start position, fixed for the whole fit: a disk in a frame that is padded so that no window leaves it."""
+class Templates(NamedTuple):
+    """Polynomials in the pixels' offsets from the centre of a window, coefficients as in POWERS, up to the second degree, float64.
 
-    def __init__(self, image: np.ndarray, usable: np.ndarray, yx: np.ndarray, sigma_px: float, threads: int) -> None:
-        """Args: image (H, W) float32; usable (H, W) bool; yx (n, 2) starts sorted by y; sigma_px of the mean peak."""
-        self.size = image.shape
-        self.threads = threads
-        self.beyond = int(1.5 * sigma_px)  # how far outside the frame a column may lie
-        self.pad = int(np.ceil(max(COVER_RADIUS * sigma_px * 1.3, 3.0))) + 1 + self.beyond
-        self.width = image.shape[1] + 2 * self.pad
-        self.image = np.pad(image, self.pad)
-        self.usable = np.pad(usable, self.pad)
-        self._lock = Lock()
-        self.place(yx, sigma_px)
+    exponent (c, 6) of the Gaussian of a column, core (c, 4, 6) by which it is multiplied in its derivatives by the four parameters, shape
+    (c, 2, 6) the same by stretch and shear, plane (c, 3, 6) a constant and the distances in y and x.
+    """
 
-    def place(self, yx: np.ndarray, sigma_px: float) -> None:
-        """Centre the windows on positions yx (n, 2), sorted by y."""
-        self.centre = np.clip(np.rint(yx), -self.beyond, np.asarray(self.size) - 1 + self.beyond).astype(np.int64)
-        self.set_width(sigma_px)
-
-    def set_width(self, sigma_px: float) -> None:
-        """Fit windows and rendering windows to the width of the mean peak, and find out which pixels lie in any window."""
-        self.fit_y, self.fit_x = _disk(min(max(FIT_RADIUS * sigma_px, 2.0), self.pad))
-        self.draw_y, self.draw_x = _disk(min(max(RENDER_RADIUS * sigma_px, 3.0), self.pad))
-        self.half = int(max(np.abs(self.fit_y).max(), np.abs(self.fit_x).max()))
-        self._reach: Optional[Reach] = None
-        covered = np.zeros(self.image.shape, bool)
-
-        cover_y, cover_x = _disk(min(COVER_RADIUS * sigma_px, self.pad))
-
-        def cover(start: int, stop: int) -> None:
-            covered.ravel()[self.flat_index(start, stop, cover_y, cover_x)] = True
-
-        self.each(len(cover_y), cover)
-        self.covered = covered & self.usable
-        inner = np.zeros_like(covered)
-        rim = min(int(3 * sigma_px), min(self.size) // 4)  # beyond the frame's edge may lie columns that nobody sees
-        core = slice(self.pad + rim, -self.pad - rim)
-        inner[core, core] = self.covered[core, core]
-        chosen = inner if inner.any() else self.covered
-        stride = max(1, chosen.size // NOISE_PX)
-        self.calm = np.flatnonzero(chosen.ravel()[::stride]) * stride
-
-    def reach(self, background: Background) -> Reach:
-        """Return which of the background's nodes make it in each fit window, and how; worked out once for each size of the windows."""
-        with self._lock:
-            if self._reach is None:
-                self._reach = background.reach(self.centre, self.half)
-            return self._reach
-
-    def inner(self, padded: np.ndarray) -> np.ndarray:
-        """Return the frame's own part (H, W) of a padded array."""
-        return padded[self.pad : self.pad + self.size[0], self.pad : self.pad + self.size[1]]
-
-    def chunks(self, pixels: int) -> Iterator[Tuple[int, int]]:
-        """Yield (start, stop) of columns that are worked on together, `pixels` each."""
-        many = max(8, CHUNK_PX // max(1, pixels))
-        for start in range(0, len(self.centre), many):
-            yield start, min(start + many, len(self.centre))
-
-    def each(self, pixels: int, work: Callable[[int, int], T]) -> List[T]:
-        """Return work(start, stop) for chunks of columns, in order."""
-        return list(self.stream(pixels, work))
-
-    def stream(self, pixels: int, work: Callable[[int, int], T]) -> Iterator[T]:
-        """Yield work(start, stop) for chunks of columns, in order; NumPy lets go of the interpreter, so threads share the load."""
-        chunks = list(self.chunks(pixels))
-        if self.threads < 2 or len(chunks) < 2:
-            yield from (work(start, stop) for start, stop in chunks)
-            return
-        with ThreadPoolExecutor(self.threads) as pool:
-            for first in range(0, len(chunks), BATCH):  # so that few results wait for the one who takes them
-                yield from pool.map(lambda chunk: work(*chunk), chunks[first : first + BATCH])
-
-    def flat_index(self, start: int, stop: int, dy: np.ndarray, dx: np.ndarray) -> np.ndarray:
-        """Return positions in the padded, flattened frame of the pixels at (dy, dx) around columns start … stop: (c, m)."""
-        base = (self.centre[start:stop, 0] + self.pad) * self.width + self.centre[start:stop, 1] + self.pad
-        index: np.ndarray = base[:, None] + (dy * self.width + dx)[None]
-        return index
+    exponent: np.ndarray
+    core: np.ndarray
+    shape: np.ndarray
+    plane: np.ndarray
 
 
-def _disk(radius: float) -> Tuple[np.ndarray, np.ndarray]:
-    reach = np.arange(-int(radius), int(radius) + 1)
-    dy, dx = np.meshgrid(reach, reach, indexing="ij")
-    inside = dy**2 + dx**2 <= radius**2
-    return dy[inside], dx[inside]
+def templates(state: State, shift: np.ndarray, which: Optional[np.ndarray] = None) -> Templates:
+    """Return the polynomials of columns `which` (c,), all if None, in windows whose centres lie `shift` (c, 2) px away from them."""
+    amplitude, log_width = (array if which is None else array[which] for array in (state.amplitude, state.log_width))
+    none, one = np.zeros(len(shift)), np.ones(len(shift))
+    y, x = shift.T
+    along_y = np.stack([y, one, none, none, none, none], axis=1)
+    along_x = np.stack([x, none, one, none, none, none], axis=1)
+    yy = np.stack([y * y, 2 * y, none, one, none, none], axis=1)
+    yx = np.stack([y * x, x, y, none, one, none], axis=1)
+    xx = np.stack([x * x, none, 2 * x, none, none, one], axis=1)
+    (a, b), (_, d) = np.linalg.inv(state.shape)
+    narrow = np.exp(-2 * log_width)[:, None]
+    pull_y, pull_x = narrow * (a * along_y + b * along_x), narrow * (b * along_y + d * along_x)
+    squared = narrow * (a * yy + 2 * b * yx + d * xx)
+    stretch = narrow * (a * yy - d * xx)
+    shear = narrow * narrow * (a * b * yy + (a * d + b * b) * yx + b * d * xx)
+    constant = np.stack([one, none, none, none, none, none], axis=1)
+    height = amplitude[:, None]
+    core = np.stack([height * pull_y, height * pull_x, constant, height * squared], axis=1)
+    shape = np.stack([height * stretch, height * shear], axis=1)
+    return Templates(-0.5 * squared, core, shape, np.stack([constant, along_y, along_x], axis=1))
 
 
-def _offsets(
-    state: State, windows: Windows, which: np.ndarray, seen_from: np.ndarray, dy: np.ndarray, dx: np.ndarray
-) -> Tuple[np.ndarray, np.ndarray]:
-    """Return the float32 (c, m) distances in y and x of the pixels around `seen_from` to the columns `which`."""
-    shift = (windows.centre[seen_from] - state.yx[which]).astype(np.float32)
-    return dy.astype(np.float32)[None] + shift[:, :1], dx.astype(np.float32)[None] + shift[:, 1:]
-
-
-def _gaussian(state: State, which: np.ndarray, y: np.ndarray, x: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the unit Gaussians (c, m) of columns `which` and their exponents' gradients in y and x: Σ⁻¹ (p − r), each (c, m)."""
-    inverse = np.linalg.inv(state.shape)
-    narrow = np.exp(-2 * state.log_width[which]).astype(np.float32)[:, None]
-    yy, yx, xx = (np.float32(v) for v in (inverse[0, 0], inverse[0, 1], inverse[1, 1]))
-    pull_y = yy * y
-    pull_x = xx * x
-    if yx != 0:
-        pull_y += yx * x
-        pull_x += yx * y
-    pull_y *= narrow
-    pull_x *= narrow
-    exponent = pull_y * y
-    exponent += pull_x * x
-    exponent *= np.float32(-0.5)
-    return np.exp(exponent, out=exponent), pull_y, pull_x
+def gaussian(exponent: np.ndarray, powers: np.ndarray) -> np.ndarray:
+    """Return exp of the polynomials (c, 6) at pixels whose monomials are `powers` (m, 6 or more): (c, m) float32."""
+    value = product(exponent.astype(np.float32), np.ascontiguousarray(powers[:, :6].T))
+    return np.exp(value, out=value)
 
 
 def render(state: State, windows: Windows) -> np.ndarray:
     """Return the sum of all columns' Gaussians, float32, in the padded frame of `windows`."""
     total = np.zeros(windows.image.shape, np.float32)
     flat = total.ravel()
+    exponent = templates(state, windows.centre - state.yx).exponent
+    amplitude = state.amplitude.astype(np.float32)
 
     def draw(start: int, stop: int) -> Tuple[int, np.ndarray]:
-        which = np.arange(start, stop)
-        y, x = _offsets(state, windows, which, which, windows.draw_y, windows.draw_x)
-        peak, _, _ = _gaussian(state, which, y, x)
-        peak *= state.amplitude[start:stop].astype(np.float32)[:, None]
+        peak = gaussian(exponent[start:stop], windows.draw_powers)
+        peak *= amplitude[start:stop, None]
         index = windows.flat_index(start, stop, windows.draw_y, windows.draw_x)
         low = int(index.min())
         index -= low
@@ -194,76 +116,67 @@ def render(state: State, windows: Windows) -> np.ndarray:
     return total
 
 
-def _templates(
-    state: State, windows: Windows, which: np.ndarray, seen_from: np.ndarray, full: bool
-) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the derivatives (c, 4 or 7, m) of the model in the fit windows of `seen_from` by the parameters of `which`, the difference
-    of the two pulls times distance, and the peak (c, m)."""
-    y, x = _offsets(state, windows, which, seen_from, windows.fit_y, windows.fit_x)
-    peak, pull_y, pull_x = _gaussian(state, which, y, x)
-    out = np.empty((len(which), 7 if full else CORE, y.shape[1]), np.float32)
-    out[:, 2] = peak
-    peak *= state.amplitude[which].astype(np.float32)[:, None]
-    np.multiply(peak, pull_y, out=out[:, 0])
-    np.multiply(peak, pull_x, out=out[:, 1])
-    pull_y *= y
-    pull_x *= x
-    np.multiply(peak, pull_y + pull_x, out=out[:, 3])
-    if full:
-        out[:, 4] = 1
-        out[:, 5] = y
-        out[:, 6] = x
-    return out, pull_y - pull_x, peak
-
-
 def normal_equations(
-    state: State,
-    windows: Windows,
-    residual: np.ndarray,
-    weight: np.ndarray,
-    background: Optional[Background] = None,
-    shape_too: bool = False,
+    state: State, windows: Windows, residual: np.ndarray, weight: np.ndarray, background: Optional[Background] = None
 ) -> Normal:
     """Return every column's normal equations for the whole model's residual and weight, both in the padded frame.
 
-    Args: background: given where the coupling to its nodes is wanted; shape_too: whether the shape terms are.
+    Args: background: given where the coupling to its nodes is wanted.
     """
     flat_residual, flat_weight = residual.ravel(), weight.ravel()
+    terms = templates(state, windows.centre - state.yx)
+    powers, quadratic, cubic = windows.fit_powers, windows.fit_powers[:, :6].copy(), windows.fit_powers[:, :10].copy()
 
-    def work(start: int, stop: int) -> Normal:
-        which = np.arange(start, stop)
-        templates, stretch, peak = _templates(state, windows, which, which, full=True)
+    def work(start: int, stop: int) -> Tuple[np.ndarray, ...]:
+        peak = gaussian(terms.exponent[start:stop], quadratic)
         index = windows.flat_index(start, stop, windows.fit_y, windows.fit_x)
-        left, w = flat_residual[index], flat_weight[index]
-        weighted = templates * w[:, None]
-        matrix = np.matmul(weighted, templates.transpose(0, 2, 1))
-        gradient = np.matmul(weighted[:, :CORE], left[:, :, None])[:, :, 0]
-        used = w > 0
-        squares = left * left
-        chi2 = np.einsum("cm,cm->c", w, squares)
-        squares *= used
-        terms = np.zeros((stop - start, 2, 2))
-        if shape_too:
-            pull = w * left
-            shear = templates[:, 0] * templates[:, 1] / np.where(np.abs(peak) > 1e-12, peak, np.float32(np.inf))
-            for k, term in enumerate((stretch * peak, shear)):
-                terms[:, k, 0] = np.einsum("cm,cm->c", term, pull)
-                terms[:, k, 1] = np.einsum("cm,cm,cm->c", term, w, term)
-        lift = np.zeros((stop - start, CORE, 0)) if background is None else _lift(weighted[:, :CORE], windows, background, start, stop)
-        return Normal(matrix, gradient, chi2, squares.sum(axis=1), used.sum(axis=1), terms, lift)
+        left, w = flat_residual.take(index), flat_weight.take(index)
+        own = w * peak
+        lift = np.zeros((stop - start, CORE, 0))
+        if background is not None:
+            lift = _lift(own, terms.core[start:stop], windows, background, start, stop)
+        flat, once = product(w, quadratic), product(own, cubic)
+        pixels = np.count_nonzero(w, axis=1)
+        own *= peak
+        twice = product(own, powers)
+        squares = np.einsum("cm,cm,cm->c", left, left, w > 0)
+        w *= left
+        chi2 = np.einsum("cm,cm->c", w, left)
+        w *= peak
+        return product(w, quadratic), flat, once, twice, chi2, squares, pixels, lift
 
-    parts = windows.each(len(windows.fit_y), work)
-    return Normal(*(np.concatenate([getattr(part, name) for part in parts]).astype(np.float64) for name in Normal._fields))
+    parts = zip(*windows.each(len(windows.fit_y), work))
+    pull, flat, once, twice, chi2, squares, pixels, lift = (np.concatenate(part).astype(np.float64) for part in parts)
+    core, shape, plane = terms.core, terms.shape, terms.plane
+    matrix = np.empty((len(core), CORE + 3, CORE + 3))
+    alike = twice[:, TOGETHER]
+    matrix[:, :CORE, :CORE] = core @ alike @ core.transpose(0, 2, 1)
+    matrix[:, :CORE, CORE:] = core @ once[:, TOGETHER[:, :3]] @ plane[:, :, :3].transpose(0, 2, 1)
+    matrix[:, CORE:, :CORE] = matrix[:, :CORE, CORE:].transpose(0, 2, 1)
+    matrix[:, CORE:, CORE:] = plane[:, :, :3] @ flat[:, TOGETHER[:3, :3]] @ plane[:, :, :3].transpose(0, 2, 1)
+    score = (shape @ pull[:, :, None])[:, :, 0]
+    information = np.einsum("nki,nij,nkj->nk", shape, alike, shape)
+    gradient = (core @ pull[:, :, None])[:, :, 0]
+    return Normal(matrix, gradient, chi2, squares, pixels, np.stack([score, information], axis=2), lift)
 
 
-def _lift(weighted: np.ndarray, windows: Windows, background: Background, start: int, stop: int) -> np.ndarray:
-    """Return the weighted products of each column's four derivatives (c, 4, m) with the background nodes in its window: (c, 4, K²)."""
+def _lift(own: np.ndarray, core: np.ndarray, windows: Windows, background: Background, start: int, stop: int) -> np.ndarray:
+    """Return the products of each column's four derivatives with the background nodes in its window: (c, 4, K²).
+
+    Args: own (c, m) weighted Gaussians; core (c, 4, 6).
+    """
     reach = windows.reach(background)
     side = 2 * windows.half + 1
-    square = np.zeros((stop - start, CORE, side * side), np.float32)
-    square[:, :, (windows.fit_y + windows.half) * side + windows.fit_x + windows.half] = weighted
-    by_col = np.matmul(square.reshape(stop - start, CORE * side, side), reach.by_col[start:stop]).reshape(stop - start, CORE, side, -1)
-    lift: np.ndarray = np.matmul(reach.by_row[start:stop].transpose(0, 2, 1)[:, None], by_col).reshape(stop - start, CORE, -1)
+    square = np.zeros((stop - start, side * side), np.float32)
+    square[:, (windows.fit_y + windows.half) * side + windows.fit_x + windows.half] = own
+    offset = np.arange(-windows.half, windows.half + 1, dtype=np.float32)[:, None]
+    rows, cols = (
+        np.concatenate([nodes[start:stop] * offset**power for power in range(3)], axis=2) for nodes in (reach.by_row, reach.by_col)
+    )
+    nodes = reach.by_row.shape[2]
+    tensor = np.matmul(rows.transpose(0, 2, 1), np.matmul(square.reshape(-1, side, side), cols)).reshape(-1, 3, nodes, 3, nodes)
+    moments = np.stack([tensor[:, a, :, b] for a, b in POWERS[:6]], axis=1).reshape(stop - start, 6, -1)
+    lift: np.ndarray = np.matmul(core.astype(np.float32), moments)
     return lift
 
 
@@ -279,35 +192,38 @@ def pair_blocks(state: State, windows: Windows, weight: np.ndarray, pairs: Pairs
     ends = np.searchsorted(pairs.first[once], np.arange(len(state.yx) + 1))
     flat_weight = weight.ravel()
     radius = float((windows.fit_y**2 + windows.fit_x**2).max())
+    first, second = pairs.first[once], pairs.second[once]
+    own = templates(state, windows.centre - state.yx)
+    other = templates(state, windows.centre[first] - state.yx[second], second)
+    exponent = own.exponent[first] + other.exponent
+    apart = (windows.centre[first] - windows.centre[second]).astype(np.float32)
 
     def work(start: int, stop: int) -> np.ndarray:
-        part = once[ends[start] : ends[stop]]
-        first, second = pairs.first[part], pairs.second[part]
-        which = np.arange(start, stop)
-        own, _, _ = _templates(state, windows, which, which, full=False)
-        own *= flat_weight[windows.flat_index(start, stop, windows.fit_y, windows.fit_x)][:, None]
-        other, _, _ = _templates(state, windows, second, first, full=False)
-        apart = windows.centre[first] - windows.centre[second]
-        other *= ((windows.fit_y + apart[:, :1]) ** 2 + (windows.fit_x + apart[:, 1:]) ** 2 <= radius)[:, None]
-        block: np.ndarray = np.matmul(own[first - start], other.transpose(0, 2, 1))
-        return block
+        part = slice(ends[start], ends[stop])
+        w = flat_weight.take(windows.flat_index(start, stop, windows.fit_y, windows.fit_x))
+        both = gaussian(exponent[part], windows.fit_powers)
+        both *= w[first[part] - start]
+        # from the other's window: |offset|² + 2 offset · apart + |apart|², one matrix product instead of six passes
+        away = product(2 * apart[part], np.ascontiguousarray(windows.fit_powers[:, 1:3].T))
+        away += (windows.fit_y**2 + windows.fit_x**2).astype(np.float32)
+        both *= away <= (radius - (apart[part] ** 2).sum(axis=1))[:, None]
+        return product(both, windows.fit_powers)
 
     per_column = len(once) // len(state.yx)
-    blocks[once] = np.concatenate(windows.each(len(windows.fit_y) * (1 + per_column), work))
-    backward = np.lexsort(
-        (pairs.first, pairs.second)
-    )  # the k-th pair in order of its second column is the k-th in order, the other way round
+    moments = np.concatenate(windows.each(len(windows.fit_y) * (1 + per_column), work)).astype(np.float64)
+    blocks[once] = own.core[first] @ moments[:, TOGETHER] @ other.core.transpose(0, 2, 1)
+    # the k-th pair in order of its second column is the k-th in order, the other way round
+    backward = np.lexsort((pairs.first, pairs.second))
     mirrored = blocks[backward].transpose(0, 2, 1)
     return np.where((pairs.first < pairs.second)[:, None, None], blocks, mirrored)
 
 
 def fit_amplitudes(windows: Windows, state: State) -> Tuple[np.ndarray, np.ndarray]:
     """Return first amplitudes and backgrounds (n,), each column alone, positions and width as they stand, by linear least squares."""
+    exponent = templates(state, windows.centre - state.yx).exponent
 
     def work(start: int, stop: int) -> np.ndarray:
-        which = np.arange(start, stop)
-        y, x = _offsets(state, windows, which, which, windows.fit_y, windows.fit_x)
-        peak, _, _ = _gaussian(state, which, y, x)
+        peak = gaussian(exponent[start:stop], windows.fit_powers)
         index = windows.flat_index(start, stop, windows.fit_y, windows.fit_x)
         weight = windows.usable.ravel()[index] * np.sqrt(peak)  # the middle counts most: the rim may belong to a neighbour
         value = windows.image.ravel()[index]
@@ -319,43 +235,3 @@ def fit_amplitudes(windows: Windows, state: State) -> Tuple[np.ndarray, np.ndarr
 
     both = np.concatenate(windows.each(len(windows.fit_y), work)).astype(np.float64)
     return both[:, 0], both[:, 1]
-
-
-class Leftover(NamedTuple):
-    """What the model leaves over around k columns, in square windows (k, P, P), 0 outside the disk and where pixels are masked.
-
-    residual over the noise's standard deviation, what columns of like brightness have in common taken off; white: independent noise freed
-    of the same parameters; inside: bool, pixels used; along_y and along_x: derivatives of the column by y and x, over the noise's standard
-    deviation.
-    """
-
-    residual: np.ndarray
-    white: np.ndarray
-    inside: np.ndarray
-    along_y: np.ndarray
-    along_x: np.ndarray
-
-
-def leftover(state: State, windows: Windows, residual: np.ndarray, weight: np.ndarray, which: np.ndarray) -> Leftover:
-    """Return what the fit left over around columns `which` (k,), for judging the noise's correlation."""
-    templates, _, _ = _templates(state, windows, which, which, full=True)
-    y, x = windows.fit_y, windows.fit_x
-    base = (windows.centre[which, 0] + windows.pad) * windows.width + windows.centre[which, 1] + windows.pad
-    index = base[:, None] + (y * windows.width + x)[None]
-    root = np.sqrt(weight.ravel()[index])
-    used = root > 0
-    left = residual.ravel()[index] * root
-    # a misfit that all share, as of a probe that is no Gaussian, is not noise and does not scatter positions
-    alike = np.array_split(np.argsort(state.amplitude[which]), max(1, min(3, len(which) // 10)))
-    for group in alike if len(which) >= 10 else ():
-        left[group] -= left[group].mean(axis=0) * used[group]
-    basis = (templates * root[:, None]).astype(np.float64)
-    along = basis[:, :2].copy()
-    basis /= np.maximum(np.sqrt((basis**2).sum(axis=2, keepdims=True)), 1e-12)
-    white = np.random.default_rng(0).standard_normal(left.shape) * used
-    gram = np.matmul(basis, basis.transpose(0, 2, 1)) + 1e-9 * np.eye(basis.shape[1])
-    white -= np.matmul(basis.transpose(0, 2, 1), np.linalg.solve(gram, np.matmul(basis, white[:, :, None])))[:, :, 0]
-    squares = np.zeros((5, len(which), 2 * windows.half + 1, 2 * windows.half + 1), np.float32)
-    for square, values in zip(squares, (left, white, used, along[:, 0], along[:, 1])):
-        square[:, y + windows.half, x + windows.half] = values
-    return Leftover(squares[0], squares[1], squares[2] > 0, squares[3], squares[4])

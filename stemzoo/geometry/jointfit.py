@@ -12,12 +12,13 @@ import numpy as np
 
 from stemzoo.geometry import noise, priors
 from stemzoo.geometry.background import Background
-from stemzoo.geometry.columnmodel import CORE, State, Windows, fit_amplitudes, normal_equations, pair_blocks, render
+from stemzoo.geometry.columnmodel import CORE, State, fit_amplitudes, normal_equations, pair_blocks, render
 from stemzoo.geometry.coupling import Equations, covariance, joint_step
 from stemzoo.geometry.neighbours import Pairs, nearest_distance, pairs_among
 from stemzoo.geometry.rim import find_beyond
+from stemzoo.geometry.windows import Windows
 
-SAMPLE_PX = 60_000  # pixels that the noise model is fitted to
+SAMPLE_PX = 30_000  # pixels that the noise model is fitted to
 OVERLAP = 4.6  # sigmas: farther apart, two peaks share less than half a per cent of their information
 BACKGROUND_SPACING = 10.0  # sigmas between nodes of the background: at 6, a column pays 10 % of its precision for the freedom, at 10, 3 %
 LEARN_AT = 1  # iteration that learns how alike the widths are, and who is beyond the edge
@@ -78,6 +79,7 @@ class JointFit:
         self.state = State(start.copy(), np.ones(n), np.zeros(n), np.eye(2) * width_px**2)
         self.previous: Optional[State] = None
         self.windows = Windows(image, usable, start, width_px, threads)
+        self.residual, self.weight, self.force = (np.empty_like(self.windows.image) for _ in range(3))
         self.state.amplitude, level = fit_amplitudes(self.windows, self.state)
         spacing = (2 if careful else 1) * BACKGROUND_SPACING * width_px
         self.background = Background(self.windows.size, spacing, float(np.median(level)))
@@ -92,13 +94,12 @@ class JointFit:
         last_learning, moving = LEARN_AT, 1.0
         for iteration in range(max_iterations):
             unquiet = iteration > last_learning + 1 and (moving > UNQUIET or float(self.last_step.max()) > LONG_STEP * self.width)
-            self.evaluate(first=iteration == 0, couple=iteration <= last_learning or unquiet, shape_too=0 < iteration <= LEARN_SHAPE_UNTIL)
+            self.evaluate(first=iteration == 0, couple=iteration in (0, last_learning + 1) or unquiet)
             self._steady()
             if iteration == LEARN_AT:
                 if not self.careful:
                     self._learn_widths()
                 if self._look_beyond():
-                    last_learning = iteration + 1
                     self.evaluate(couple=True)
             if 0 < iteration <= LEARN_SHAPE_UNTIL and self._learn_shape():
                 last_learning = iteration + 1
@@ -106,34 +107,41 @@ class JointFit:
             if iteration > last_learning and moving < RESTLESS:
                 break
 
-    def evaluate(self, first: bool = False, couple: bool = False, shape_too: bool = False) -> None:
+    def evaluate(self, first: bool = False, couple: bool = False) -> None:
         """Compare the model with the frame: residual, the noise and the weights that follow from it, normal equations, overlaps."""
         windows = self.windows
         expected = render(self.state, windows)
         self.background.draw(windows.inner(expected))
-        self.residual = windows.image - expected
         sample = windows.calm[:: max(1, len(windows.calm) // SAMPLE_PX)]
-        squared = self.residual.ravel()[sample].astype(np.float64) ** 2
+        modelled = expected.ravel()[sample].astype(np.float64)
+        squared = (windows.image.ravel()[sample] - modelled) ** 2
         # a fit follows part of the noise: the residuals of m pixels with k parameters carry (m − k) / m of it
         self.left = max(0.25, 1 - CORE * len(self.state.yx) / max(1, int(np.count_nonzero(windows.covered))))
         if first:
             self.variance = noise.flat(max(float(squared.mean()), SMALLEST_VARIANCE))
         else:
-            self.variance = noise.fit_variance(expected.ravel()[sample].astype(np.float64), squared / self.left, SMALLEST_VARIANCE)
-        self.weight = self.variance(expected)
-        np.divide(windows.covered, self.weight, out=self.weight)
+            self.variance = noise.fit_variance(modelled, squared / self.left, SMALLEST_VARIANCE)
+        windows.each_rows(lambda rows: self._compare(expected, rows, robust=not first))
         # overlaps are measured in each column's own information, so only a change of the noise's dependence on the signal makes them stale
         contrast = float(np.log(self.variance.high / self.variance.low))
         couple = couple or abs(contrast - self.contrast) > STALE
-        if not first:
-            far = np.square(self.residual, out=expected)
-            far *= self.weight
-            outlying = np.flatnonzero(far.ravel() > OUTLIER**2)
-            self.weight.ravel()[outlying] *= OUTLIER / np.sqrt(far.ravel()[outlying])
-        self.normal = normal_equations(self.state, windows, self.residual, self.weight, self.background if couple else None, shape_too)
+        self.normal = normal_equations(self.state, windows, self.residual, self.weight, self.background if couple else None)
         if couple:
             self.contrast = contrast
             self._couple()
+
+    def _compare(self, expected: np.ndarray, rows: slice, robust: bool) -> None:
+        """Set residual, weight and their product in some rows of the padded frame; outliers weigh less if `robust`."""
+        residual, weight, force = self.residual[rows], self.weight[rows], self.force[rows]
+        np.subtract(self.windows.image[rows], expected[rows], out=residual)
+        np.divide(self.windows.covered[rows], self.variance(expected[rows]), out=weight)
+        np.multiply(residual, weight, out=force)
+        if robust:
+            far = force * residual
+            outlying = far > OUTLIER**2
+            shrink = OUTLIER / np.sqrt(far[outlying])
+            weight[outlying] *= shrink
+            force[outlying] *= shrink
 
     def _couple(self) -> None:
         """Keep how columns overlap with each other and with the background: used for later steps too, scaled to their noise and
@@ -158,7 +166,7 @@ class JointFit:
             for name in ("yx", "amplitude", "log_width"):
                 getattr(self.state, name)[worse] = getattr(self.previous, name)[worse]
             progress.squares = np.where(worse, progress.squares, self.normal.squares)
-            self.evaluate(couple=self.normal.lift.size > 0, shape_too=True)
+            self.evaluate(couple=self.normal.lift.size > 0)
         else:
             progress.squares = self.normal.squares
         # of one beyond the edge, distance and height can hardly be told apart
@@ -169,7 +177,7 @@ class JointFit:
         """Take one joint step; return the fraction of columns that it moved noticeably."""
         state, background = self.state, self.background
         background.weigh(self.windows.inner(self.weight))
-        score = background.score(self.windows.inner(self.weight * self.residual))
+        score = background.score(self.windows.inner(self.force))
         self.previous = replace(state)
         step = joint_step(self.equations(), background, score, self.progress.damping, CG_ITERATIONS)
         length = np.hypot(step.columns[:, 0], step.columns[:, 1])

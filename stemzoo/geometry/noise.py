@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stemzoo.geometry.columnmodel import Leftover
+from stemzoo.geometry.leftover import Leftover
 
 CLIP = 9.0  # squared residuals above this many variances (three sigma) are outliers, not noise …
 KEPT = 0.9733  # … and the mean square of a normal law below it

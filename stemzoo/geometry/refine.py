@@ -14,10 +14,11 @@ import numpy as np
 
 from stemzoo.errors import ShapeError
 from stemzoo.geometry import noise
-from stemzoo.geometry.columnmodel import leftover
 from stemzoo.geometry.coupling import covariance
 from stemzoo.geometry.jointfit import NO_PAIRS, JointFit
+from stemzoo.geometry.leftover import leftover
 from stemzoo.geometry.neighbours import nearest_distance, pairs_among
+from stemzoo.geometry.pooling import Pooling
 from stemzoo.geometry.width import mean_width
 
 FLANK_REACH, FLANK_ERROR = 3.5, 0.025  # sigmas: this near to one beyond the edge, its supposed place shifts a column by about so much
@@ -134,28 +135,31 @@ def _fitted(
     )
     closest = 0.5 * width if min_separation_px is None else min_separation_px
     place = place[_first_of_each(starts[place], place, closest)]
-    fit = JointFit(normal_image, usable, place, starts[place], width, settings.threads)
+    pooling = Pooling.for_peaks(width, float(np.percentile(near, 5)) if len(near) else np.inf, usable)
+    end = pooling.yx(np.asarray(image.shape) - 0.5)
+    normal_image, usable = pooling.image(normal_image, usable)
+    begin, width = pooling.yx(starts[place]), pooling.width(width)
+    fit = JointFit(normal_image, usable, place, begin, width, settings.threads)
     del normal_image  # the fit has its own: a frame of 8192² is a quarter of a gigabyte
     fit.run(settings.max_iterations)
-    believable = _believable(fit, settings)
+    believable = _believable(fit, end, settings)
     if believable.mean() < FEW_CONVERGE and len(place) >= 8:
-        again = JointFit(fit.windows.inner(fit.windows.image), usable, place, starts[place], width, settings.threads, careful=True)
+        again = JointFit(fit.windows.inner(fit.windows.image), usable, place, begin, width, settings.threads, careful=True)
         again.run(settings.max_iterations)
-        better = _believable(again, settings)
+        better = _believable(again, end, settings)
         if better.mean() > believable.mean():
             fit, believable = again, better
     fit.progress.held = ~believable
     if fit.progress.held.any():
         held, state = fit.progress.held, fit.state
         state.yx[held], state.log_width[held] = fit.progress.start[held], 0.0
-        for _ in range(2):
-            fit.evaluate(couple=True)
-            fit.step()
-    return _result(fit, starts, offset, scale, settings)
+        fit.evaluate()
+        fit.step()
+    return _result(fit, starts, offset, scale, pooling, settings)
 
 
-def _believable(fit: JointFit, settings: RefineOptions) -> np.ndarray:
-    """Return which columns (n,) converged to something that a column can be."""
+def _believable(fit: JointFit, end: np.ndarray, settings: RefineOptions) -> np.ndarray:
+    """Return which columns (n,) converged to something that a column can be; the frame ends at `end` (2,)."""
     state, progress, normal = fit.state, fit.progress, fit.normal
     error = np.sqrt(np.einsum("nii->ni", covariance(fit.equations(), state.yx)))
     moved = np.hypot(*(state.yx - progress.start).T)
@@ -167,11 +171,11 @@ def _believable(fit: JointFit, settings: RefineOptions) -> np.ndarray:
     good &= (error[:, :2] < 0.5 * fit.width).all(axis=1)
     good &= fit.last_step <= np.maximum(UNSETTLED * np.hypot(error[:, 0], error[:, 1]), 0.01)
     # a maximum outside the frame was not measured
-    good &= ((state.yx >= -0.5) & (state.yx <= np.asarray(fit.windows.size) - 0.5)).all(axis=1)
+    good &= ((state.yx >= -0.5) & (state.yx <= end)).all(axis=1)
     return good | (progress.place < 0)
 
 
-def _result(fit: JointFit, starts: np.ndarray, offset: float, scale: float, settings: RefineOptions) -> Fit:
+def _result(fit: JointFit, starts: np.ndarray, offset: float, scale: float, pooling: Pooling, settings: RefineOptions) -> Fit:
     """Return the fit in the units and the order of the input."""
     state, progress = fit.state, fit.progress
     chi2 = fit.normal.chi2 / np.maximum(fit.normal.pixels * fit.left, 1.0)
@@ -183,17 +187,18 @@ def _result(fit: JointFit, starts: np.ndarray, offset: float, scale: float, sett
     good = seen & ~progress.held & np.isfinite(error).all(axis=1) & (error > 0).all(axis=1)
     at, own = progress.place[seen], progress.place[good]
     out = _nothing(starts, settings)
-    out.yx[own] = state.yx[good]
-    out.sigma[own] = np.maximum(error[good], 1e-4)
+    out.yx[own] = pooling.yx_back(state.yx[good])
+    out.sigma[own] = np.maximum(pooling.fold * error[good], 1e-4)
     out.ok[own] = True
-    out.intensity[at] = (state.amplitude * state.area())[seen] * scale
-    out.width_px[at] = fit.width * np.exp(state.log_width[seen])
+    out.intensity[at] = (state.amplitude * state.area())[seen] * (scale * pooling.fold**2)
+    out.width_px[at] = pooling.width_back(fit.width * np.exp(state.log_width[seen]))
     out.background[at] = fit.background.at(state.yx[seen]) * scale + offset
     out.chi2[at] = chi2[seen]
     if not out.ok.all():
         scatter = settings.failed_sigma_px
         if good.sum() >= 5:
-            scatter = max(scatter, 1.5 * 1.4826 * float(np.median(np.abs(state.yx[good] - progress.start[good]))))
+            moved = pooling.fold * np.abs(state.yx[good] - progress.start[good])
+            scatter = max(scatter, 1.5 * 1.4826 * float(np.median(moved)))
         out.sigma[~out.ok] = scatter
     return out
 

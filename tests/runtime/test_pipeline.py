@@ -45,7 +45,7 @@ def test_one_thread_means_one_thread_for_the_fit_too(
     def refuse(threads: int) -> None:
         raise AssertionError(f"{threads} threads were started")
 
-    monkeypatch.setattr("stemzoo.geometry.columnmodel.ThreadPoolExecutor", refuse)
+    monkeypatch.setattr("stemzoo.geometry.windows.ThreadPoolExecutor", refuse)
     one = locate(frames, Segmenter(Bundle.load(segmenter_folder, SessionOptions(threads=1))))
     assert np.array_equal(one.columns[0].yx, many.columns[0].yx) and np.array_equal(one.columns[0].sigma, many.columns[0].sigma)
 

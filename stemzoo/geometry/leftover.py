@@ -1,0 +1,56 @@
+"""What a fit leaves over around columns, from which the noise's correlation is judged. Owns `Leftover`; NumPy only.
+
+Called by refine; read by noise.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from stemzoo.geometry.columnmodel import State, gaussian, templates
+from stemzoo.geometry.windows import Windows
+
+
+class Leftover(NamedTuple):
+    """What the model leaves over around k columns, in square windows (k, P, P), 0 outside the disk and where pixels are masked.
+
+    residual over the noise's standard deviation, what columns of like brightness have in common taken off; white: independent noise freed
+    of the same parameters; inside: bool, pixels used; along_y and along_x: derivatives of the column by y and x, over the noise's standard
+    deviation.
+    """
+
+    residual: np.ndarray
+    white: np.ndarray
+    inside: np.ndarray
+    along_y: np.ndarray
+    along_x: np.ndarray
+
+
+def leftover(state: State, windows: Windows, residual: np.ndarray, weight: np.ndarray, which: np.ndarray) -> Leftover:
+    """Return what the fit left over around columns `which` (k,)."""
+    terms = templates(state, (windows.centre - state.yx)[which], which)
+    quadratic = windows.fit_powers[:, :6].T
+    derivatives = np.matmul(terms.core.astype(np.float32), quadratic) * gaussian(terms.exponent, windows.fit_powers)[:, None]
+    y, x = windows.fit_y, windows.fit_x
+    base = (windows.centre[which, 0] + windows.pad) * windows.width + windows.centre[which, 1] + windows.pad
+    index = base[:, None] + (y * windows.width + x)[None]
+    root = np.sqrt(weight.ravel()[index])
+    used = root > 0
+    left = residual.ravel()[index] * root
+    # a misfit that all share, as of a probe that is no Gaussian, is not noise and does not scatter positions
+    alike = np.array_split(np.argsort(state.amplitude[which]), max(1, min(3, len(which) // 10)))
+    for group in alike if len(which) >= 10 else ():
+        left[group] -= left[group].mean(axis=0) * used[group]
+    planes = np.matmul(terms.plane.astype(np.float32), quadratic)
+    basis = (np.concatenate([derivatives, planes], axis=1) * root[:, None]).astype(np.float64)
+    along = basis[:, :2].copy()
+    basis /= np.maximum(np.sqrt((basis**2).sum(axis=2, keepdims=True)), 1e-12)
+    white = np.random.default_rng(0).standard_normal(left.shape) * used
+    gram = np.matmul(basis, basis.transpose(0, 2, 1)) + 1e-9 * np.eye(basis.shape[1])
+    white -= np.matmul(basis.transpose(0, 2, 1), np.linalg.solve(gram, np.matmul(basis, white[:, :, None])))[:, :, 0]
+    squares = np.zeros((5, len(which), 2 * windows.half + 1, 2 * windows.half + 1), np.float32)
+    for square, values in zip(squares, (left, white, used, along[:, 0], along[:, 1])):
+        square[:, y + windows.half, x + windows.half] = values
+    return Leftover(squares[0], squares[1], squares[2] > 0, squares[3], squares[4])

@@ -1,0 +1,144 @@
+"""The pixels around each column of a frame, and how work on them is shared out. Owns `Windows` and `product`; NumPy only.
+
+Everything is vectorised over columns and worked through in chunks that fit a processor's cache. Called by columnmodel, leftover and jointfit.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from typing import Callable, Iterator, List, Optional, Tuple, TypeVar
+
+import numpy as np
+
+from stemzoo.geometry.background import Background, Reach
+
+FIT_RADIUS = 3.0  # sigmas: holds 94 % of what the photons of a peak say of its position, and little of what they do not
+RENDER_RADIUS = 3.9  # sigmas: a neighbour's tail beyond is below 5e-4 of its peak
+COVER_RADIUS = 4.5  # sigmas: pixels this near to a column tell of the background and of the noise
+NOISE_PX = 2_000_000  # pixels of the frame from which those that tell of the noise are chosen
+BATCH = 16  # chunks handed out at a time
+CHUNK_PX = 60_000  # pixels of windows at a time
+ALONE = 200_000  # multiplications: OpenBLAS gives larger products to all its threads, which then spin for tens of ms on our cores
+POWERS = tuple((a, degree - a) for degree in range(5) for a in range(degree, -1, -1))
+"""Exponents of y and x of the monomials up to the fourth degree; the first 6 are those up to the second, the first 10 up to the third."""
+
+T = TypeVar("T")
+
+
+class Windows:
+    """The pixels around each start position, fixed for the whole fit: a disk in a frame that is padded so that no window leaves it."""
+
+    def __init__(self, image: np.ndarray, usable: np.ndarray, yx: np.ndarray, sigma_px: float, threads: int) -> None:
+        """Args: image (H, W) float32; usable (H, W) bool; yx (n, 2) starts sorted by y; sigma_px of the mean peak."""
+        self.size = image.shape
+        self.threads = threads
+        self.beyond = int(1.5 * sigma_px)  # how far outside the frame a column may lie
+        self.pad = int(np.ceil(max(COVER_RADIUS * sigma_px * 1.3, 3.0))) + 1 + self.beyond
+        self.width = image.shape[1] + 2 * self.pad
+        self.image = np.pad(image, self.pad)
+        self.usable = np.pad(usable, self.pad)
+        self._lock = Lock()
+        self.place(yx, sigma_px)
+
+    def place(self, yx: np.ndarray, sigma_px: float) -> None:
+        """Centre the windows on positions yx (n, 2), sorted by y."""
+        self.centre = np.clip(np.rint(yx), -self.beyond, np.asarray(self.size) - 1 + self.beyond).astype(np.int64)
+        self.set_width(sigma_px)
+
+    def set_width(self, sigma_px: float) -> None:
+        """Fit windows and rendering windows to the width of the mean peak, and find out which pixels lie in any window."""
+        self.fit_y, self.fit_x = _disk(min(max(FIT_RADIUS * sigma_px, 2.0), self.pad))
+        self.draw_y, self.draw_x = _disk(min(max(RENDER_RADIUS * sigma_px, 3.0), self.pad))
+        self.fit_powers, self.draw_powers = _powers(self.fit_y, self.fit_x, 15), _powers(self.draw_y, self.draw_x, 6)
+        self.half = int(max(np.abs(self.fit_y).max(), np.abs(self.fit_x).max()))
+        self._reach: Optional[Reach] = None
+        covered = np.zeros(self.image.shape, bool)
+
+        cover_y, cover_x = _disk(min(COVER_RADIUS * sigma_px, self.pad))
+
+        def cover(start: int, stop: int) -> None:
+            covered.ravel()[self.flat_index(start, stop, cover_y, cover_x)] = True
+
+        self.each(len(cover_y), cover)
+        self.covered = covered & self.usable
+        inner = np.zeros_like(covered)
+        rim = min(int(3 * sigma_px), min(self.size) // 4)  # beyond the frame's edge may lie columns that nobody sees
+        core = slice(self.pad + rim, -self.pad - rim)
+        inner[core, core] = self.covered[core, core]
+        chosen = inner if inner.any() else self.covered
+        stride = max(1, chosen.size // NOISE_PX)
+        self.calm = np.flatnonzero(chosen.ravel()[::stride]) * stride
+
+    def reach(self, background: Background) -> Reach:
+        """Return which of the background's nodes make it in each fit window, and how; worked out once for each size of the windows."""
+        with self._lock:
+            if self._reach is None:
+                self._reach = background.reach(self.centre, self.half)
+            return self._reach
+
+    def inner(self, padded: np.ndarray) -> np.ndarray:
+        """Return the frame's own part (H, W) of a padded array."""
+        return padded[self.pad : self.pad + self.size[0], self.pad : self.pad + self.size[1]]
+
+    def chunks(self, pixels: int) -> Iterator[Tuple[int, int]]:
+        """Yield (start, stop) of columns that are worked on together, `pixels` each."""
+        many = max(8, CHUNK_PX // max(1, pixels))
+        for start in range(0, len(self.centre), many):
+            yield start, min(start + many, len(self.centre))
+
+    def each(self, pixels: int, work: Callable[[int, int], T]) -> List[T]:
+        """Return work(start, stop) for chunks of columns, in order."""
+        return list(self.stream(pixels, work))
+
+    def each_rows(self, work: Callable[[slice], None]) -> None:
+        """Call work(rows) for blocks of the padded frame's rows, several at a time."""
+        step = max(1, CHUNK_PX // self.width)
+        blocks = [slice(start, start + step) for start in range(0, len(self.image), step)]
+        if self.threads < 2:
+            for block in blocks:
+                work(block)
+            return
+        with ThreadPoolExecutor(self.threads) as pool:
+            list(pool.map(work, blocks))
+
+    def stream(self, pixels: int, work: Callable[[int, int], T]) -> Iterator[T]:
+        """Yield work(start, stop) for chunks of columns, in order; NumPy lets go of the interpreter, so threads share the load."""
+        chunks = list(self.chunks(pixels))
+        if self.threads < 2 or len(chunks) < 2:
+            yield from (work(start, stop) for start, stop in chunks)
+            return
+        with ThreadPoolExecutor(self.threads) as pool:
+            for first in range(0, len(chunks), BATCH):  # so that few results wait for the one who takes them
+                yield from pool.map(lambda chunk: work(*chunk), chunks[first : first + BATCH])
+
+    def flat_index(self, start: int, stop: int, dy: np.ndarray, dx: np.ndarray) -> np.ndarray:
+        """Return positions in the padded, flattened frame of the pixels at (dy, dx) around columns start … stop: (c, m)."""
+        base = (self.centre[start:stop, 0] + self.pad) * self.width + self.centre[start:stop, 1] + self.pad
+        index: np.ndarray = base[:, None] + (dy * self.width + dx)[None]
+        return index
+
+
+def product(many: np.ndarray, few: np.ndarray) -> np.ndarray:
+    """Return many (n, m) @ few (m, k), worked out by one thread of the linear algebra, whatever its size."""
+    rows = max(1, ALONE // few.size)
+    if len(many) <= rows:
+        whole: np.ndarray = many @ few
+        return whole
+    out = np.empty((len(many), few.shape[1]), np.result_type(many, few))
+    for start in range(0, len(many), rows):
+        np.matmul(many[start : start + rows], few, out=out[start : start + rows])
+    return out
+
+
+def _disk(radius: float) -> Tuple[np.ndarray, np.ndarray]:
+    reach = np.arange(-int(radius), int(radius) + 1)
+    dy, dx = np.meshgrid(reach, reach, indexing="ij")
+    inside = dy**2 + dx**2 <= radius**2
+    return dy[inside], dx[inside]
+
+
+def _powers(dy: np.ndarray, dx: np.ndarray, count: int) -> np.ndarray:
+    """Return the first `count` monomials at each of m pixels: (m, count) float32."""
+    powers: np.ndarray = np.stack([dy**a * dx**b for a, b in POWERS[:count]], axis=1).astype(np.float32)
+    return powers

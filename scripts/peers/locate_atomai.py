@@ -2,8 +2,8 @@
 
     python locate_atomai.py WORK --seconds 120 --threads 2
 
-Trains a Segmentor of AtomAI's default kind on WORK/train.npz for the given wall time and keeps it as WORK/atomai.pt, or takes the one kept
-there, then writes WORK/atomai.npz: positions of every frame with and without its own refinement, seconds a frame by size, peak memory.
+Trains a Segmentor of AtomAI's default kind on WORK/train.npz for the given processor time and keeps it as WORK/atomai.pt, or takes the one
+kept there, then writes WORK/atomai.npz: positions of every frame with and without its own refinement, seconds a frame by size, peak memory.
 """
 
 import argparse
@@ -51,17 +51,16 @@ def main():
 
 
 def train(model, path, seconds):
-    """Train for so many seconds by the clock; return cycles and seconds of processor time."""
+    """Train for so many seconds of processor time; return the cycles and the seconds they took."""
     data = np.load(path)
     images, masks = data["images"].astype(np.float32), data["masks"].astype(np.float32)
-    began, busy, cycles, probe = time.perf_counter(), time.process_time(), 0, 5
-    while time.perf_counter() - began < seconds:
+    busy, cycles, more = time.process_time(), 0, 5
+    while (spent := time.process_time() - busy) < seconds:
+        more = max(1, min(100, int((seconds - spent) / (spent / cycles)))) if cycles else more
         with contextlib.redirect_stdout(io.StringIO()):
-            model.fit(images[:-8], masks[:-8], images[-8:], masks[-8:], training_cycles=probe, batch_size=4, plot_training_history=False)
-        cycles += probe
-        left = seconds - (time.perf_counter() - began)
-        probe = max(1, min(200, int(0.9 * left / ((time.perf_counter() - began) / cycles))))
-    return cycles, time.process_time() - busy
+            model.fit(images[:-8], masks[:-8], images[-8:], masks[-8:], training_cycles=more, batch_size=4, plot_training_history=False)
+        cycles += more
+    return cycles, spent
 
 
 def timed(model, image, refined, spacing, repeats):

@@ -1,7 +1,7 @@
 """The model of a frame that refinement fits: a Gaussian per column on a smooth background. Owns its drawing and normal equations.
 
-A column has four parameters, in this order everywhere: y, x, amplitude, log of its width relative to the frame's. Its Gaussian's derivatives
-by them are the Gaussian times polynomials of the distance to it, so the normal equations follow from a few weighted moments of a window's
+A column has four parameters, in this order everywhere: y, x, amplitude, log of its width relative to the frame's. The derivatives by them
+are the column's Gaussian times polynomials of the distance to it, so the normal equations follow from a few weighted moments of a window's
 pixels, which one matrix product gives for many columns. NumPy only. Called by jointfit and leftover.
 """
 

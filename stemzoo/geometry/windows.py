@@ -1,6 +1,6 @@
 """The pixels around each column of a frame, and how work on them is shared out. Owns `Windows` and `product`; NumPy only.
 
-Everything is vectorised over columns and worked through in chunks that fit a processor's cache. Called by columnmodel, leftover and jointfit.
+Everything is vectorised over columns and worked through in chunks that fit a processor's cache. Called by columnmodel, leftover, jointfit.
 """
 
 from __future__ import annotations

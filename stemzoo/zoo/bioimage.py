@@ -7,7 +7,6 @@ Source: model specification 0.5, bioimage-io.github.io/spec-bioimage-io.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import zipfile
@@ -21,6 +20,7 @@ import stemzoo
 from stemzoo.errors import CardError, OutputError
 from stemzoo.zoo.card import CARD_FILE, Card, read_card
 from stemzoo.zoo.check import check_files, sha256_of
+from stemzoo.zoo.whole import whole_file, whole_folder
 
 FORMAT = "0.5.5"
 RDF = "rdf.yaml"
@@ -37,32 +37,27 @@ def export_bioimage(folder: Path, out: Path) -> Path:
     check_files(card, folder)
     if out.exists():
         raise OutputError(f"{out}: already there; name another --out")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror}); name another --out") from None
-    try:
-        package = work / "package"
-        package.mkdir()
-        shutil.copyfile(folder / "model.onnx", package / "model.onnx")
-        shutil.copyfile(folder / CARD_FILE, package / "card.md")
-        (package / DOCUMENTATION).write_text(prose, encoding="utf-8")
-        tensors = _tensors(card, folder, package)
-        description = _description(card, package, *tensors)
-        (package / RDF).write_text(yaml.safe_dump(description, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
-        if out.suffix == ".zip":
-            with zipfile.ZipFile(work / "package.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-                for path in sorted(package.iterdir()):
-                    archive.write(path, path.name)
-            os.replace(work / "package.zip", out)
-        else:
-            os.replace(package, out)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror or error}); name another --out") from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    if out.suffix != ".zip":
+        with whole_folder(out) as package:
+            _fill(package, card, prose, folder)
+        return out
+    with tempfile.TemporaryDirectory() as work:
+        package = Path(work)
+        _fill(package, card, prose, folder)
+        with whole_file(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(package.iterdir()):
+                archive.write(path, path.name)
     return out
+
+
+def _fill(package: Path, card: Card, prose: str, folder: Path) -> None:
+    """Write the files of the package into an empty folder."""
+    shutil.copyfile(folder / "model.onnx", package / "model.onnx")
+    shutil.copyfile(folder / CARD_FILE, package / "card.md")
+    (package / DOCUMENTATION).write_text(prose, encoding="utf-8")
+    tensors = _tensors(card, folder, package)
+    description = _description(card, package, *tensors)
+    (package / RDF).write_text(yaml.safe_dump(description, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
 
 
 def _tensors(card: Card, folder: Path, package: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +18,7 @@ from stemzoo.schema import Strict, validate
 from stemzoo.zoo.card import CARD_FILE, NAME, Card, Digest, File, Sampling, Score, Text, Whole, Window
 from stemzoo.zoo.catalog import entries_under
 from stemzoo.zoo.contents import SUFFIXES
+from stemzoo.zoo.whole import whole_file
 
 INDEX_FILE = "index.json"
 SCHEMA = 1
@@ -162,9 +162,8 @@ def write_index(root: Path) -> Path:
             problem = change(before.get(listed.id, listed.files), listed.files)
             if problem:
                 raise CardError(f"{path}: {listed.id} {problem}")
-    temporary = path.with_name(f".{INDEX_FILE}.{os.getpid()}.part")
-    temporary.write_text(json.dumps(index, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    with whole_file(path, "DIR") as temporary:
+        temporary.write_text(json.dumps(index, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return path
 
 

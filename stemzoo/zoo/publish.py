@@ -7,18 +7,16 @@ ready for an archive such as Zenodo. Called by stemzoo.release and `stemzoo zoo 
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
-import tempfile
 import zipfile
 from pathlib import Path
 
 from stemzoo.errors import CardError, OutputError
-from stemzoo.zoo.card import CARD_FILE, Card, File, dump_card, read_card
-from stemzoo.zoo.check import check_files, check_graphs, sha256_of
-from stemzoo.zoo.contents import check_content
+from stemzoo.zoo.card import CARD_FILE, Card, dump_card, read_card
+from stemzoo.zoo.check import check_files, check_graphs
+from stemzoo.zoo.illustrate import new_pictures
 from stemzoo.zoo.index import INDEX_FILE, change, parse_index, write_index
+from stemzoo.zoo.whole import whole_file, whole_folder
 
 UNSTATED = ("", "unstated", "todo")
 HAND_WRITTEN = ("licence", "citation", "materials", "limits")
@@ -45,39 +43,20 @@ def publish(bundle: Path, root: Path) -> Path:
     empty = missing(card)
     if empty:
         raise CardError(f"{bundle}: the card of {card.id} says nothing of {', '.join(empty)}; fill that in and export again")
-    card = card.model_copy(update={"files": (*card.files, *_pictures(card, prose, bundle))})
+    card = card.model_copy(update={"files": (*card.files, *new_pictures(card, prose, bundle))})
     place = root / card.name / f"v{card.version}"
     _check_new(card, place, root)
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".v{card.version}."))
-    except OSError as error:
-        raise OutputError(f"{root}: cannot be written ({error.strerror}); name another --to") from None
-    try:
-        for file in card.files:
-            shutil.copyfile(bundle / file.name, work / file.name)
-        (work / CARD_FILE).write_text(dump_card(card, prose), encoding="utf-8")
-        work.chmod(0o755)  # mkdtemp's own is for nobody else; a web server is somebody else
-        if place.is_dir():
-            os.replace(work / CARD_FILE, place / CARD_FILE)
-        else:
-            os.replace(work, place)
-        write_index(root)
-    except OSError as error:
-        raise OutputError(f"{place}: cannot be written ({error.strerror or error}); name another --to") from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    text = dump_card(card, prose)
+    if place.is_dir():
+        with whole_file(place / CARD_FILE, "--to") as readme:
+            readme.write_text(text, encoding="utf-8")
+    else:
+        with whole_folder(place, "--to") as work:
+            for file in card.files:
+                shutil.copyfile(bundle / file.name, work / file.name)
+            (work / CARD_FILE).write_text(text, encoding="utf-8")
+    write_index(root)
     return place
-
-
-def _pictures(card: Card, prose: str, bundle: Path) -> list[File]:
-    """Return listings of the pictures in the bundle that the prose shows and the card does not list yet."""
-    listed = {file.name for file in card.files}
-    shown = dict.fromkeys(re.findall(r"!\[[^\]]*\]\(([\w.-]+\.(?:png|jpg))\)", prose))
-    found = [bundle / name for name in shown if name not in listed and (bundle / name).is_file()]
-    for path in found:
-        check_content(path)
-    return [File(name=path.name, sha256=sha256_of(path), size=path.stat().st_size) for path in found]
 
 
 def _check_new(card: Card, place: Path, root: Path) -> None:

@@ -37,7 +37,7 @@ ROOMS: dict[str, set[str]] = {
     "live": SHARED | {"geometry", "runtime", "io", "zoo", "report"},
     "validate": SHARED | {"io"},
     "label": SHARED | {"geometry", "runtime", "io", "validate"},
-    "evaluate": SHARED | {"geometry", "runtime", "io", "zoo", "simulation"},
+    "evaluate": SHARED | {"geometry", "runtime", "io", "zoo", "simulation", "report"},
     "release": SHARED | {"zoo", "export", "training", "evaluate"},
     "analyze": SHARED | {"geometry", "runtime", "io", "zoo", "report", "training", "export"},
 }

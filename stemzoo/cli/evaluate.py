@@ -1,4 +1,4 @@
-"""`stemzoo evaluate`: a segmenter's scores on a labelled dataset, as its card quotes them."""
+"""`stemzoo evaluate`: a model's scores on a labelled dataset, as its card quotes them, and a picture of where it fails."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from stemzoo.cli.progress import Progress, bars, print_json
 if TYPE_CHECKING:
     from stemzoo.analyze.models import Models
     from stemzoo.evaluate import FrameScore
+    from stemzoo.runtime.bundle import Bundle
     from stemzoo.runtime.segmenter import Segmenter
 
 BATCH_FRAMES = 8  # that a worker scores at a time
@@ -27,7 +28,7 @@ class By(StrEnum):
 
 
 def evaluate(
-    model: str = typer.Argument(..., metavar="MODEL", help="Segmenter: name, name@version or a bundle's folder."),
+    model: str = typer.Argument(..., metavar="MODEL", help="Segmenter or encoder: name, name@version or a bundle's folder."),
     dataset: Path = typer.Argument(..., metavar="H5", help="A dataset with truth; to be fair, one that no training saw."),
     by: By = typer.Option(By.material, "--by", help="Group frames by material, dose (electrons in a column's peak) or scale (Å/px)."),
     bound: bool = typer.Option(False, "--bound", help="Hold errors against the Cramér–Rao bound; about a second a frame."),
@@ -35,15 +36,38 @@ def evaluate(
         None, "--dask", metavar="CLUSTER", help="Work on a Dask cluster: local, local:N, tcp://host:port, slurm or slurm:N."
     ),
     figure: Path | None = typer.Option(None, "--figure", metavar="PNG", help="Draw F1, errors, coverage of σ and calibration."),
+    failures: Path | None = typer.Option(None, "--failures", metavar="JPG", help="Draw where it is wrong most, a panel a material."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object on stdout."),
 ) -> None:
-    """Detection and position scores against truth, by material, dose or scale, with 95 % intervals."""
-    from stemzoo.evaluate import GROUPINGS, frame_scores, summarise
+    """Scores against truth with 95 % intervals: of a segmenter detection and position, of an encoder angles, latents and decoder."""
     from stemzoo.runtime.bundle import Bundle
-    from stemzoo.runtime.segmenter import Segmenter
     from stemzoo.zoo import resolve
 
-    segmenter = Segmenter(Bundle.load(resolve(model)))
+    bundle = Bundle.load(resolve(model))
+    if bundle.spec.task == "encoding":
+        for option, given in (("--by", by is not By.material), ("--bound", bound), ("--dask", dask), ("--figure", figure)):
+            if given:
+                raise typer.BadParameter("is for segmenters; leave it out for an encoder", param_hint=option)
+        _evaluate_encoder(bundle, model, dataset, failures, as_json)
+    else:
+        _evaluate_segmenter(bundle, model, dataset, by, bound, dask, figure, failures, as_json)
+
+
+def _evaluate_segmenter(
+    bundle: Bundle,
+    model: str,
+    dataset: Path,
+    by: By,
+    bound: bool,
+    dask: str | None,
+    figure: Path | None,
+    failures: Path | None,
+    as_json: bool,
+) -> None:
+    from stemzoo.evaluate import GROUPINGS, frame_scores, summarise
+    from stemzoo.runtime.segmenter import Segmenter
+
+    segmenter = Segmenter(bundle)
     with bars(f"evaluate {model}") as progress:
         tick = None if progress is None else (lambda done, total: progress("evaluate", done, total))
         if dask is None:
@@ -55,6 +79,11 @@ def evaluate(
         from stemzoo.evaluate.figure import draw_evaluation
 
         draw_evaluation(frames, scores, f"{segmenter.id.id} on {dataset.name}", figure)
+    if failures is not None:
+        from stemzoo.evaluate.failures import segmenter_failures
+        from stemzoo.evaluate.gallery import draw_gallery
+
+        draw_gallery(segmenter_failures(segmenter, dataset, frames), f"Where {segmenter.id.id} fails", failures)
     if as_json:
         print_json({"model": model, "dataset": str(dataset), "scores": [score.as_dict() for score in scores]})
         return
@@ -67,6 +96,35 @@ def evaluate(
         print(
             f"{score.group[:27]:<28}{score.n_frames:>7}{score.n_columns:>9}{interval:>22}{score.rmse_px:>9.3f}{score.rmse_pm:>7.1f}"
             f"{score.bias_pm:>9.2f}{score.z_spread:>9.2f}{score.coverage:>9.1%}{score.calibration:>7.3f}{score.over_bound:>8.2f}"
+        )
+
+
+def _evaluate_encoder(bundle: Bundle, model: str, dataset: Path, failures: Path | None, as_json: bool) -> None:
+    from stemzoo.evaluate.encoding import encoded_frames, summarise_encoding
+    from stemzoo.runtime.encoder import Encoder
+
+    encoder = Encoder(bundle)
+    with bars(f"evaluate {model}") as progress:
+        tick = None if progress is None else (lambda done, total: progress("evaluate", done, total))
+        frames = list(encoded_frames(encoder, dataset, progress=tick))
+    scores = summarise_encoding(frames)
+    if failures is not None:
+        from stemzoo.evaluate.failures import encoder_failures
+        from stemzoo.evaluate.gallery import draw_gallery
+
+        draw_gallery(encoder_failures(encoder, frames), f"Where {encoder.id.id} fails", failures)
+    if as_json:
+        print_json({"model": model, "dataset": str(dataset), "scores": [score.as_dict() for score in scores]})
+        return
+    print(
+        f"{'':<28}{'frames':>7}{'columns':>9}{'explained':>11}{'species':>9}{'angle error °':>22}{'sure':>8}{'their P90 °':>13}"
+        f"{'error/σ':>9}{'latents move':>14}"
+    )
+    for score in scores:
+        angle = f"{score.angle_deg:.2f} ({score.angle_interval[0]:.2f}–{score.angle_interval[1]:.2f})"
+        print(
+            f"{score.group[:27]:<28}{score.n_frames:>7}{score.n_columns:>9}{score.explained:>11.3f}{score.species:>9.3f}{angle:>22}"
+            f"{score.sure:>8.1%}{score.sure_p90_deg:>13.2f}{score.z_spread:>9.2f}{score.moved:>14.2f}"
         )
 
 

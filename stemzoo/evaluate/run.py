@@ -6,6 +6,7 @@ Called by `stemzoo evaluate`, by the scripts that write the zoo's cards, and by 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,35 @@ BORDER = 1.0
 Progress = Callable[[int, int], None]
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What of a frame's located and true columns is right and wrong, away from the border; each is (n,) int64.
+
+    Args:
+        found, placed: located and true columns that belong together, as numbers in their tables.
+        missed: true columns that nothing was located at. false: located columns where none is.
+    """
+
+    found: np.ndarray
+    placed: np.ndarray
+    missed: np.ndarray
+    false: np.ndarray
+
+
+def judge(located: np.ndarray, truth: np.ndarray, shape: tuple[int, int], pixel_size: float) -> Judged:
+    """Return what of `located`, (m, 2), is right of `truth`, (n, 2), both yx px in a frame of `shape` (H, W) with `pixel_size` Å/px."""
+    pairs = match(located, truth, TOLERANCE / pixel_size)
+    margin = BORDER / pixel_size
+    limit = np.array(shape) - 1 - margin
+    counted, inner = (np.asarray(((yx > margin) & (yx < limit)).all(axis=1)) for yx in (truth, located))
+    good = counted[pairs.truth]
+    # A located column paired with a true one across the border's line is no mistake.
+    inner[pairs.found] = False
+    false = np.flatnonzero(inner)
+    counted[pairs.truth] = False
+    return Judged(pairs.found[good], pairs.truth[good], np.flatnonzero(counted), false)
+
+
 def score_frame(
     segmenter: Segmenter,
     frames: Frames,
@@ -43,29 +73,22 @@ def score_frame(
     pixel_size = frames.pixel_size
     if pixel_size is None:
         raise DatasetError(f"{frames.path}: no pixel size; scores need Å")
-    pairs = match(columns.yx, truth, TOLERANCE / pixel_size)
-    margin = BORDER / pixel_size
-    limit = np.array(frames.shape) - 1 - margin
-    counted = np.asarray(((truth > margin) & (truth < limit)).all(axis=1))
-    inner = np.asarray(((columns.yx > margin) & (columns.yx < limit)).all(axis=1))
-    matched_found = np.zeros(len(columns), dtype=bool)
-    matched_found[pairs.found] = True
-    good = counted[pairs.truth]
-    found, placed = pairs.found[good], pairs.truth[good]
-    # A located column paired with a true one across the border's line is no mistake.
-    false = inner & ~matched_found
-    judged = false.copy()
-    judged[found] = True
+    judged = judge(columns.yx, truth, frames.shape, pixel_size)
+    found, placed = judged.found, judged.placed
+    right = np.zeros(len(columns), dtype=bool)
+    right[found] = True
+    stated = right.copy()
+    stated[judged.false] = True
     return FrameScore(
         material,
         counts,
-        int(good.sum()),
-        int(good.sum() + false.sum()),
-        int(counted.sum()),
+        len(found),
+        len(found) + len(judged.false),
+        len(found) + len(judged.missed),
         columns.yx[found] - truth[placed],
         columns.sigma[found],
-        columns.confidence[judged],
-        matched_found[judged],
+        columns.confidence[stated],
+        right[stated],
         pixel_size,
         np.zeros((0, 2)) if bound is None else bound[placed],
         columns.fit_ok[found],
@@ -88,15 +111,18 @@ def frame_scores(
     """
     data = Dataset(dataset)
     for index in range(len(data)) if only is None else only:
-        facts = data.attributes(index)
-        image = data.image(index)
-        frames = Frames(image[None], float(facts["pixel_size"]), "file", f"{data.path.name}:{data.ids[index]}")
-        truth, _ = data.columns(index)
+        facts, frames, truth = data.attributes(index), frame_of(data, index), data.positions(index)
         limit = _bound(data, index, truth) if bound else None
         counts = float(facts.get("counts_per_column", np.nan))
         yield score_frame(segmenter, frames, truth, str(facts.get("material", data.material)), counts, options, limit)
         if progress is not None:
             progress(index + 1, len(data))
+
+
+def frame_of(data: Dataset, index: int) -> Frames:
+    """Return frame `index` of a dataset as a microscope's file would come."""
+    facts = data.attributes(index)
+    return Frames(data.image(index)[None], float(facts["pixel_size"]), "file", f"{data.path.name}:{data.ids[index]}")
 
 
 def _bound(data: Dataset, index: int, truth: np.ndarray) -> np.ndarray | None:

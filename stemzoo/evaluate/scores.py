@@ -28,6 +28,8 @@ class FrameScore:
         pixel_size: Å/px.
         bound_px: (hits, 2) float64, the Cramér–Rao bound of each matched column [px]; empty where the dataset does not tell.
         fitted: (hits,) whether the column's fit held; empty stands for all of them.
+        resolvable: hits, found and placed once more, without the columns that their own electrons cannot place within the tolerance;
+            None where the bound is not known.
     """
 
     material: str
@@ -42,6 +44,7 @@ class FrameScore:
     pixel_size: float
     bound_px: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
     fitted: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    resolvable: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Score:
         calibration: expected calibration error of the confidence.
         over_bound: median over frames of the root mean square error of fitted columns over that of their Cramér–Rao bounds; NaN where no
             frame tells its bound.
+        f1_resolvable, n_resolvable: F1 and number of the columns that their own electrons can place within the tolerance (see
+            `evaluate.RESOLVABLE`); NaN and 0 where no frame tells its bound.
     """
 
     group: str
@@ -76,6 +81,8 @@ class Score:
     coverage: float
     calibration: float
     over_bound: float = float("nan")
+    f1_resolvable: float = float("nan")
+    n_resolvable: int = 0
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -149,6 +156,7 @@ def _score(group: str, frames: list[FrameScore]) -> Score:
         float((np.abs(z) < 1.96).mean()) if len(z) else float("nan"),
         calibration_error(np.concatenate([f.confidence for f in frames]), np.concatenate([f.right for f in frames])),
         _over_bound(frames),
+        *_resolvable(frames),
     )
 
 
@@ -166,6 +174,12 @@ def over_bound(frame: FrameScore) -> float:
 def _over_bound(frames: list[FrameScore]) -> float:
     ratios = np.array([over_bound(frame) for frame in frames])
     return float(np.median(ratios[np.isfinite(ratios)])) if np.isfinite(ratios).any() else float("nan")
+
+
+def _resolvable(frames: list[FrameScore]) -> tuple[float, int]:
+    known = [frame.resolvable for frame in frames if frame.resolvable is not None]
+    hits, found, placed = (sum(counts) for counts in zip(*known, strict=True)) if known else (0, 0, 0)
+    return (2 * hits / (found + placed) if found + placed else float("nan")), placed
 
 
 def _interval(draws: np.ndarray, value: float) -> tuple[float, float]:

@@ -1,7 +1,8 @@
 """Bytes from outside to Frames: npy, raw numbers, JSON, or a microscope's file. Owns what is accepted and what is refused unread.
 
 Nothing named from outside is ever opened: a microscope's file is written under a name of ours into a folder of its own, and formats that
-can point to other files are searched for such pointers first. Called by live.server, in the worker's thread.
+can point to other files are searched for such pointers first; nor is anything unpacked before its headers were believed (live.claims).
+Called by live.server, in the worker's thread.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ import numpy as np
 
 from stemzoo.errors import ReadError, StemzooError
 from stemzoo.io.read import read
+from stemzoo.live.claims import HDF5, TIFF, pixels_claimed
 from stemzoo.types import Frames
 
 FILES = (".npy", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".mrc", ".dm3", ".dm4", ".emd", ".h5", ".hspy")
-HDF5 = (".emd", ".h5", ".hspy")
 SHAPE = r"^[0-9]{1,9}(,[0-9]{1,9}){1,2}$"
 DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64")
 
@@ -82,6 +83,8 @@ def from_file(body: bytes, suffix: str, pixel_size: float | None, name: str, lim
     with _own_file(body, suffix) as path:
         if pointer := _points_outside(path, body, suffix):
             raise ReadError(f"the file refers to another ({pointer}); send one that holds its own pixels")
+        if (claimed := pixels_claimed(path, suffix)) > limits.pixels:
+            raise ReadError(f"the file says that it has {claimed} pixels; the most taken is {limits.pixels}")
         try:
             frames = read(path, pixel_size)
         except StemzooError as error:
@@ -123,7 +126,7 @@ def _own_file(body: bytes, suffix: str) -> Iterator[Path]:
 
 def _points_outside(path: Path, body: bytes, suffix: str) -> str:
     """Return what in the file names another one, or an empty text."""
-    if suffix in (".tif", ".tiff") and re.search(rb"<UUID[^>]{0,400}FileName\s*=", body):
+    if suffix in TIFF and re.search(rb"<UUID[^>]{0,400}FileName\s*=", body):
         return "OME-XML, UUID FileName"
     if suffix in HDF5:
         import h5py

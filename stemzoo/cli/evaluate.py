@@ -89,13 +89,14 @@ def _evaluate_segmenter(
         return
     print(
         f"{'':<28}{'frames':>7}{'columns':>9}{'F1 at 0.5 Å':>22}{'RMSE px':>9}{'pm':>7}{'bias pm':>9}{'error/σ':>9}{'in 95 %':>9}{'ECE':>7}"
-        f"{'/bound':>8}"
+        f"{'/bound':>8}" + (f"{'resolvable':>12}{'their F1':>10}" if bound else "")
     )
     for score in scores:
         interval = f"{score.f1:.4f} ({score.f1_interval[0]:.3f}–{score.f1_interval[1]:.3f})"
         print(
             f"{score.group[:27]:<28}{score.n_frames:>7}{score.n_columns:>9}{interval:>22}{score.rmse_px:>9.3f}{score.rmse_pm:>7.1f}"
             f"{score.bias_pm:>9.2f}{score.z_spread:>9.2f}{score.coverage:>9.1%}{score.calibration:>7.3f}{score.over_bound:>8.2f}"
+            + (f"{score.n_resolvable:>12}{score.f1_resolvable:>10.4f}" if bound else "")
         )
 
 

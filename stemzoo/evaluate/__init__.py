@@ -6,12 +6,13 @@ zoo's cards, and by tests.
 """
 
 from stemzoo.evaluate.calibration import CalibrationCurve, calibration_curve, calibration_error, fit_calibration
-from stemzoo.evaluate.run import BORDER, TOLERANCE, evaluate, evaluate_model, frame_scores, score_frame
+from stemzoo.evaluate.run import BORDER, RESOLVABLE, TOLERANCE, evaluate, evaluate_model, frame_scores, score_frame
 from stemzoo.evaluate.scores import GROUPINGS, FrameScore, Score, summarise
 
 __all__ = [
     "BORDER",
     "GROUPINGS",
+    "RESOLVABLE",
     "TOLERANCE",
     "CalibrationCurve",
     "FrameScore",

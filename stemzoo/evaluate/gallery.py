@@ -24,7 +24,7 @@ from stemzoo.report import style
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.segmenter import Segmenter
-from stemzoo.zoo.card import Card
+from stemzoo.zoo.card import Card, read_card
 from stemzoo.zoo.illustrate import add_picture
 
 MISSED, FALSE, RIGHT = "#f5a623", "#4ea3ff", "#39c08f"
@@ -47,15 +47,19 @@ def add_gallery(folder: Path, *datasets: str | Path) -> Card:
     published yet. Raises: DatasetError, ModelError; CardError if the card lists such a picture already; OutputError.
     """
     bundle = Bundle.load(folder)
-    failures: Sequence[Failure] | Sequence[PoorFit]
     if bundle.spec.task == "encoding":
         encoder = Encoder(bundle)
-        failures = encoder_failures(encoder, [frame for dataset in datasets for frame in encoded_frames(encoder, dataset, turns=())])
-    else:
-        segmenter = Segmenter(bundle)
-        found = [segmenter_failures(segmenter, dataset, list(frame_scores(segmenter, dataset))) for dataset in datasets]
-        failures = sorted((failure for part in found for failure in part), key=lambda failure: failure.f1)[:MOST]
-    draw_gallery(failures, f"Where {bundle.spec.id} fails", folder / PICTURE)
+        encoded = [frame for dataset in datasets for frame in encoded_frames(encoder, dataset, turns=())]
+        return show_failures(folder, encoder_failures(encoder, encoded))
+    segmenter = Segmenter(bundle)
+    found = [segmenter_failures(segmenter, dataset, list(frame_scores(segmenter, dataset))) for dataset in datasets]
+    return show_failures(folder, sorted((failure for part in found for failure in part), key=lambda failure: failure.f1)[:MOST])
+
+
+def show_failures(folder: Path, failures: Sequence[Failure] | Sequence[PoorFit]) -> Card:
+    """As `add_gallery`, of failures that were found before."""
+    card, _ = read_card(folder)
+    draw_gallery(failures, f"Where {card.id} fails", folder / PICTURE)
     return add_picture(folder, PICTURE, words_of(failures, PICTURE))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from stemzoo.errors import DatasetError
 from stemzoo.evaluate.scores import GROUPINGS, FrameScore, Score, summarise
@@ -23,6 +24,10 @@ from stemzoo.zoo import resolve
 
 TOLERANCE = 0.5
 """A column is found if a position lies within this of it [Å]."""
+
+RESOLVABLE = TOLERANCE / 1.96
+"""A column is resolvable if the Cramér–Rao bound of its position, each way, is below this [Å]: nineteen times in twenty an ideal fit would
+then place it within the tolerance. Of the others no method can be asked to tell where, or whether, they are."""
 
 BORDER = 1.0
 """Columns nearer than this to the frame's edge [Å] count neither for nor against."""
@@ -92,7 +97,19 @@ def score_frame(
         pixel_size,
         np.zeros((0, 2)) if bound is None else bound[placed],
         columns.fit_ok[found],
+        None if bound is None else _among_resolvable(judged, columns.yx, truth, bound, pixel_size),
     )
+
+
+def _among_resolvable(judged: Judged, located: np.ndarray, truth: np.ndarray, bound: np.ndarray, pixel_size: float) -> tuple[int, int, int]:
+    """Hits, found and placed, all others left out: their truth, what was located there, and what was located beside them instead."""
+    clear = np.asarray(bound.max(axis=1) <= RESOLVABLE / pixel_size)
+    hits, missed = int(clear[judged.placed].sum()), int(clear[judged.missed].sum())
+    false = len(judged.false)
+    if false and not clear.all():
+        distance, _ = cKDTree(truth[~clear]).query(located[judged.false])
+        false = int((distance > 2 * TOLERANCE / pixel_size).sum())
+    return hits, hits + false, hits + missed
 
 
 def frame_scores(

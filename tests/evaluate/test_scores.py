@@ -102,3 +102,11 @@ def test_an_evaluation_can_be_looked_at(tmp_path):
     assert draw_evaluation(frames, scores, "adf-unet@1", tmp_path / "a.png").stat().st_size > 10_000
     real = [replace(frame, bound_px=np.zeros((0, 2)), counts_per_column=np.nan) for frame in frames]
     draw_evaluation(real, scores, "real frames tell no dose", tmp_path / "b.png")
+
+
+def test_resolvable_columns_are_scored_apart():
+    frames = [replace(_frame(), resolvable=(80, 85, 90)), replace(_frame(), resolvable=(20, 20, 20)), _frame()]
+    score = summarise(frames, GROUPINGS["material"])[0]
+    assert score.n_resolvable == 110
+    assert score.f1_resolvable == pytest.approx(200 / 215)
+    assert np.isnan(summarise([_frame()], GROUPINGS["material"])[0].f1_resolvable)

@@ -1,9 +1,10 @@
 """Make the segmenters that ship in model_cards/, one command each: data, training, evaluation, bundle. Encoders: train_encoders.py.
 
-    python scripts/train_zoo.py adf-unet --work runs                 # about 1.5 h on one busy core
-    python scripts/train_zoo.py adf-unet-nano --work runs            # about as long
-    python scripts/train_zoo.py adf-unet-atoms --work runs           # half an hour, from adf-unet-nano
-    python scripts/train_zoo.py adf-unet --work runs --checkpoint runs/adf-unet/run/checkpoints/best.ckpt
+    python scripts/train_zoo.py adf-unet@1 --work runs               # about 1.5 h on one busy core
+    python scripts/train_zoo.py adf-unet@2 --work runs               # as long again, from adf-unet@1
+    python scripts/train_zoo.py adf-unet-nano@1 --work runs          # about as long
+    python scripts/train_zoo.py adf-unet-atoms@1 --work runs         # half an hour, from adf-unet-nano
+    python scripts/train_zoo.py adf-unet@2 --work runs --checkpoint runs/adf-unet@2/stage1/checkpoints/best.ckpt
 
 With --checkpoint the training is skipped; confidence is calibrated, and evaluation and bundle are made. Half of a training step on a CPU
 can be page faults; MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_TOP_PAD_=100000000 in the environment avoids
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import os
 import shutil
 import sys
@@ -23,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from stemzoo.evaluate import calibration_error, evaluate, fit_calibration, frame_scores
+from stemzoo.evaluate.gallery import add_gallery
 from stemzoo.export.bundle import write_bundle
 from stemzoo.geometry.matching import match
 from stemzoo.io.read import read
@@ -32,6 +35,7 @@ from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.simulation import simulate_dataset
 from stemzoo.training import SegmenterConfig, load_for_export, train_segmenter
 from stemzoo.zoo import resolve
+from stemzoo.zoo.check import sha256_of
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "datasets"
@@ -39,6 +43,7 @@ HELD_BACK_SEED = 90_000
 CALIBRATION_SEED = 80_000
 CALIBRATED_FROM = 0.1  # lowest probability of a maximum that takes part in the calibration
 MATERIALS = ("sr3fe2o7", "srtio3", "mos2")
+DOSES: dict[str, Any] = {"50": 50, "100": 100, "300 and more": [300, 3000]}
 LABELLED = {"bpy_crop20.tif": "bpy_crop20.csv", "045*.tif": "045*Results.csv", "072*.tif": "072*Results.csv"}
 LABEL_TOLERANCE_PX = 5.0
 
@@ -52,7 +57,7 @@ ALIGNED = {
 """A well-aligned microscope: the universal recipe alone shows mostly probes that are not."""
 
 SEGMENTERS: dict[str, dict[str, Any]] = {
-    "adf-unet": {
+    "adf-unet@1": {
         "data": {
             "universal": {"recipe": "universal", "n_frames": 1600, "seed": 1},
             "aligned": {"recipe": "universal", "n_frames": 900, "seed": 2, "settings": ALIGNED},
@@ -98,6 +103,34 @@ EMPTIES = {
     }
     for number, share in enumerate(EMPTY_SHARES)
 }
+SEGMENTERS["adf-unet@2"] = {
+    "data": {
+        "wide": {"recipe": "universal", "n_frames": 1400, "seed": 101, "settings": WIDE},
+        "aligned": {"recipe": "universal", "n_frames": 700, "seed": 102, "settings": {**ALIGNED, **WIDE}},
+        "atoms": {"recipe": "atoms_on_carbon", "n_frames": 350, "seed": 103, "settings": WIDE},
+        "lattices": {"recipe": "random_lattice", "n_frames": 350, "seed": 104, "settings": WIDE},
+        **EMPTIES,
+    },
+    "stages": [
+        {
+            "data": ["wide", "aligned", "atoms", "lattices", *EMPTIES],
+            "steps": 13000,
+            "learning_rate": 2e-3,
+            "steps_per_epoch": 250,
+            "seed": 11,
+        },
+    ],
+    "start": "adf-unet@1",
+    "config": {
+        "classes": ("column",),
+        "precision": "bf16-mixed",
+        "sampling": {"min": 0.12, "nominal": 0.2, "max": 0.3},
+        "augmentation": {"dose_factor": (0.25, 2.5)},
+    },
+    "card": {
+        **SEGMENTERS["adf-unet@1"]["card"],
+    },
+}
 FAST = {
     "classes": ("column",),
     "precision": "bf16-mixed",
@@ -109,7 +142,7 @@ FAST = {
 }
 """2.5 GFLOP a 512² frame in place of 6.3: the first layer works on pixels folded four by four."""
 
-SEGMENTERS["adf-unet-nano"] = {
+SEGMENTERS["adf-unet-nano@1"] = {
     "data": {
         "universal": {"recipe": "universal", "n_frames": 1600, "seed": 1},
         "aligned": {"recipe": "universal", "n_frames": 700, "seed": 2, "settings": {**ALIGNED, **WIDE}},
@@ -133,18 +166,18 @@ SEGMENTERS["adf-unet-nano"] = {
     ],
     "config": FAST,
     "card": {
-        **SEGMENTERS["adf-unet"]["card"],
+        **SEGMENTERS["adf-unet@1"]["card"],
         "title": "Atomic columns in ADF-STEM frames of any material, at a third of the cost",
         "summary": "Finds atomic columns as adf-unet does, with 2.5 GFLOP a 512² frame in place of 6.3: for frames as they are scanned.",
         "default": False,
         "limits": [
-            *SEGMENTERS["adf-unet"]["card"]["limits"],
+            *SEGMENTERS["adf-unet@1"]["card"]["limits"],
             "On sharp frames of oxides it takes some oxygen for columns, and at low dose it misses more than adf-unet.",
             "Its first two stages saw frames of an earlier simulation: scripts/train_zoo.py makes a like network, not these weights.",
         ],
     },
 }
-SEGMENTERS["adf-unet-atoms"] = {
+SEGMENTERS["adf-unet-atoms@1"] = {
     "data": {
         "atoms": {"recipe": "atoms_on_carbon", "n_frames": 320, "seed": 51, "settings": WIDE},
         "more": {"recipe": "atoms_on_carbon", "n_frames": 320, "seed": 52, "settings": WIDE},
@@ -154,7 +187,7 @@ SEGMENTERS["adf-unet-atoms"] = {
         {"data": ["atoms"], "steps": 2000, "learning_rate": 1.5e-3, "steps_per_epoch": 250, "seed": 51},
         {"data": ["atoms", "more", *EMPTIES], "steps": 2500, "learning_rate": 1.5e-3, "steps_per_epoch": 250, "seed": 52},
     ],
-    "start": "adf-unet-nano",
+    "start": "adf-unet-nano@1",
     "judged_on": "atoms_on_carbon",
     "threshold": 0.38,  # where one in two is an atom, by the calibration
     "config": FAST,
@@ -184,24 +217,27 @@ WELL_ALIGNED = {
 }
 """For evaluation: an aberration-corrected instrument on a good day."""
 
+OPTICS: dict[str, dict[str, Any]] = {"well aligned": WELL_ALIGNED, "as the recipe says": {}}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=list(SEGMENTERS))
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--version", type=int, default=1)
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--hours", type=float, default=0.0, help="with --checkpoint: hours of all its stages, for the card")
     parser.add_argument("--out", type=Path, default=ROOT / "model_cards")
     options = parser.parse_args()
-    make_segmenter(options.model, options.work / options.model, options.version, options.checkpoint, options.out, options.hours)
+    make_segmenter(options.model, options.work / options.model, options.checkpoint, options.out, options.hours)
 
 
-def make_segmenter(name: str, work: Path, version: int, checkpoint: Path | None, out: Path, hours: float = 0.0) -> None:
-    """Train (unless there is a checkpoint), evaluate and bundle one segmenter."""
-    plan = SEGMENTERS[name]
+def make_segmenter(model: str, work: Path, checkpoint: Path | None, out: Path, hours: float = 0.0) -> None:
+    """Train (unless there is a checkpoint), evaluate and bundle one segmenter, `name@version`."""
+    plan = SEGMENTERS[model]
+    name, version = model.split("@")
     judged_on = plan.get("judged_on", "universal")
-    start = None if checkpoint or "start" not in plan else resolve(plan["start"]) / "weights.safetensors"
+    parent = resolve(plan["start"]) / "weights.safetensors" if "start" in plan else None
+    start = None if checkpoint else parent
     for number, stage in enumerate(plan["stages"], 1) if checkpoint is None else ():
         paths = [simulated(work, key, **plan["data"][key]) for key in stage["data"]]
         settings = {key: value for key, value in stage.items() if key != "data"}
@@ -212,13 +248,14 @@ def make_segmenter(name: str, work: Path, version: int, checkpoint: Path | None,
     _, modules, draft = load_for_export(checkpoint)
     draft |= {
         "name": name,
-        "version": version,
+        "version": int(version),
         "licence": "MIT",
         "citation": "stemzoo contributors, stemzoo model zoo (2026)",
         **plan["card"],
     }
     everything = sorted(path.stem for path in RECIPES.glob("*.toml") if path.stem != "universal")
     draft["materials"] = everything if judged_on == "universal" else [judged_on]
+    draft["parent"] = sha256_of(parent) if parent else None
     draft["threshold"] = plan.get("threshold", draft["threshold"])
     draft["training"]["recipes"] = sorted({entry["recipe"] for entry in plan["data"].values()})
     draft["training"]["steps"] = sum(stage.get("stop_after", stage["steps"]) for stage in plan["stages"])
@@ -231,7 +268,8 @@ def make_segmenter(name: str, work: Path, version: int, checkpoint: Path | None,
     shutil.rmtree(trial)
     write_bundle(trial, modules, draft)
     draft["evaluation"] = held_back_scores(Segmenter(Bundle.load(trial)), work, judged_on)
-    card = write_bundle(out / name / f"v{version}", modules, draft)
+    write_bundle(out / name / f"v{version}", modules, draft)
+    card = add_gallery(out / name / f"v{version}", work / f"held_back_{judged_on}.h5")
     print(f"{card.id}: {card.size_bytes / 1e6:.1f} MB, {card.parameters:,} parameters")
 
 
@@ -253,19 +291,44 @@ def calibration(segmenter: Segmenter, work: Path, recipe: str) -> dict[str, list
 
 
 def held_back_scores(segmenter: Segmenter, work: Path, recipe: str) -> list[dict[str, Any]]:
-    """Scores on frames that no training saw: `recipe` as it comes; for the universal mixture, three materials at three doses too, and for
-    single atoms the labelled real frames where those are to be had."""
+    """Scores on frames that no training saw: `recipe` as it comes; for the universal mixture, three materials in two alignments and all of
+    them by dose too; and single atoms labelled by hand where those frames are to be had."""
     rows: list[dict[str, Any]] = []
-    for material in MATERIALS if recipe == "universal" else ():
-        for counts in (100, 300, 1000):
-            for label, optics in (("well aligned", WELL_ALIGNED), ("as the recipe says", {})):
-                settings = {"dose.counts_per_column": counts, "frame.sampling": 0.2, **optics}
-                path = simulated(work, f"held_back_{material}_{counts}_{label.split()[0]}", material, 2, HELD_BACK_SEED + counts, settings)
-                where = f"{material}, {counts} counts a column, 0.2 Å/px, optics {label}, seed {HELD_BACK_SEED + counts}"
-                rows += _rows(where, segmenter, path, by_material=False)
+    if recipe == "universal":
+        for material, counts, (label, optics) in itertools.product(MATERIALS, (100, 300, 1000), OPTICS.items()):
+            settings = {"dose.counts_per_column": counts, "frame.sampling": 0.2, **optics}
+            key = f"held_back_{material}_{counts}_{label.split()[0]}"
+            path = simulated(work, key, material, 2, HELD_BACK_SEED + counts, settings)
+            where = f"{material}, {counts} counts a column, 0.2 Å/px, optics {label}, seed {HELD_BACK_SEED + counts}"
+            rows += _rows(where, segmenter, path, by_material=False)
+        for label, counts in DOSES.items():
+            settings = {"dose.counts_per_column": counts, **WIDE}
+            path = simulated(work, f"held_back_{label.split()[0]}", recipe, 96, HELD_BACK_SEED + 1, settings)
+            rows += _dose_rows(f"{recipe}, {label} counts a column, 96 frames, 0.12–0.3 Å/px, seed {HELD_BACK_SEED + 1}", segmenter, path)
     path = simulated(work, f"held_back_{recipe}", recipe, 96, HELD_BACK_SEED, WIDE)
     rows += _rows(f"{recipe}, 96 frames, 0.12–0.3 Å/px, seed {HELD_BACK_SEED}", segmenter, path, by_material=True)
-    return rows if recipe == "universal" else rows + real_scores(segmenter)
+    return rows + real_scores(segmenter)
+
+
+def _dose_rows(dataset: str, segmenter: Segmenter, path: Path) -> list[dict[str, Any]]:
+    """F1 of all columns and of those that their electrons can place, over all frames and as the mean over materials."""
+    everything, *materials = evaluate(segmenter, path, bound=True)
+    mean, lowest = (float(pick([score.f1_resolvable for score in materials])) for pick in (np.nanmean, np.nanmin))
+    print(
+        f"{dataset}: F1 {everything.f1:.4f}, of resolvable columns {everything.f1_resolvable:.4f}, mean over materials {mean:.4f}, "
+        f"RMSE / bound {everything.over_bound:.2f}; "
+        + ", ".join(f"{score.group} {score.f1:.3f} / {score.f1_resolvable:.3f}" for score in materials),
+        flush=True,
+    )
+    common = {"dataset": dataset, "role": "held back", "n": everything.n_columns}
+    sure = {**common, "n": everything.n_resolvable}
+    return [
+        {**common, "metric": "F1 at 0.5 Å", "value": everything.f1, "interval": everything.f1_interval},
+        {**sure, "metric": "F1 at 0.5 Å of columns that their electrons can place within it", "value": everything.f1_resolvable},
+        {**sure, "metric": "the same, mean over materials", "value": mean},
+        {**sure, "metric": "the same, the worst material", "value": lowest},
+        {**sure, "metric": "RMSE / Cramér–Rao bound, median over frames", "value": everything.over_bound},
+    ]
 
 
 def real_scores(segmenter: Segmenter) -> list[dict[str, Any]]:

@@ -5,7 +5,8 @@
 Every client sends frames as fast as it is answered; where it is told 429 it waits and tries again. Malformed are: bodies cut short, of the
 wrong type, too large, pickles, lies about shape, wild query values, foreign hosts, half a request and then silence, and connections dropped
 in the middle. Printed are answers by status, latency percentiles of the served, and the server's memory over time. Fails on any answer with
-500, on a malformed request that was served, on a good one refused for anything but 429, or where the server is gone at the end.
+500, on a malformed request that was served, on a good one refused for anything but 429, or where the server is gone at the end. Requests
+during which all of it was stopped from outside (SIGSTOP, a suspended machine) are counted apart: deadlines may have passed meanwhile.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from soak_clock import Clock
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NPY = {"Content-Type": "application/x-npy"}
@@ -39,10 +41,17 @@ class Seen:
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
     latency: list[float] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    stopped: int = 0
+    clock: Clock = field(default_factory=Clock)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, kind: str, status: int, seconds: float, body: bytes) -> None:
+        """Note an answer that took so many seconds."""
+        now = time.time()
         with self.lock:
+            if self.clock.stopped(now - seconds - 1, now):
+                self.stopped += 1
+                return
             self.answers[kind, status] += 1
             if kind == "good" and status == 200:
                 self.latency.append(seconds)
@@ -102,9 +111,9 @@ def half(port: int, kind: str, body: bytes, seen: Seen) -> None:
 
 
 def client(number: int, port: int, good: bytes, until: float, seen: Seen) -> None:
-    """Send requests until it is time to stop."""
+    """Send requests until the clock says `until`."""
     rng, connection = random.Random(number), http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    while time.monotonic() < until:
+    while seen.clock.now() < until:
         kind, path, body, headers = "good", f"/analyze?pixel_size=0.2&name=client-{number}", good, NPY
         if rng.random() < 0.1:
             kind, path, body, headers = malformed(rng, good)
@@ -118,10 +127,8 @@ def client(number: int, port: int, good: bytes, until: float, seen: Seen) -> Non
             text = answer.read()
         except (OSError, http.client.HTTPException) as error:  # a refusal may close the line before all of a large body is sent
             connection.close()
-            if kind == "good":
-                seen.note(kind, 599, 0.0, repr(error).encode())
-            else:
-                seen.note(kind, 0, 0.0, b"")
+            took = time.monotonic() - began
+            seen.note(kind, 599, took, repr(error).encode()) if kind == "good" else seen.note(kind, 0, took, b"")
             continue
         seen.note(kind, answer.status, time.monotonic() - began, text)
         if answer.status == 429:
@@ -146,15 +153,15 @@ def main() -> int:
     assert server.stdout is not None
     port = int(server.stdout.readline().strip().rstrip("/").rsplit(":", 1)[1])
     good, seen = npy(frame(options.size)), Seen()
-    client(0, port, good, time.monotonic() + 5, Seen())  # warm
-    began = time.monotonic()
+    client(0, port, good, 5.0, Seen())  # warm
+    began = seen.clock.now()
     until = began + 60 * options.minutes
     threads = [threading.Thread(target=client, args=(number, port, good, until, seen)) for number in range(options.clients)]
     for thread in threads:
         thread.start()
     memory = []
-    while time.monotonic() < until and server.poll() is None:
-        memory.append((time.monotonic() - began, resident_mb(server.pid)))
+    while seen.clock.now() < until and server.poll() is None:
+        memory.append((seen.clock.now() - began, resident_mb(server.pid)))
         time.sleep(2)
     for thread in threads:
         thread.join()
@@ -176,12 +183,14 @@ def report(seen: Seen, memory: list[tuple[float, float]], alive: bool, health: s
     at, mb = np.array(memory).T
     fifth = max(len(mb) // 5, 1)
     print(f"{sum(statuses.values())} requests in {at[-1] / 60:.1f} min, {dict(kinds)}; answers {dict(sorted(statuses.items()))}")
+    print(f"stopped from outside {len(seen.clock.gaps)} times, {seen.clock.stopped():.0f} s in all, {seen.stopped} requests meanwhile")
     if seen.latency:
         shown = ", ".join(f"{q} % {np.percentile(seen.latency, q):.2f}" for q in (50, 90, 95, 99))
         print(f"served: {len(seen.latency)}, {len(seen.latency) / at[-1]:.2f}/s; latency [s]: {shown}, worst {max(seen.latency):.2f}")
     late = mb[len(mb) // 2 :]
     slope = np.polyfit(at[len(mb) // 2 :] / 60, late, 1)[0] if len(late) > 5 else float("nan")
     ends = f"first fifth {np.median(mb[:fifth]):.0f}, last {np.median(mb[-fifth:]):.0f}"
+    print("memory [MB] over time: " + " ".join(f"{value:.0f}" for value in mb[:: max(1, len(mb) // 20)]))
     print(f"memory [MB]: {ends}, peak {mb.max():.0f}; second half {slope:+.2f} MB/min")
     print(f"server at the end: {health}")
     for line in dict.fromkeys(seen.wrong):

@@ -28,10 +28,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from soak_clock import Clock
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PIXEL_SIZE, SPACING_PX, WIDTH_PX, MAX_MB = 0.12, 19.0, 3.0, 20.0
-GAP_S = 2.0  # a thread that sleeps 0.1 s and wakes so late was stopped
 FAULTS = {  # every so many frames, this instead of a plain frame: what it should end as
     "truncated": (31, {"failed"}),
     "completed_late": (23, {"done"}),
@@ -121,35 +121,6 @@ def put(folder: Path, number: int, image: np.ndarray, feed: Feed) -> None:
     elif kind == "taken_away":
         path.write_bytes(data)
         later(0.8, lambda: path.unlink(missing_ok=True))
-
-
-class Clock:
-    """Seconds since the start without those in which this process was stopped from outside."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-        self.gaps: list[tuple[float, float]] = []  # (begin, end), seconds since 1970
-        threading.Thread(target=self._tick, daemon=True).start()
-
-    def _tick(self) -> None:
-        last = time.time()
-        while True:
-            time.sleep(0.1)
-            now = time.time()
-            if now - last > GAP_S:
-                self.gaps.append((last, now))
-            last = now
-
-    def now(self) -> float:
-        return time.monotonic() - self._began - self.stopped()
-
-    def stopped(self, first: float = 0.0, last: float = float("inf")) -> float:
-        """Return how many seconds between two times since 1970 were lost."""
-        return sum(max(0.0, min(last, end) - max(first, begin)) for begin, end in self.gaps)
-
-    def sleep_until(self, moment: float) -> None:
-        while (left := moment - self.now()) > 0:
-            time.sleep(min(left, 0.2))
 
 
 class Watch:

@@ -60,14 +60,17 @@ def shift_rows(image: np.ndarray, shift_px: np.ndarray) -> np.ndarray:
     """Return `image` with row i moved to the right by `shift_px[i]`, interpolated by a cubic (Catmull–Rom) kernel."""
     width = image.shape[1]
     whole = np.floor(-shift_px).astype(np.intp)
-    t = (-shift_px - whole)[:, None].astype(image.dtype)
+    t = (-shift_px - whole).astype(image.dtype)
     taps = ((-t + 2 * t**2 - t**3) / 2, (2 - 5 * t**2 + 3 * t**3) / 2, (t + 4 * t**2 - 3 * t**3) / 2, (t**3 - t**2) / 2)
-    shifted = np.empty_like(image)
-    for step in np.unique(whole):  # rows that move by the same number of whole pixels share their neighbours
-        rows = np.flatnonzero(whole == step)
-        near = np.clip(np.arange(step - 1, step + width + 2), 0, width - 1)
-        part = image[rows[:, None], near]
-        shifted[rows] = sum(tap[rows] * part[:, k : k + width] for k, tap in enumerate(taps))
+    first, last = int(whole.min()) - 1, int(whole.max()) + 2
+    weight = np.zeros((last - first + 1, len(image), 1), dtype=image.dtype)
+    for k, tap in enumerate(taps):
+        weight[whole - 1 - first + k, np.arange(len(image)), 0] = tap
+    before, after = max(-first, 0), max(last, 0)
+    wide = np.pad(image, ((0, 0), (before, after)), mode="edge")
+    shifted = np.zeros_like(image)
+    for column, share in enumerate(weight, before + first):
+        shifted += share * wide[:, column : column + width]
     return shifted
 
 

@@ -14,7 +14,7 @@ from stemzoo.geometry.columnmodel import CORE
 from stemzoo.geometry.neighbours import Pairs
 
 MOST_NEIGHBOURS = 6  # overlapping columns that share in a column's standard error: a hexagon of them
-TOLERANCE = 1e-6  # of the squared residual, in the preconditioner's metric: a step good to a part in a thousand
+TOLERANCE = 1e-4  # of the squared residual, in the preconditioner's metric: a step good to a hundredth, of which the next corrects the rest
 SHARED = np.array([4.0, 12.0, 12.0])  # how much better than one column's window the surface knows its own height and slopes
 
 
@@ -113,18 +113,18 @@ def joint_step(equations: Equations, background: Background, score: np.ndarray, 
     return total
 
 
-def covariance(equations: Equations, yx: np.ndarray) -> np.ndarray:
+def covariance(equations: Equations, yx: np.ndarray, farthest: float) -> np.ndarray:
     """Return the covariance (n, 4, 4) of each column's parameters with its overlapping neighbours' and the background unknown; NaN where
     singular.
 
-    A column is taken with its `MOST_NEIGHBOURS` nearest overlapping columns, their couplings among each other and a plane of background
-    under all of them; who is farther away is held fixed. yx (n, 2) are the columns' positions.
+    A column is taken with its `MOST_NEIGHBOURS` nearest columns no farther than `farthest` px, their couplings among each other and a plane
+    of background under all of them; who is farther away is held fixed. yx (n, 2) are the columns' positions.
     """
     n, pairs = len(equations.own), equations.pairs
     order = np.lexsort((pairs.distance, pairs.first))
     first, second = pairs.first[order], pairs.second[order]
     rank = np.arange(len(first)) - np.searchsorted(first, first)
-    taken = rank < MOST_NEIGHBOURS
+    taken = (rank < MOST_NEIGHBOURS) & (pairs.distance[order] < farthest)
     slots = np.full((n, MOST_NEIGHBOURS), -1)
     slots[first[taken], rank[taken]] = second[taken]
     keys = pairs.first * n + pairs.second  # ascending: pairs are ordered by first, then second

@@ -19,15 +19,18 @@ from stemzoo.geometry.rim import find_beyond
 from stemzoo.geometry.windows import Windows
 
 SAMPLE_PX = 30_000  # pixels that the noise model is fitted to
-OVERLAP = 4.6  # sigmas: farther apart, two peaks share less than half a per cent of their information
+OVERLAP = 4.6  # sigmas: farther apart, two peaks share less than half a per cent of what is known of their positions …
+COUPLED = 5.4  # … and two per cent of what is known of their widths: the step of the common width would overshoot without
 BACKGROUND_SPACING = 10.0  # sigmas between nodes of the background: at 6, a column pays 10 % of its precision for the freedom, at 10, 3 %
 LEARN_AT = 1  # iteration that learns how alike the widths are, and who is beyond the edge
 LEARN_SHAPE_UNTIL = 4  # last iteration that may change the ellipticity
 DAMPING = (0.1, 1e-3)  # at first, and at last; relative to the diagonal of a column's normal matrix
-WORSE = 1.3  # times its squared residuals before: such a step of a column is taken back
+WORSE = 1.3  # times its squared residuals before: such a step of a column is taken back …
+HARMLESS = 0.01  # … unless it was of so few sigmas: without noise, residuals are so small that they grow at every turn
 OUTLIER = 4.0  # standard deviations beyond which a residual pulls with the same force
 STALE = 0.1  # change of the noise's contrast between bright and dark, in logarithms, after which overlaps are worked out anew
 RESTING = 0.1  # standard errors: a smaller step of a column is its last …
+FINEST = 1e-3  # … or one of so many sigmas: half a thousandth of an ångström
 RESTLESS = 0.03  # … and of the fit, when no more than this fraction of columns steps farther
 UNQUIET = 0.2  # fraction of columns on the move above which overlaps are worked out anew …
 LONG_STEP = 0.1  # … as they are after a step of any column by so many sigmas
@@ -146,7 +149,7 @@ class JointFit:
     def _couple(self) -> None:
         """Keep how columns overlap with each other and with the background: used for later steps too, scaled to their noise and
         amplitudes."""
-        near = pairs_among(self.state.yx, OVERLAP * self.width)
+        near = pairs_among(self.state.yx, COUPLED * self.width)
         order = np.lexsort((near.second, near.first))
         self.pairs = Pairs(near.first[order], near.second[order], near.distance[order])
         self.blocks = pair_blocks(self.state, self.windows, self.weight, self.pairs)
@@ -161,7 +164,7 @@ class JointFit:
     def _steady(self) -> None:
         """Take back the steps of columns that fit much worse than before, and step more carefully there; less so where all is well."""
         progress = self.progress
-        worse = self.normal.squares > WORSE * progress.squares
+        worse = (self.normal.squares > WORSE * progress.squares) & (self.last_step > HARMLESS * self.width)
         if self.previous is not None and worse.any():
             for name in ("yx", "amplitude", "log_width"):
                 getattr(self.state, name)[worse] = getattr(self.previous, name)[worse]
@@ -198,7 +201,7 @@ class JointFit:
         error = 1 / np.sqrt(np.maximum(self.normal.matrix[:, 0, 0], 1e-30))
         seen = self.progress.place >= 0
         seen[self.pairs.first[self.progress.place[self.pairs.second] < 0]] = False  # these wait for what is beyond the edge, slowly
-        return float((length > np.maximum(RESTING * error, 1e-4))[seen].mean()) if seen.any() else 0.0
+        return float((length > np.maximum(RESTING * error, FINEST * self.width))[seen].mean()) if seen.any() else 0.0
 
     def _widen(self, log_factor: float) -> None:
         """Make the mean peak exp(log_factor) times as wide, within what its first estimate allows; windows follow where it matters."""
@@ -230,10 +233,14 @@ class JointFit:
         lift = self.lift * change[:, :, None] * np.sqrt(float(self.weight.sum()) / self.coupled[1])
         return Equations(own, gradient, stiff, pull, sharing, blocks, self.pairs, self.node, lift, plane, flat)
 
+    def covariance(self) -> np.ndarray:
+        """Return the covariance (n, 4, 4) of the parameters, overlapping neighbours and background unknown; NaN where singular."""
+        return covariance(self.equations(), self.state.yx, OVERLAP * self.width)
+
     def _learn_widths(self) -> None:
         """Learn from what each column would say of its width on its own how alike they are."""
         free = self.equations()._replace(pairs=NO_PAIRS, stiff=np.zeros_like(self.normal.gradient))
-        alone = covariance(free, self.state.yx)
+        alone = covariance(free, self.state.yx, 0.0)
         estimate = self.state.log_width + np.einsum("nj,nj->n", alone[:, 3], self.normal.gradient)
         self.width_spread = priors.learn_width(estimate, alone[:, 3, 3]).spread
 

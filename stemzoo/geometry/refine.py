@@ -14,7 +14,6 @@ import numpy as np
 
 from stemzoo.errors import ShapeError
 from stemzoo.geometry import noise
-from stemzoo.geometry.coupling import covariance
 from stemzoo.geometry.jointfit import NO_PAIRS, JointFit
 from stemzoo.geometry.leftover import leftover
 from stemzoo.geometry.neighbours import nearest_distance, pairs_among
@@ -23,7 +22,7 @@ from stemzoo.geometry.width import mean_width
 
 FLANK_REACH, FLANK_ERROR = 3.5, 0.025  # sigmas: this near to one beyond the edge, its supposed place shifts a column by about so much
 FEW_CONVERGE = 0.7  # of the columns: fewer, and the frame is fitted once more with less freedom
-UNSETTLED = 0.5  # standard errors: a column that still moves by more has not converged
+UNSETTLED = 0.5, 0.01  # standard errors and sigmas: a column that still moves by more than both has not converged
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ def _fitted(
 def _believable(fit: JointFit, end: np.ndarray, settings: RefineOptions) -> np.ndarray:
     """Return which columns (n,) converged to something that a column can be; the frame ends at `end` (2,)."""
     state, progress, normal = fit.state, fit.progress, fit.normal
-    error = np.sqrt(np.einsum("nii->ni", covariance(fit.equations(), state.yx)))
+    error = np.sqrt(np.einsum("nii->ni", fit.covariance()))
     moved = np.hypot(*(state.yx - progress.start).T)
     farthest = np.maximum(np.minimum(settings.max_move * progress.nearest, settings.max_move_sigmas * fit.width), 0.7)
     significant = state.amplitude > settings.min_significance * error[:, 2]
@@ -169,7 +168,7 @@ def _believable(fit: JointFit, end: np.ndarray, settings: RefineOptions) -> np.n
     good: np.ndarray = np.isfinite(error).all(axis=1) & np.isfinite(state.yx).all(axis=1) & (moved <= farthest) & significant
     good &= (state.amplitude < 100 * typical) & (np.abs(state.log_width) < 0.6) & (normal.pixels >= 8)
     good &= (error[:, :2] < 0.5 * fit.width).all(axis=1)
-    good &= fit.last_step <= np.maximum(UNSETTLED * np.hypot(error[:, 0], error[:, 1]), 0.01)
+    good &= fit.last_step <= np.maximum(UNSETTLED[0] * np.hypot(error[:, 0], error[:, 1]), UNSETTLED[1] * fit.width)
     # a maximum outside the frame was not measured
     good &= ((state.yx >= -0.5) & (state.yx <= end)).all(axis=1)
     return good | (progress.place < 0)
@@ -179,7 +178,7 @@ def _result(fit: JointFit, starts: np.ndarray, offset: float, scale: float, pool
     """Return the fit in the units and the order of the input."""
     state, progress = fit.state, fit.progress
     chi2 = fit.normal.chi2 / np.maximum(fit.normal.pixels * fit.left, 1.0)
-    error = np.sqrt(np.einsum("nii->ni", covariance(fit.equations(), state.yx))[:, :2])
+    error = np.sqrt(np.einsum("nii->ni", fit.covariance())[:, :2])
     error *= _misfit(chi2, fit.normal.pixels)[:, None] * _correlation(fit)
     flanked = fit.pairs.first[(progress.place[fit.pairs.second] < 0) & (fit.pairs.distance < FLANK_REACH * fit.width)]
     error[flanked] = np.hypot(error[flanked], FLANK_ERROR * fit.width)

@@ -5,10 +5,10 @@
 Frames are simulated by tests/geometry/simulated.py: a perovskite at 0.15 Å/px (columns of sigma 0.45 Å, 2.76 Å apart, the second kind
 0.55 as bright), Poisson noise, no scan noise, by counts in the brightest column's central pixel. `RMSE / bound` holds the root mean square
 error of matched columns against that of their Cramér–Rao bounds, all positions and amplitudes unknown together. PYTHON is the interpreter
-of an environment that has the peer; AtomAI is trained there on frames of the same kind for --train-seconds of a processor, unless DIR holds one from
-before: train it with `--part none` on a busy machine, then time on a quiet one. The baseline is told sigma and spacing. Each of them
-runs in a process of its own, with the same number of threads. Seconds are those of one frame, the best of a few: by the clock and, in
-brackets, of processor time, which a busy machine changes less.
+of an environment that has the peer; AtomAI is trained there on frames of the same kind for --train-seconds of a processor, unless DIR holds
+one from before: train it with `--part none` on a busy machine, then time on a quiet one. The baseline is told sigma and spacing. Each runs
+in a process of its own, with the same number of threads. Seconds are those of one frame, the best of a few: by the clock and, in brackets,
+of processor time, which a busy machine changes less.
 """
 
 from __future__ import annotations

@@ -111,6 +111,7 @@ class Columns:
         classes: names of the species.
         pixel_size: Å/px, or None where unknown.
         frame: number of the frame in its stack.
+        agreement: (n,) float32 in [0, 1], share of an ensemble's networks that find the column; NaN for a single network.
 
     Raises: ShapeError if the lengths disagree.
     """
@@ -124,8 +125,11 @@ class Columns:
     classes: Tuple[str, ...] = ("column",)
     pixel_size: Optional[float] = None
     frame: int = 0
+    agreement: Optional[np.ndarray] = None
 
     def __post_init__(self) -> None:
+        if self.agreement is None:
+            object.__setattr__(self, "agreement", np.full(len(self.yx), np.nan))
         wanted = (
             ("yx", np.float64),
             ("sigma", np.float64),
@@ -133,6 +137,7 @@ class Columns:
             ("intensity", np.float64),
             ("confidence", np.float32),
             ("fit_ok", np.bool_),
+            ("agreement", np.float32),
         )
         n = len(self.yx)
         for name, dtype in wanted:
@@ -166,12 +171,14 @@ class Quality:
         gaps: share of the structured area that lies far from any column; None for too few columns or columns on no lattice.
         undecided: share of the network's maxima that are neither clearly columns nor clearly none.
         width: sigma of the typical peak [Å]; None where unknown.
+        disputed: share of the columns that not all networks of an ensemble find; None for a single network.
     """
 
     short_pairs: Optional[float] = None
     gaps: Optional[float] = None
     undecided: float = 0.0
     width: Optional[float] = None
+    disputed: Optional[float] = None
 
 
 @dataclass(frozen=True)

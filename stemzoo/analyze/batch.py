@@ -126,11 +126,11 @@ class Recording(Segmenter):
 
     first: np.ndarray | None = None
 
-    def probabilities(self, image: np.ndarray) -> np.ndarray:
-        """As `Segmenter.probabilities`."""
-        result = super().probabilities(image)
+    def maps(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `Segmenter.maps`."""
+        result = super().maps(image)
         if self.first is None:
-            self.first = result.sum(axis=0)
+            self.first = result[0].sum(axis=0)
         return result
 
 

@@ -23,7 +23,7 @@ from stemzoo.errors import OutputError, ReadError
 from stemzoo.io.results import ENCODING_FIELDS
 from stemzoo.types import Columns, Encoding, Quality
 
-COLUMN_FIELDS = ("yx", "sigma", "species", "intensity", "confidence", "fit_ok")
+COLUMN_FIELDS = ("yx", "sigma", "species", "intensity", "confidence", "fit_ok", "agreement")
 
 
 @dataclass(frozen=True, slots=True)

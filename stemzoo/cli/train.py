@@ -49,11 +49,18 @@ def segmenter(
     strategy: str | None = STRATEGY,
     precision: str | None = PRECISION,
     accumulate: int | None = ACCUMULATE,
+    ensemble: int | None = typer.Option(
+        None,
+        "--ensemble",
+        metavar="N",
+        help="Train N networks with a seed each, to be exported as one model; again: those not finished.",
+    ),
+    member: int | None = typer.Option(None, "--member", metavar="K", help="Of an ensemble, train this one alone (0 to N-1)."),
     as_json: bool = JSON,
 ) -> None:
     """Train a network that finds columns; ^C keeps the last checkpoint."""
     with _torch():
-        from stemzoo.training import SegmenterConfig, train_segmenter
+        from stemzoo.training import SegmenterConfig, train_ensemble, train_segmenter
 
     chosen = {
         "datasets": [str(path) for path in datasets],
@@ -66,8 +73,16 @@ def segmenter(
         "precision": precision,
         "accumulate": accumulate,
     }
-    run = train_segmenter(_config(config, SegmenterConfig, chosen), out, resume=resume, start=_weights(start), progress=sys.stderr.isatty())
-    _finish(run, as_json)
+    settings, weights, progress = _config(config, SegmenterConfig, chosen), _weights(start), sys.stderr.isatty()
+    if ensemble is None:
+        if member is not None:
+            raise ModelError(f"--member {member} is one of an ensemble; say of how many: --ensemble N")
+        _finish(train_segmenter(settings, out, resume=resume, start=weights, progress=progress), as_json)
+        return
+    if resume is not None:
+        raise ModelError("--resume: an ensemble goes on where it was by itself; leave it out")
+    for run in train_ensemble(settings, out, ensemble, member, start=weights, progress=progress):
+        _finish(run, as_json)
 
 
 @train_app.command("rvae", epilog="Example: stemzoo train rvae sr3fe2o7.h5 --window 8Å --out run")

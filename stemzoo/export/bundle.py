@@ -29,7 +29,7 @@ from stemzoo.zoo.whole import whole_folder
 
 GOLDEN_CASES = 2
 GRAPHS = {
-    "segmentation": (["probability"], {"image": {0: "batch", 2: "height", 3: "width"}}),
+    "segmentation": (["probability"], {"image": {0: "batch", 2: "height", 3: "width"}}),  # an ensemble's graph names more outputs itself
     "encoding": (["angle", "angle_sigma", "symmetry", "latents"], {"subimages": {0: "batch"}}),
 }
 DECODER_GRAPH = (["pattern"], {"latents": {0: "batch"}, "angle": {0: "batch"}})
@@ -77,6 +77,7 @@ def write_bundle(
         metadata = card.to_metadata()
         spec = ModelSpec.from_card(json.loads(metadata), card.id)
         outputs, dynamic = GRAPHS[card.task]
+        outputs = list(getattr(modules["model"], "outputs", outputs))
         golden = _graph(work / MODEL_FILE, modules["model"], cases or cases_for(card), outputs, dynamic, spec, metadata, "")
         if "decoder" in modules:
             outputs, dynamic = DECODER_GRAPH

@@ -82,6 +82,22 @@ def _parabola_step(total: np.ndarray, row: np.ndarray, col: np.ndarray) -> np.nd
     return np.stack([np.clip(step_y, -limit, limit), np.clip(step_x, -limit, limit)], axis=1)
 
 
+def agreement(members: np.ndarray, yx: np.ndarray, threshold: float) -> np.ndarray:
+    """Return the share of networks whose own map reaches the threshold at each position or beside it: (n,) float32.
+
+    Args: members (N, H, W) probability that a column is there; yx (n, 2) px.
+    """
+    limit = np.asarray(members.shape[1:]) - 1
+    place = np.clip(np.rint(yx).astype(np.int64), 0, limit)
+    highest = np.zeros((len(members), len(place)), members.dtype)
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            row, col = np.clip(place + np.array([dy, dx]), 0, limit).T
+            np.maximum(highest, members[:, row, col], out=highest)
+    share: np.ndarray = (highest >= threshold).mean(axis=0, dtype=np.float32)
+    return share
+
+
 def _suppress(yx: np.ndarray, score: np.ndarray, min_separation_px: float) -> Tuple[np.ndarray, np.ndarray]:
     """Return the indices kept (the highest within the separation) and positions, where a flat-topped winner moved to its plateau's mean."""
     n = len(yx)

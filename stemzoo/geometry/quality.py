@@ -18,7 +18,7 @@ REGULAR = 0.3  # largest relative scatter of nearest distances among columns tha
 GAP = 1.6  # typical distances from the nearest column: beyond, another should have been found
 STRUCTURED = 0.7  # of the contrast around columns: as much of it elsewhere is structure too
 FEWEST = 12  # columns that tell what is usual
-MISTRUST_SHORT, MISTRUST_GAPS, MISTRUST_UNDECIDED = 0.08, 0.1, 0.25
+MISTRUST_SHORT, MISTRUST_GAPS, MISTRUST_UNDECIDED, MISTRUST_DISPUTED = 0.08, 0.1, 0.25, 0.1
 KNOWN_WIDTHS = (0.25, 0.95)  # Å, sigma of the peaks that networks are trained on
 
 
@@ -65,6 +65,11 @@ def reasons(quality: Quality) -> Dict[str, str]:
         said["undecided"] = (
             f"{quality.undecided:.0%} of the network's maxima are neither clearly columns nor clearly none: the frame is noisy, or unlike "
             "what it was trained on."
+        )
+    if quality.disputed is not None and quality.disputed > MISTRUST_DISPUTED:
+        said["disputed"] = (
+            f"{quality.disputed:.0%} of the columns are not found by every network of the ensemble: the frame may be unlike what they were "
+            "trained on."
         )
     low, high = KNOWN_WIDTHS
     if quality.width is not None and not low <= quality.width <= high:

@@ -116,6 +116,7 @@ def _columns(group: h5py.Group) -> tuple[Columns, ...]:
     per_frame = json.loads(str(group["per_frame"].asstr()[()]))
     names = ("y_px", "x_px", "sigma_y_px", "sigma_x_px", "species", "intensity", "confidence", "fit_ok")
     values = {name: group[name][()] for name in names}
+    values["agreement"] = group["agreement"][()] if "agreement" in group else np.full(len(values["y_px"]), np.nan)  # since 0.2
     ends = np.cumsum([0, *(table["n"] for table in per_frame)])
     tables = []
     for k, table in enumerate(per_frame):
@@ -131,6 +132,7 @@ def _columns(group: h5py.Group) -> tuple[Columns, ...]:
                 classes=tuple(table["classes"]),
                 pixel_size=table["pixel_size"],
                 frame=table["frame"],
+                agreement=part["agreement"],
             )
         )
     return tuple(tables)

@@ -7,6 +7,7 @@ four, into channels at the stem and unfolded at the head, which predicts all pix
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -117,6 +118,8 @@ class UNet(nn.Module):
 class SegmenterGraph(nn.Module):
     """What is exported: a network with its activation, (B, 1, H, W) -> probabilities (B, C, H, W), background left out."""
 
+    outputs = ("probability",)
+
     def __init__(self, net: UNet) -> None:
         super().__init__()
         self.net = net
@@ -127,3 +130,19 @@ class SegmenterGraph(nn.Module):
         if logits.shape[1] == 2:  # the softmax of two, in a form that costs next to nothing
             return torch.sigmoid(logits[:, 1:] - logits[:, :1])
         return torch.softmax(logits, dim=1)[:, 1:]
+
+
+class EnsembleGraph(nn.Module):
+    """What is exported of several networks for the same classes: the mean of their probabilities (B, C, H, W), and of each its probability
+    that a column of any class is there, (B, members, H, W)."""
+
+    outputs = ("probability", "members")
+
+    def __init__(self, nets: Sequence[UNet]) -> None:
+        super().__init__()
+        self.graphs = nn.ModuleList([SegmenterGraph(net) for net in nets])
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean probability of each class, and each member's summed over classes."""
+        each = torch.stack([graph(image) for graph in self.graphs], dim=1)
+        return each.mean(dim=1), each.sum(dim=2)

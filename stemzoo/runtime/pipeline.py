@@ -17,7 +17,7 @@ import numpy as np
 import stemzoo
 from stemzoo.errors import FrameError, ModelError
 from stemzoo.geometry.neighbours import nearest_distance
-from stemzoo.geometry.peaks import Peaks, find_peaks
+from stemzoo.geometry.peaks import Peaks, agreement, find_peaks
 from stemzoo.geometry.quality import judge
 from stemzoo.geometry.refine import RefineOptions, refine
 from stemzoo.geometry.resample import clean, rescale, to_original
@@ -122,20 +122,23 @@ def locate(
         with stages.time("resample"):
             scaled, factors = rescale(image, factor) if factor != 1 else (image, (1.0, 1.0))
         with stages.time("network"):
-            probability = segmenter.probabilities(scaled)
+            probability, members = segmenter.maps(scaled)
         with stages.time("peaks"):
             maxima = find_peaks(probability, min(threshold, DOUBTFUL[0]), separation / network_sampling)
             chosen = maxima.confidence >= threshold
             peaks = Peaks(to_original(maxima.yx[chosen], factors), maxima.species[chosen], spec.confidence(maxima.confidence[chosen]))
-        del scaled, probability
+            agreed = agreement(members, maxima.yx[chosen], threshold) if len(members) else None
+        del scaled, probability, members
         with stages.time("refine"):
             empty = Columns.empty(spec.classes, frames.pixel_size, index)
-            columns, width_px = _with_peaks(empty, peaks, 0.5 / factor, (raw, touched) if options.refine else None, threads)
+            columns, width_px = _with_peaks(empty, peaks, agreed, 0.5 / factor, (raw, touched) if options.refine else None, threads)
             tables.append(columns)
         with stages.time("quality"):
             width = None if width_px is None or sampling is None else width_px * sampling
             sure = int((maxima.confidence > DOUBTFUL[1]).sum())
-            quality.append(judge(image, columns.yx, sure, len(maxima.confidence) - sure, width))
+            judged = judge(image, columns.yx, sure, len(maxima.confidence) - sure, width)
+            disputed = None if agreed is None else float((agreed < 1).mean()) if len(agreed) else 0.0
+            quality.append(replace(judged, disputed=disputed))
         if progress is not None:
             progress("locate", index + 1, len(frames))
     without = [index for index, columns in enumerate(tables) if not len(columns)]
@@ -155,11 +158,17 @@ def locate(
 
 
 def _with_peaks(
-    table: Columns, peaks: Peaks, sigma_px: float, fit_to: Optional[Tuple[np.ndarray, np.ndarray]], threads: int
+    table: Columns,
+    peaks: Peaks,
+    agreed: Optional[np.ndarray],
+    sigma_px: float,
+    fit_to: Optional[Tuple[np.ndarray, np.ndarray]],
+    threads: int,
 ) -> Tuple[Columns, Optional[float]]:
     """Return `table` with the peaks [px of the frame] as columns, sorted by y then x, and the typical width of those whose fit held [px].
 
     Args:
+        agreed: (n,) share of an ensemble's networks that find each peak; None for a single network.
         sigma_px: standard error of positions that are not fitted.
         fit_to: the raw frame (H, W) and the mask of pixels not to be trusted; None leaves the peaks where they are.
         threads: of the fit.
@@ -180,6 +189,7 @@ def _with_peaks(
         intensity=intensity[order],
         confidence=peaks.confidence[order],
         fit_ok=ok[order],
+        agreement=None if agreed is None else agreed[order],
     )
     return table, width_px
 

@@ -5,6 +5,8 @@ Called by runtime.pipeline, `stemzoo evaluate` and scripts.
 
 from __future__ import annotations
 
+from typing import Tuple
+
 import numpy as np
 
 from stemzoo.errors import ModelError, ShapeError
@@ -33,12 +35,22 @@ class Segmenter:
         self.max_tile_px = max_tile_px
 
     @property
+    def ensemble(self) -> bool:
+        """Whether the model is several networks, which say how far they agree."""
+        return "members" in self.bundle.session.outputs
+
+    @property
     def id(self) -> ModelId:
         """Name, version and hash of the model."""
         return self.bundle.id
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:
-        """Return (C, H, W) float32 in [0, 1], the background left out.
+        """Return (C, H, W) float32 in [0, 1], the background left out. Arguments and errors as in `maps`."""
+        return self.maps(image)[0]
+
+    def maps(self, image: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+        """Return the probabilities (C, H, W), float32 in [0, 1], the background left out, and what each network of an ensemble gives for a
+        column of any class (N, H, W); N is 0 for a single network.
 
         Args:
             image: (H, W) finite raw intensities, at a sampling inside `spec.sampling`; any size.
@@ -52,11 +64,13 @@ class Segmenter:
                 f"image has {int((~np.isfinite(image)).sum())} pixels that are not finite; clean it first (geometry.resample.clean)"
             )
         result = evaluate(image, self._run, overlap_px=self.spec.receptive_px, stride_px=self.spec.stride_px, max_tile_px=self.max_tile_px)
-        if len(result) != len(self.spec.classes):
+        classes = len(self.spec.classes)
+        if len(result) != classes and not (self.ensemble and len(result) > classes + 1):
             raise ModelError(
                 f"{self.spec.id}: its graph gives {len(result)} classes, its card names {len(self.spec.classes)}; export the model again"
             )
-        return result
+        return result[:classes], result[classes:]
 
     def _run(self, batch: np.ndarray) -> np.ndarray:
-        return self.bundle.session.run({"image": batch})["probability"]
+        found = self.bundle.session.run({"image": batch})
+        return np.concatenate([found["probability"], found["members"]], axis=1) if self.ensemble else found["probability"]

@@ -8,7 +8,7 @@ from simulated import lattice, scene
 
 from stemzoo.errors import ShapeError
 from stemzoo.geometry.matching import scores
-from stemzoo.geometry.peaks import find_peaks
+from stemzoo.geometry.peaks import agreement, find_peaks
 
 
 def _heat(yx: np.ndarray, height: np.ndarray, sigma: float = 1.75, size: int = 128) -> np.ndarray:
@@ -65,3 +65,10 @@ def test_the_rim_is_searched_and_noise_below_the_threshold_is_not() -> None:
 def test_a_map_without_channels_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"\(32, 32\).*\(C, H, W\)"):
         find_peaks(np.zeros((32, 32)), 0.5, 3)
+
+
+def test_a_network_agrees_if_its_own_map_is_high_there_or_beside_it() -> None:
+    members = np.zeros((4, 20, 20), np.float32)
+    members[0, 5, 5] = members[1, 6, 5] = members[2, 9, 5] = 0.9  # here, beside it, elsewhere, nowhere
+    members[3, 19, 19] = 0.9
+    np.testing.assert_allclose(agreement(members, np.array([[5.2, 4.9], [19.4, 19.0]]), 0.5), [0.5, 0.25])

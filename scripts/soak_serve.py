@@ -32,6 +32,7 @@ from soak_clock import Clock
 REPOSITORY = Path(__file__).resolve().parents[1]
 NPY = {"Content-Type": "application/x-npy"}
 RAW = {"Content-Type": "application/octet-stream"}
+IDLE_S = 10.0  # the server closes a line that was idle for 15 s, so a client that waited so long opens another
 
 
 @dataclass
@@ -113,7 +114,10 @@ def half(port: int, kind: str, body: bytes, seen: Seen) -> None:
 def client(number: int, port: int, good: bytes, until: float, seen: Seen) -> None:
     """Send requests until the clock says `until`."""
     rng, connection = random.Random(number), http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    used = time.monotonic()
     while seen.clock.now() < until:
+        if time.monotonic() - used > IDLE_S:
+            connection.close()
         kind, path, body, headers = "good", f"/analyze?pixel_size=0.2&name=client-{number}", good, NPY
         if rng.random() < 0.1:
             kind, path, body, headers = malformed(rng, good)
@@ -130,7 +134,8 @@ def client(number: int, port: int, good: bytes, until: float, seen: Seen) -> Non
             took = time.monotonic() - began
             seen.note(kind, 599, took, repr(error).encode()) if kind == "good" else seen.note(kind, 0, took, b"")
             continue
-        seen.note(kind, answer.status, time.monotonic() - began, text)
+        used = time.monotonic()
+        seen.note(kind, answer.status, used - began, text)
         if answer.status == 429:
             time.sleep(rng.uniform(0.5, 1.5) * float(answer.headers["Retry-After"]))
     connection.close()

@@ -38,6 +38,7 @@ ROOMS: dict[str, set[str]] = {
     "validate": SHARED | {"io"},
     "label": SHARED | {"geometry", "runtime", "io", "validate"},
     "evaluate": SHARED | {"geometry", "runtime", "io", "zoo", "simulation", "report"},
+    "doctor": SHARED | {"runtime", "zoo"},
     "release": SHARED | {"zoo", "export", "training", "evaluate"},
     "analyze": SHARED | {"geometry", "runtime", "io", "zoo", "report", "training", "export"},
 }

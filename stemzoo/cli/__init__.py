@@ -38,6 +38,7 @@ app.add_typer(zoo.zoo_app, name="zoo")
 app.command("evaluate", epilog="Example: stemzoo evaluate adf-unet held_back.h5 --by dose --figure scores.png")(evaluate)
 app.command("export", epilog="Example: stemzoo export run/checkpoints/best.ckpt --out my-unet/v1")(models.export)
 app.command("bundle", epilog="Example: stemzoo bundle adf-unet rvae-sr3fe2o7 --out microscope")(models.bundle)
+app.command("doctor", epilog="Example: stemzoo doctor --json")(models.doctor)
 
 
 @app.callback(invoke_without_command=True)

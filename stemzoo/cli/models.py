@@ -1,17 +1,19 @@
-"""`stemzoo export` and `stemzoo bundle`: from a checkpoint to a bundle, from bundles to a folder for the microscope. Registered by
-stemzoo.cli; refusals are raised and printed there.
+"""`stemzoo export`, `bundle` and `doctor`: from a checkpoint to a bundle, from bundles to a folder for the microscope, and whether all is
+well here. Registered by stemzoo.cli; refusals are raised and printed there.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from stemzoo.cli.progress import readable_bytes
+from stemzoo.cli.progress import print_json, readable_bytes
 
+MARKS = {"ok": " ", "absent": "-", "wrong": "!"}
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
@@ -52,3 +54,26 @@ def bundle(
         return
     typer.echo(f"{out}: {', '.join(card.id for card in cards)}, {readable_bytes(size)}")
     typer.echo(f"  there: python {out / 'stemzoo.pyz'} verify")
+
+
+def doctor(
+    provider: Annotated[
+        str | None, typer.Option("--provider", metavar="NAMES", help="Replay the default models on these, e.g. cuda. [default: cpu]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Try out what is installed: versions, extras, execution providers, zoos, cache, default models; exit code 1 if anything is wrong."""
+    from stemzoo.doctor import examine
+    from stemzoo.runtime.session import parse_providers
+
+    findings = examine(parse_providers(provider))
+    wrong = [finding for finding in findings if finding.status == "wrong"]
+    if as_json:
+        print_json({"ok": not wrong, "findings": [asdict(finding) for finding in findings]})
+    else:
+        for finding in findings:
+            typer.echo(f"{MARKS[finding.status]} {finding.topic:<13}{finding.said}")
+    if wrong:
+        if not as_json:
+            typer.echo(f"{len(wrong)} of {len(findings)} findings are wrong, marked !", err=True)
+        raise typer.Exit(1)

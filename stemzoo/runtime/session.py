@@ -101,12 +101,7 @@ def open_session(path: Path, options: Optional[SessionOptions] = None) -> Sessio
     Raises: ModelError if the file is missing or damaged, or if onnxruntime is not installed.
     """
     options = options or SessionOptions()
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ModelError(
-            f"{path}: running a model needs onnxruntime, which cannot be imported ({_first_line(error)}); pip install onnxruntime"
-        ) from error
+    onnxruntime = _onnxruntime(str(path))
     if not path.is_file():
         raise ModelError(f"{path}: no such model file; name a bundle folder that holds model.onnx")
     providers, notices = _choose_providers(options.providers, onnxruntime.get_available_providers())
@@ -127,6 +122,25 @@ def open_session(path: Path, options: Optional[SessionOptions] = None) -> Sessio
     if running != providers[0]:
         notices = (*notices, f"{providers[0]} could not start for {path.name}; it runs on {running}")
     return Session(inner, path, notices)
+
+
+def available_providers() -> Tuple[str, ...]:
+    """Return onnxruntime's names of the execution providers that this installation has, the fastest first.
+
+    Raises: ModelError if onnxruntime is not installed.
+    """
+    return tuple(_onnxruntime("execution providers").get_available_providers())
+
+
+def _onnxruntime(what_for: str) -> Any:
+    """Return the library. Raises: ModelError that names what it was wanted for."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ModelError(
+            f"{what_for}: running a model needs onnxruntime, which cannot be imported ({_first_line(error)}); pip install onnxruntime"
+        ) from error
+    return onnxruntime
 
 
 def _choose_providers(wanted: Tuple[str, ...], available: List[str]) -> Tuple[List[str], Tuple[str, ...]]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from stemzoo.report.html import ModelNote
     from stemzoo.runtime.encoder import Encoder
     from stemzoo.runtime.segmenter import Segmenter
+    from stemzoo.runtime.session import SessionOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +24,21 @@ class Models:
     notices: tuple[str, ...] = ()
 
     @classmethod
-    def load(cls, options: AnalyzeOptions, *, encode: bool = True) -> Models:
-        """Load what the options name. Raises: ModelError with the near names."""
+    def load(cls, options: AnalyzeOptions, *, encode: bool = True, session: SessionOptions | None = None) -> Models:
+        """Load what the options name, to be run as `session` says. Raises: ModelError with the near names."""
         from stemzoo.runtime.bundle import Bundle
         from stemzoo.runtime.segmenter import Segmenter
         from stemzoo.zoo import catalog
 
         folder = catalog.default("segmentation") if options.model is None else catalog.resolve(options.model)
-        segmenter = Segmenter(Bundle.load(folder))
+        segmenter = Segmenter(Bundle.load(folder, session))
         if not encode or options.fit_encoder or options.encoder == NONE:
             return cls(segmenter)
-        encoder, notices = load_encoder(options.encoder)
+        encoder, notices = load_encoder(options.encoder, session)
         return cls(segmenter, encoder, notices)
 
 
-def load_encoder(name: str) -> tuple[Encoder | None, tuple[str, ...]]:
+def load_encoder(name: str, session: SessionOptions | None = None) -> tuple[Encoder | None, tuple[str, ...]]:
     """Return the encoder called `name`, or the zoo's default for `auto` with a notice that says what it was trained on."""
     from stemzoo.runtime.bundle import Bundle
     from stemzoo.runtime.encoder import Encoder
@@ -45,7 +46,7 @@ def load_encoder(name: str) -> tuple[Encoder | None, tuple[str, ...]]:
     from stemzoo.zoo.card import read_card
 
     if name != AUTO:
-        return Encoder(Bundle.load(catalog.resolve(name))), ()
+        return Encoder(Bundle.load(catalog.resolve(name), session)), ()
     if not any(entry.card.task == "encoding" and entry.card.default for entry in catalog.entries()):
         return None, ("No zoo has a default encoder, so there are no angles or latents; pass --fit-encoder or --encoder NAME",)
     folder = catalog.default("encoding")
@@ -54,7 +55,7 @@ def load_encoder(name: str) -> tuple[Encoder | None, tuple[str, ...]]:
         f"Angles and latents are from the zoo's default encoder {card.id}, trained on {', '.join(card.materials)}; "
         "for another material pass --fit-encoder, --encoder NAME or --encoder none"
     )
-    return Encoder(Bundle.load(folder)), (said,)
+    return Encoder(Bundle.load(folder, session)), (said,)
 
 
 def note_of(role: str, folder: Path, name: str, sha256: str) -> ModelNote:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stemzoo.cli.analysis import ENCODER, FORCE, MODEL, PIXEL_SIZE, THRESHOLD, WINDOW
-from stemzoo.errors import OutputError
+from stemzoo.errors import OutputError, StemzooError
+
+if TYPE_CHECKING:
+    from stemzoo.analyze import Models
+    from stemzoo.live.engine import Engine
+    from stemzoo.runtime.session import SessionOptions
+
+CORES = typer.Option(None, "--cores", metavar="LIST", help="Stay on these cores, counted from 0, e.g. 1 or 2,4-7; the others stay free.")
+PROVIDER = typer.Option(None, "--provider", metavar="NAMES", help="Run networks on, e.g. openvino; several in order, then the CPU.")
 
 
 def register(app: typer.Typer) -> None:
@@ -43,19 +51,29 @@ def watch(
         str | None,
         typer.Option("--on-result", metavar="CMD", help="Run after each result, without a shell; {input} and {out} are replaced."),
     ] = None,
+    page: Annotated[
+        int | None,
+        typer.Option("--page", min=0, max=65535, metavar="PORT", help="Also show results on a live page; 0 takes a free port."),
+    ] = None,
+    cores: str | None = CORES,
+    provider: str | None = PROVIDER,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout, those of watch.jsonl.")] = False,
 ) -> None:
     """Analyse every new or growing file of a folder once it is at rest, oldest first; what became of each is in watch.jsonl."""
-    _leave_cores()
+    session = _session(cores, provider)
     from stemzoo.analyze import AnalyzeOptions, Models, analyze_file
     from stemzoo.live.watch import Watcher, WatchOptions
 
     options = AnalyzeOptions(model, encoder, pixel_size=pixel_size, window=window, threshold=threshold, report=report, force=force)
     rules = WatchOptions(settle_s=settle, poll_s=poll, recursive=recursive, once=once, retries=retries, max_mb=max_mb, on_result=on_result)
-    models = Models.load(options)
+    models = Models.load(options, session=session)
+    _say_notices(models)
+    engine: Engine | None = None
 
     def one(source: Path, place: Path) -> Mapping[str, Any]:
         outcome = analyze_file(str(source), place, options, models=models)
+        if engine is not None:
+            _show(engine, source.name, place)
         summary = outcome.summary
         return {
             "sha256": outcome.sha256,
@@ -67,11 +85,15 @@ def watch(
             "seconds": {stage: round(value, 4) for stage, value in outcome.seconds.items()},
         }
 
-    watcher = Watcher(folder, out, one, rules, _print_json if as_json else _print)
-    try:
-        tally = watcher.run(again)
-    except KeyboardInterrupt:
-        tally = watcher.tally
+    with ExitStack() as stack:
+        watcher = Watcher(folder, out, one, rules, _print_json if as_json else _print)
+        if page is not None:
+            engine, _, serving, serve_options = _server(models)
+            stack.enter_context(serving(engine, serve_options(port=page), lambda line: print(f"page: {line}", file=sys.stderr, flush=True)))
+        try:
+            tally = watcher.run(again)
+        except KeyboardInterrupt:
+            tally = watcher.tally
     if tally.failed:
         print(f"error: {len(tally.failed)} files failed, the other {tally.done} are done:", file=sys.stderr)
         for file, why in tally.failed.items():
@@ -91,23 +113,59 @@ def serve(
     waiting: Annotated[int, typer.Option("--waiting", min=1, metavar="N", help="Jobs that may wait; further ones get 429.")] = 8,
     timeout: Annotated[float, typer.Option("--timeout", metavar="S", help="The longest a client waits for its result.")] = 60.0,
     max_mb: Annotated[float, typer.Option("--max-mb", metavar="MB", help="Largest body.")] = 64.0,
+    cores: str | None = CORES,
+    provider: str | None = PROVIDER,
 ) -> None:
     """Answer over HTTP on this machine, with a live page for the second monitor and an OpenAPI page at /docs."""
-    _leave_cores()
+    session = _session(cores, provider)
     from stemzoo.analyze import AnalyzeOptions, Models
 
+    models = Models.load(AnalyzeOptions(model, encoder), session=session)
+    engine, run, _, serve_options = _server(models, waiting)
+    options = serve_options(host, port, tuple(name or ()), token, waiting, timeout, max_mb=max_mb)
+    _say_notices(models)
+    with suppress(KeyboardInterrupt):  # the usual end of a server
+        run(engine, options, lambda line: print(line, flush=True))
+
+
+def _server(models: Models, waiting: int = 8) -> tuple[Engine, Callable[..., None], Callable[..., Any], Callable[..., Any]]:
+    """Return an engine for the models, and `serve`, `serving` and ServeOptions. Raises: OutputError where the extra is missing."""
     try:
+        from stemzoo.live.engine import Engine
+        from stemzoo.live.listening import serve, serving
         from stemzoo.live.server import ServeOptions
-        from stemzoo.live.server import serve as run
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("stemzoo"):
             raise
         raise OutputError(f"serving needs {error.name}, which is not installed; pip install 'stemzoo[serve]'") from error
-    options = ServeOptions(host, port, tuple(name or ()), token, waiting, timeout, max_mb=max_mb)
-    models = Models.load(AnalyzeOptions(model, encoder))
     assert models.segmenter is not None
-    with suppress(KeyboardInterrupt):  # the usual end of a server
-        run(models.segmenter, models.encoder, models.notices, options, lambda line: print(line, flush=True))
+    return Engine(models.segmenter, models.encoder, models.notices, waiting), serve, serving, ServeOptions
+
+
+def _show(engine: Engine, name: str, place: Path) -> None:
+    """Put the results in a folder on the page. What cannot be shown is none the less analysed."""
+    from stemzoo.io.read_results import read_results
+
+    with suppress(StemzooError, OSError):
+        engine.show(name, read_results(place / "analysis.h5"))
+
+
+def _session(cores: str | None, provider: str | None) -> SessionOptions:
+    """Keep this process to the cores asked for, and return how the networks are run."""
+    _leave_cores()
+    from stemzoo.runtime.cores import keep_to, parse_cores
+    from stemzoo.runtime.session import SessionOptions, parse_providers
+
+    if cores is not None:
+        keep_to(parse_cores(cores))
+    return SessionOptions(providers=parse_providers(provider))
+
+
+def _say_notices(models: Models) -> None:
+    """Say on stderr what of the execution providers asked for could not be had."""
+    loaded = [model.bundle.session for model in (models.segmenter, models.encoder) if model is not None]
+    for notice in dict.fromkeys(notice for session in loaded for notice in session.notices):
+        print(f"note: {notice}", file=sys.stderr, flush=True)
 
 
 def _leave_cores() -> None:

@@ -1,7 +1,7 @@
 """One worker that analyses what clients send, one job at a time, models loaded once. Owns admission, deadlines and what the page is shown.
 
 A client first takes a place; where none is free it is refused at once, before its body is read, so that neither memory nor delay grows.
-Called by live.server.
+Called by live.server, and by `watch --page` for what it has analysed itself.
 """
 
 from __future__ import annotations
@@ -83,6 +83,11 @@ class Engine:
         future.add_done_callback(lambda _: place.free())
         return future
 
+    def show(self, name: str, analysis: Analysis) -> None:
+        """Put on the page, as `name`, what another has analysed: the first frame with its columns."""
+        shown = self.feed.show(name, 0, np.asarray(analysis.frames.data[0]))
+        self.feed.update(shown, "done", _without_pixels(analysis), seconds=sum(analysis.seconds.values()) / len(analysis.frames))
+
     def close(self) -> None:
         """Stop; a running job is finished, waiting ones are dropped."""
         self._worker.shutdown(wait=False, cancel_futures=True)
@@ -115,8 +120,12 @@ class Engine:
         return analysis
 
     def _tell(self, shown: list[Shown], state: str, analysis: Analysis, began: float) -> None:
-        """Give the page an analysis without the pixels, which it has in 8 bit."""
-        empty = np.broadcast_to(np.float32(0), (len(analysis.frames), *analysis.frames.shape))
-        bare = replace(analysis, frames=replace(analysis.frames, data=empty))
+        bare = _without_pixels(analysis)
         for one in shown:
             self.feed.update(one, state, bare, seconds=(time.perf_counter() - began) / len(shown))
+
+
+def _without_pixels(analysis: Analysis) -> Analysis:
+    """Return the analysis for the page, which has the pixels in 8 bit."""
+    empty = np.broadcast_to(np.float32(0), (len(analysis.frames), *analysis.frames.shape))
+    return replace(analysis, frames=replace(analysis.frames, data=empty))

@@ -1,8 +1,8 @@
 """HTTP beside the microscope: frames in, columns with angles and latents out, and a live page. Owns the routes, limits and deadlines.
 
-`create_app` gives the ASGI application, `serve` runs it. The analysis is that of `stemzoo analyze`, in one worker thread; what it takes to
-be let in is live.guard's, what a body may be live.upload's, the fields of the answers live.answer's, refusals live.refusal's and the page's
-routes live.pages'. Called by stemzoo.cli.live.
+`create_app` gives the ASGI application, which live.listening runs. The analysis is that of `stemzoo analyze`, in one worker thread; what
+it takes to be let in is live.guard's, what a body may be live.upload's, the fields of the answers live.answer's, refusals live.refusal's
+and the page's routes live.pages'. Called by live.listening.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ from stemzoo.live.guard import Guard, check_binding
 from stemzoo.live.metrics import CONTENT_TYPE, Counting, Metrics
 from stemzoo.live.pages import add_live, add_page
 from stemzoo.live.refusal import Refused, add_refusals, first_of, may_say
-from stemzoo.runtime.encoder import Encoder
-from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.runtime.tables import write_columns
 from stemzoo.types import Analysis, Frames
 
@@ -176,39 +174,6 @@ def create_app(engine: Engine, options: ServeOptions) -> FastAPI:
     add_live(app, engine)
     add_page(app)
     return app
-
-
-def serve(
-    segmenter: Segmenter, encoder: Encoder | None, notices: tuple[str, ...], options: ServeOptions, say: Callable[[str], None]
-) -> None:
-    """Serve until interrupted. Raises: OutputError if the port cannot be had."""
-    import socket
-
-    import uvicorn
-
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((options.host, options.port))
-        listening.listen(128)  # whoever reads the address may connect at once; the first answer waits for the server
-    except OSError as error:
-        listening.close()
-        raise OutputError(f"{options.host} port {options.port} cannot be had ({error.strerror or error}); pass another --port") from error
-    app = create_app(Engine(segmenter, encoder, notices, options.waiting), options)
-    shown = f"[{options.host}]" if ":" in options.host else options.host
-    say(f"http://{shown}:{listening.getsockname()[1]}/" + ("#token=…" if options.token else ""))
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        limit_concurrency=512,
-        timeout_keep_alive=15,
-        timeout_graceful_shutdown=2,
-    )
-    with listening:
-        uvicorn.Server(config).run(sockets=[listening])
 
 
 def _admit(engine: Engine) -> Place:

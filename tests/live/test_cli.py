@@ -55,3 +55,46 @@ def test_serve_answers_and_ends_well(frame):
     finally:
         server.kill()
     assert (server.returncode, out, err) == (0, "", "")
+
+
+def test_watch_shows_its_results_on_a_page_and_keeps_to_a_core(tmp_path, frame):
+    pytest.importorskip("fastapi")
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "a.npy", frame)
+    words = ["watch", tmp_path / "in", "--out", tmp_path / "out", "--pixel-size", "0.2", "--encoder", "none", "--settle", "0.1"]
+    words += ["--page", "0", "--cores", "0", "--provider", "openvino"]
+    command = [sys.executable, "-m", "stemzoo", *map(str, words)]
+    watch = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    try:
+        said = []
+        while not (said and said[-1].startswith("page: ")):
+            said.append(watch.stderr.readline().strip())
+            assert said[-1], said
+        if hasattr(os, "sched_getaffinity"):
+            assert os.sched_getaffinity(watch.pid) == {0}
+        done = watch.stdout.readline()
+        assert done.startswith("a.npy: 4"), done
+        url = said[-1].removeprefix("page: ")
+        with urllib.request.urlopen(url + "live/frames", timeout=60) as answer:
+            (news,) = json.load(answer)
+        assert (news["name"], news["state"], news["columns"]) == ("a.npy", "done", int(done.split()[1]))
+        with urllib.request.urlopen(f"{url}live/frames/{news['id']}", timeout=60) as answer:
+            assert len(json.load(answer)["frames"][0]["columns"]["y_px"]) == news["columns"]
+        watch.send_signal(signal.SIGINT)
+        _, rest = watch.communicate(timeout=60)
+    finally:
+        watch.kill()
+    assert watch.returncode == 0 and "1 done, 0 failed" in rest
+    if "OpenVINO" not in " ".join(__import__("onnxruntime").get_available_providers()):
+        assert any("OpenVINOExecutionProvider is not part of this onnxruntime" in line for line in said)
+
+
+def test_providers_and_cores_that_are_none_are_refused(tmp_path, capsys):
+    for words, reason in (
+        (["--provider", "abacus"], "execution provider 'abacus' is unknown; wanted one of cpu, cuda"),
+        (["--cores", "4000"], "--cores 4000 cannot be had; this process may run on"),
+    ):
+        assert main(["watch", str(tmp_path), "--out", str(tmp_path / "out"), *words]) == 1
+        assert reason in capsys.readouterr().err

@@ -1,0 +1,71 @@
+"""A port, and the server on it: in the foreground for `stemzoo serve`, in a thread beside `stemzoo watch --page`. Owns socket and uvicorn.
+
+Called by stemzoo.cli.live.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from stemzoo.errors import OutputError
+from stemzoo.live.engine import Engine
+from stemzoo.live.server import ServeOptions, create_app
+
+
+def serve(engine: Engine, options: ServeOptions, say: Callable[[str], None]) -> None:
+    """Serve until interrupted; `say` is told the address once it answers there. Raises: OutputError if the port cannot be had."""
+    with _listening(options) as line:
+        say(address(line, options))
+        _server(engine, options).run(sockets=[line])
+
+
+@contextmanager
+def serving(engine: Engine, options: ServeOptions, say: Callable[[str], None]) -> Iterator[None]:
+    """Serve in a thread of its own for as long as the context lasts. Raises: OutputError if the port cannot be had."""
+    with _listening(options) as line:
+        server = _server(engine, options)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [line]}, name="stemzoo-page", daemon=True)
+        thread.start()
+        say(address(line, options))
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            thread.join(5)
+
+
+def address(line: socket.socket, options: ServeOptions) -> str:
+    """Return where a browser finds the page."""
+    shown = f"[{options.host}]" if ":" in options.host else options.host
+    return f"http://{shown}:{line.getsockname()[1]}/" + ("#token=…" if options.token else "")
+
+
+def _listening(options: ServeOptions) -> socket.socket:
+    """Return a socket that listens: whoever reads its address may connect at once; the first answer waits for the server."""
+    line = socket.socket(socket.AF_INET6 if ":" in options.host else socket.AF_INET, socket.SOCK_STREAM)
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        line.bind((options.host, options.port))
+        line.listen(128)
+    except OSError as error:
+        line.close()
+        raise OutputError(f"{options.host} port {options.port} cannot be had ({error.strerror or error}); pass another port") from error
+    return line
+
+
+def _server(engine: Engine, options: ServeOptions) -> uvicorn.Server:
+    config = uvicorn.Config(
+        create_app(engine, options),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=512,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=2,
+    )
+    return uvicorn.Server(config)

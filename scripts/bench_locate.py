@@ -35,6 +35,7 @@ PIXEL_SIZE, SIGMA, SPACING = 0.15, 3.0, 18.4
 TOLERANCE = 0.5
 DOSES = (20, 50, 100, 300, 1000)
 SIZES = (256, 512, 1024, 2048)
+GROWTH = (1024, 2048, 4096, 8192)
 TRAINING_FRAMES = 64
 LARGEST_REPEATED = 1024  # px: peers take half a minute for a larger frame, which one run tells well enough
 
@@ -91,7 +92,7 @@ def run_ours(work: Path, model: str, threads: int) -> None:
         frame = np.load(path)
         frames = Frames(frame["image"][None], PIXEL_SIZE, "user", path.name)
         best, worked, analysis = np.inf, np.inf, None
-        for _ in range(2 * int(frame["repeats"])):
+        for _ in range(2 * int(frame["repeats"]) if len(frames.frame(0)) <= SIZES[-1] else 1):
             began, busy = time.perf_counter(), time.process_time()
             tried = locate(frames, segmenter)
             worked = min(worked, time.process_time() - busy)
@@ -151,6 +152,20 @@ def judged(found: np.ndarray, truth: Scene, bound: np.ndarray) -> tuple[int, int
     return hits, hits + false, int(inner_truth.sum()), float((error**2).sum()), float((bound[pairs.truth[good]] ** 2).sum())
 
 
+def growth(work: Path, model: str, largest: int, threads: list[str], environment: dict[str, str]) -> None:
+    """Print seconds and peak memory of our own way over growing frames, each in a process of its own."""
+    print("\nframe, columns: seconds a frame (processor), µs a column, peak memory in MB; ms by stage")
+    for size in (size for size in GROWTH if size <= largest):
+        truth = write_frames(work, (size,), 0)
+        name, count = next((name, len(made.yx)) for name, made in truth.items())
+        del truth
+        run = [sys.executable, str(Path(__file__).resolve()), "--alone", model, "--work", str(work), *threads]
+        subprocess.run(run, env=environment, check=True, cwd=work)
+        data = np.load(work / f"{model.replace('/', '_')}.npz")
+        (wall, busy), stages = data[f"{name}_seconds"], data[f"{name}_stages"]
+        print(f"{size}², {count}: {wall:.2f} ({busy:.2f}), {1e6 * wall / count:.0f}, {float(data['peak_mb']):.0f}; {stages}", flush=True)
+
+
 def precision_table(work: Path, truth: dict[str, Scene], contenders: dict[str, tuple[str, str]]) -> None:
     """Print F1 and RMSE / bound by dose. contenders: title → file in WORK and suffix of its arrays."""
     bounds = {name: joint_bound(made) for name, made in truth.items() if name.startswith("frame_d")}
@@ -191,8 +206,10 @@ def main() -> None:
     parser.add_argument("--atomap", metavar="PYTHON")
     parser.add_argument("--train-seconds", type=float, default=600)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--part", choices=("all", "precision", "speed", "none"), default="all")
-    parser.add_argument("--largest", type=int, default=SIZES[-1], help="px, side of the largest frame that is timed")
+    parser.add_argument("--part", choices=("all", "precision", "speed", "growth", "none"), default="all")
+    parser.add_argument(
+        "--largest", type=int, default=None, help="px, side of the largest timed frame [default: 2048; 8192 to grow]"
+    )
     parser.add_argument("--frames", type=int, default=4, help="for each dose")
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep frames, results and the trained AtomAI here [default: nowhere]")
     parser.add_argument("--alone", metavar="WHAT", help=argparse.SUPPRESS)
@@ -208,10 +225,13 @@ def compare(chosen: argparse.Namespace, work: Path) -> None:
     """Run every contender that was asked for in its own process on frames in WORK, and print."""
     work.mkdir(parents=True, exist_ok=True)
     work = work.resolve()
-    sizes = tuple(size for size in SIZES if size <= chosen.largest) if chosen.part in ("all", "speed") else ()
-    truth = write_frames(work, sizes, chosen.frames if chosen.part in ("all", "precision") else 0)
     environment = {**os.environ, "OMP_NUM_THREADS": str(chosen.threads), "PYTHONPATH": str(REPOSITORY)}
     threads = ["--threads", str(chosen.threads)]
+    if chosen.part == "growth":
+        growth(work, (chosen.model or ["adf-unet"])[0], chosen.largest or GROWTH[-1], threads, environment)
+        return
+    sizes = tuple(size for size in SIZES if size <= (chosen.largest or SIZES[-1])) if chosen.part in ("all", "speed") else ()
+    truth = write_frames(work, sizes, chosen.frames if chosen.part in ("all", "precision") else 0)
 
     def run(*command: str) -> None:
         subprocess.run(command, env=environment, check=True, cwd=work)

@@ -93,7 +93,8 @@ def templates(state: State, shift: np.ndarray, which: Optional[np.ndarray] = Non
 def gaussian(exponent: np.ndarray, powers: np.ndarray) -> np.ndarray:
     """Return exp of the polynomials (c, 6) at pixels whose monomials are `powers` (m, 6 or more): (c, m) float32."""
     value = product(exponent.astype(np.float32), np.ascontiguousarray(powers[:, :6].T))
-    return np.exp(value, out=value)
+    np.exp(value, out=value)
+    return value
 
 
 def render(state: State, windows: Windows) -> np.ndarray:

@@ -67,7 +67,6 @@ class JointFit:
         place: np.ndarray,
         start: np.ndarray,
         width_px: float,
-        threads: int,
         careful: bool = False,
     ) -> None:
         """Args: image (H, W) float32, 0 where not usable; usable (H, W) bool; start (n, 2) sorted by y; width_px sigma of the mean peak.
@@ -81,7 +80,7 @@ class JointFit:
         self.progress = Progress(place, start, nearest, np.zeros(n, bool), damping, np.full(n, np.inf))
         self.state = State(start.copy(), np.ones(n), np.zeros(n), np.eye(2) * width_px**2)
         self.previous: Optional[State] = None
-        self.windows = Windows(image, usable, start, width_px, threads)
+        self.windows = Windows(image, usable, start, width_px)
         self.residual, self.weight, self.force = (np.empty_like(self.windows.image) for _ in range(3))
         self.state.amplitude, level = fit_amplitudes(self.windows, self.state)
         spacing = (2 if careful else 1) * BACKGROUND_SPACING * width_px

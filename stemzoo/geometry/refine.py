@@ -36,7 +36,6 @@ class RefineOptions:
         max_move_sigmas: … and in sigmas of the peak.
         min_significance: smallest amplitude, in its standard errors, of a column whose position means anything.
         failed_sigma_px: least standard error given to a failed column.
-        threads: chunks of columns worked on at a time.
     """
 
     width_px: Optional[float] = None
@@ -45,7 +44,6 @@ class RefineOptions:
     max_move_sigmas: float = 1.5
     min_significance: float = 3.0
     failed_sigma_px: float = 0.3
-    threads: int = 2
 
 
 class Fit(NamedTuple):
@@ -138,12 +136,12 @@ def _fitted(
     end = pooling.yx(np.asarray(image.shape) - 0.5)
     normal_image, usable = pooling.image(normal_image, usable)
     begin, width = pooling.yx(starts[place]), pooling.width(width)
-    fit = JointFit(normal_image, usable, place, begin, width, settings.threads)
+    fit = JointFit(normal_image, usable, place, begin, width)
     del normal_image  # the fit has its own: a frame of 8192² is a quarter of a gigabyte
     fit.run(settings.max_iterations)
     believable = _believable(fit, end, settings)
     if believable.mean() < FEW_CONVERGE and len(place) >= 8:
-        again = JointFit(fit.windows.inner(fit.windows.image), usable, place, begin, width, settings.threads, careful=True)
+        again = JointFit(fit.windows.inner(fit.windows.image), usable, place, begin, width, careful=True)
         again.run(settings.max_iterations)
         better = _believable(again, end, settings)
         if better.mean() > believable.mean():

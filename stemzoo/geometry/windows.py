@@ -1,11 +1,10 @@
-"""The pixels around each column of a frame, and how work on them is shared out. Owns `Windows` and `product`; NumPy only.
+"""The pixels around each column of a frame, and how they are worked through. Owns `Windows` and `product`; NumPy only.
 
 Everything is vectorised over columns and worked through in chunks that fit a processor's cache. Called by columnmodel, leftover, jointfit.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import Callable, Iterator, List, Optional, Tuple, TypeVar
 
@@ -17,7 +16,6 @@ FIT_RADIUS = 3.0  # sigmas: holds 94 % of what the photons of a peak say of its 
 RENDER_RADIUS = 3.9  # sigmas: a neighbour's tail beyond is below 5e-4 of its peak
 COVER_RADIUS = 4.5  # sigmas: pixels this near to a column tell of the background and of the noise
 NOISE_PX = 2_000_000  # pixels of the frame from which those that tell of the noise are chosen
-BATCH = 16  # chunks handed out at a time
 CHUNK_PX = 60_000  # pixels of windows at a time
 ALONE = 200_000  # multiplications: OpenBLAS gives larger products to all its threads, which then spin for tens of ms on our cores
 POWERS = tuple((a, degree - a) for degree in range(5) for a in range(degree, -1, -1))
@@ -29,10 +27,9 @@ T = TypeVar("T")
 class Windows:
     """The pixels around each start position, fixed for the whole fit: a disk in a frame that is padded so that no window leaves it."""
 
-    def __init__(self, image: np.ndarray, usable: np.ndarray, yx: np.ndarray, sigma_px: float, threads: int) -> None:
+    def __init__(self, image: np.ndarray, usable: np.ndarray, yx: np.ndarray, sigma_px: float) -> None:
         """Args: image (H, W) float32; usable (H, W) bool; yx (n, 2) starts sorted by y; sigma_px of the mean peak."""
         self.size = image.shape
-        self.threads = threads
         self.beyond = int(1.5 * sigma_px)  # how far outside the frame a column may lie
         self.pad = int(np.ceil(max(COVER_RADIUS * sigma_px * 1.3, 3.0))) + 1 + self.beyond
         self.width = image.shape[1] + 2 * self.pad
@@ -92,25 +89,18 @@ class Windows:
         return list(self.stream(pixels, work))
 
     def each_rows(self, work: Callable[[slice], None]) -> None:
-        """Call work(rows) for blocks of the padded frame's rows, several at a time."""
+        """Call work(rows) for blocks of the padded frame's rows."""
         step = max(1, CHUNK_PX // self.width)
-        blocks = [slice(start, start + step) for start in range(0, len(self.image), step)]
-        if self.threads < 2:
-            for block in blocks:
-                work(block)
-            return
-        with ThreadPoolExecutor(self.threads) as pool:
-            list(pool.map(work, blocks))
+        for start in range(0, len(self.image), step):
+            work(slice(start, start + step))
 
     def stream(self, pixels: int, work: Callable[[int, int], T]) -> Iterator[T]:
-        """Yield work(start, stop) for chunks of columns, in order; NumPy lets go of the interpreter, so threads share the load."""
-        chunks = list(self.chunks(pixels))
-        if self.threads < 2 or len(chunks) < 2:
-            yield from (work(start, stop) for start, stop in chunks)
-            return
-        with ThreadPoolExecutor(self.threads) as pool:
-            for first in range(0, len(chunks), BATCH):  # so that few results wait for the one who takes them
-                yield from pool.map(lambda chunk: work(*chunk), chunks[first : first + BATCH])
+        """Yield work(start, stop) for chunks of columns, in order.
+
+        One after the other: the chunks are a millisecond each, and threads that wait for the interpreter take longer than they save.
+        """
+        for start, stop in self.chunks(pixels):
+            yield work(start, stop)
 
     def flat_index(self, start: int, stop: int, dy: np.ndarray, dx: np.ndarray) -> np.ndarray:
         """Return positions in the padded, flattened frame of the pixels at (dy, dx) around columns start … stop: (c, m)."""

@@ -189,7 +189,7 @@ def _quantities(columns: Columns) -> dict[str, np.ndarray]:
         "intensity": columns.intensity,
         "confidence": columns.confidence,
         "fit_ok": columns.fit_ok,
-        "agreement": columns.agreement,
+        "agreement": np.asarray(columns.agreement),
     }
 
 

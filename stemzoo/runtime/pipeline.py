@@ -19,7 +19,7 @@ from stemzoo.errors import FrameError, ModelError
 from stemzoo.geometry.neighbours import nearest_distance
 from stemzoo.geometry.peaks import Peaks, agreement, find_peaks
 from stemzoo.geometry.quality import judge
-from stemzoo.geometry.refine import RefineOptions, refine
+from stemzoo.geometry.refine import refine
 from stemzoo.geometry.resample import clean, rescale, to_original
 from stemzoo.geometry.subimages import cut
 from stemzoo.runtime.encoder import Encoder
@@ -105,7 +105,6 @@ def locate(
     threshold = spec.threshold if options.threshold is None else options.threshold
     separation = spec.min_separation if options.min_separation is None else options.min_separation
     sampling: Optional[float] = None
-    threads = min(segmenter.bundle.options.threads or RefineOptions.threads, RefineOptions.threads)  # one, where the network has one
     factor, network_sampling = 1.0, spec.nominal
     for index in range(len(frames)):
         with stages.time("read"):
@@ -131,7 +130,7 @@ def locate(
         del scaled, probability, members
         with stages.time("refine"):
             empty = Columns.empty(spec.classes, frames.pixel_size, index)
-            columns, width_px = _with_peaks(empty, peaks, agreed, 0.5 / factor, (raw, touched) if options.refine else None, threads)
+            columns, width_px = _with_peaks(empty, peaks, agreed, 0.5 / factor, (raw, touched) if options.refine else None)
             tables.append(columns)
         with stages.time("quality"):
             width = None if width_px is None or sampling is None else width_px * sampling
@@ -163,7 +162,6 @@ def _with_peaks(
     agreed: Optional[np.ndarray],
     sigma_px: float,
     fit_to: Optional[Tuple[np.ndarray, np.ndarray]],
-    threads: int,
 ) -> Tuple[Columns, Optional[float]]:
     """Return `table` with the peaks [px of the frame] as columns, sorted by y then x, and the typical width of those whose fit held [px].
 
@@ -171,13 +169,12 @@ def _with_peaks(
         agreed: (n,) share of an ensemble's networks that find each peak; None for a single network.
         sigma_px: standard error of positions that are not fitted.
         fit_to: the raw frame (H, W) and the mask of pixels not to be trusted; None leaves the peaks where they are.
-        threads: of the fit.
     """
     n = len(peaks.yx)
     yx, sigma, intensity, ok = peaks.yx, np.full((n, 2), sigma_px), np.zeros(n), np.zeros(n, dtype=bool)
     width_px: Optional[float] = None
     if fit_to is not None and n:
-        fit = refine(fit_to[0], yx, mask=fit_to[1], options=RefineOptions(threads=threads))
+        fit = refine(fit_to[0], yx, mask=fit_to[1])
         yx, sigma, intensity, ok = fit.yx, fit.sigma, fit.intensity, fit.ok
         width_px = float(np.median(fit.width_px[ok])) if ok.any() else None
     order = np.lexsort((yx[:, 1], yx[:, 0]))

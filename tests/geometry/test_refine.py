@@ -14,7 +14,7 @@ from simulated import Scene, joint_bound, lattice, scene
 from stemzoo.errors import ShapeError
 from stemzoo.geometry.lattice import find_lattice
 from stemzoo.geometry.peaks import find_peaks
-from stemzoo.geometry.refine import Fit, RefineOptions, refine
+from stemzoo.geometry.refine import Fit, refine
 from stemzoo.geometry.resample import clean
 
 SIZE, SIGMA = 200, 3.0
@@ -262,7 +262,7 @@ def test_cost_is_linear_in_columns() -> None:
         frame, starts = truth.noisy(0), truth.starts(0)
         refine(frame, starts)
         began = time.process_time()
-        fit = refine(frame, starts, options=RefineOptions(threads=1))
+        fit = refine(frame, starts)
         seconds.append((time.process_time() - began) / len(yx))
         assert fit.ok.all()
     assert seconds[1] < 2 * seconds[0]

@@ -14,7 +14,6 @@ from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.pipeline import EncodeOptions, LocateOptions, analyze, encode, locate, subimages, window_for
 from stemzoo.runtime.segmenter import Segmenter
-from stemzoo.runtime.session import SessionOptions
 from stemzoo.simulation import load, simulate
 from stemzoo.types import Columns, Frames
 
@@ -34,20 +33,6 @@ def test_columns_lie_where_they_were_put(segmenter: Segmenter, lattice_frames: L
     assert analysis.segmenter == segmenter.id and analysis.sampling_factor == 1 and analysis.encoding is None and analysis.notices == ()
     assert {"read", "clean", "scale", "network", "peaks", "refine"} <= set(analysis.seconds) and min(analysis.seconds.values()) >= 0
     assert seen == [("locate", 1, 1)]
-
-
-def test_one_thread_means_one_thread_for_the_fit_too(
-    segmenter_folder: Path, lattice_frames: LatticeFrames, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    frames, _ = lattice_frames
-    many = locate(frames, Segmenter(Bundle.load(segmenter_folder, SessionOptions(threads=2))))
-
-    def refuse(threads: int) -> None:
-        raise AssertionError(f"{threads} threads were started")
-
-    monkeypatch.setattr("stemzoo.geometry.windows.ThreadPoolExecutor", refuse)
-    one = locate(frames, Segmenter(Bundle.load(segmenter_folder, SessionOptions(threads=1))))
-    assert np.array_equal(one.columns[0].yx, many.columns[0].yx) and np.array_equal(one.columns[0].sigma, many.columns[0].sigma)
 
 
 @pytest.mark.parametrize("sampling", [0.1, 0.42])

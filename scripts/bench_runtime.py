@@ -17,6 +17,7 @@ import argparse
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,7 +33,8 @@ from bench_locate import PIXEL_SIZE, SPACING, make, write_training  # noqa: E402
 
 SIZES = (512, 1024)
 NETWORKS = ("network", "encode")
-ROUND_S, ROUNDS = 4.0, 6  # of the busy loop, with and without the analysis beside it
+ROUND_S, ROUNDS = 0.25, 60  # of the busy loop, with and without the analysis beside it: short ones, since a virtual core's speed drifts
+STACK = 200  # frames analysed meanwhile
 
 
 def write_frames(work: Path) -> dict[int, int]:
@@ -162,27 +164,30 @@ def busy_loop(core: int, seconds: float) -> float:
 
 
 def guard(options: argparse.Namespace, work: Path) -> None:
-    """Print what a busy loop on core 0 loses while frames are analysed on core 1, over and over."""
-    write_frames(work)
+    """Print what a busy loop on core 0 loses while a stack is analysed on core 1, turn and turn about."""
+    image = make(512, 100, 77).noisy(0)
+    np.save(work / "stack.npy", np.broadcast_to(image.astype(np.uint16), (STACK, *image.shape)))
     place = make_folder(options, work, (options.model or ["adf-unet"])[0])
-    loop = "import subprocess, sys\nwhile True: subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)"
-    words = [options.python, str(place / "stemzoo.pyz"), "analyze", str(work / "frame_1024.npy"), "--pixel-size", str(PIXEL_SIZE)]
-    words += ["--out", str(work / "out")]
-    with multiprocessing.Pool(1) as pool:
-        pool.apply(busy_loop, (0, 1.0))  # warm
-        for title, more in (("--cores 1", ["--cores", "1"]), ("no option", [])):
-            rates: dict[bool, list[float]] = {True: [], False: []}
+    words = [options.python, str(place / "stemzoo.pyz"), "analyze", str(work / "stack.npy"), "--pixel-size", str(PIXEL_SIZE)]
+    for title, more in (("--cores 1", ["--cores", "1"]), ("no option", [])):
+        process = subprocess.Popen([*words, "--out", str(work / "out"), *more], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        rates: dict[bool, list[float]] = {True: [], False: []}
+        with multiprocessing.Pool(1) as pool:
+            time.sleep(3.0)  # models are loaded, frames under way
             for _ in range(ROUNDS):
                 for beside in (False, True):
-                    process = subprocess.Popen([sys.executable, "-c", loop, *words, *more], start_new_session=True) if beside else None
-                    time.sleep(0.5)
+                    process.send_signal(signal.SIGCONT if beside else signal.SIGSTOP)
+                    time.sleep(0.03)
                     rates[beside].append(pool.apply(busy_loop, (0, ROUND_S)))
-                    if process is not None:
-                        os.killpg(process.pid, 9)
-                        process.wait()
-            alone, with_us = (float(np.median(rates[beside])) for beside in (False, True))
-            scatter = float(np.std(rates[False]) / alone)
-            print(f"{title}: a busy loop on core 0 loses {100 * (1 - with_us / alone):.1f} % (scatter when alone: {100 * scatter:.1f} %)")
+        done = process.poll() is not None
+        process.kill()
+        process.wait()
+        if done:
+            raise SystemExit("the stack was analysed before the rounds were over; make it longer (STACK)")
+        alone, beside_us = np.array(rates[False]), np.array(rates[True])
+        lost = 1 - beside_us / alone
+        drift = 1.25 * np.median(np.abs(np.diff(alone))) / np.median(alone) / np.sqrt(ROUNDS)  # standard error of the median
+        print(f"{title}: a busy loop on core 0 loses {100 * np.median(lost):.1f} ± {100 * drift:.1f} % (median of {ROUNDS} pairs)")
 
 
 def main() -> None:

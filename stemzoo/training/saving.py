@@ -1,6 +1,6 @@
 """Checkpoints that are whole or not there. Owns how they are written, the one kept before the newest, and which one a run goes on from.
 
-Called by training.run.
+Called by training.run and by the data modules.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
@@ -65,27 +66,45 @@ def _begin_next(loops: dict[str, Any]) -> None:
     batches["is_last_batch"] = False
 
 
+def batches_done(trainer: L.Trainer | None) -> int:
+    """Return how many batches of its epoch a run had done when it was broken off: from there its data must go on."""
+    return 0 if trainer is None else int(trainer.fit_loop.epoch_loop.batch_progress.current.completed)
+
+
 def sound(resume: str | Path) -> tuple[Path, str]:
     """Return the checkpoint to go on from and, where it is not the one named, why.
 
-    Args: resume: a checkpoint, or a run's folder, which means its last one.
+    Args: resume: a checkpoint, or a run's folder, which means its last one, or a later one that Lightning left when SLURM was about to end
+        the job.
     Raises: ModelError if there is none, or none that can be read.
     """
     path = Path(resume)
+    left = left_by_slurm(path)
     if path.is_dir():
         path = path / "checkpoints" / LAST
-    candidates = [path] if path.name != LAST else [path, path.with_name(PREVIOUS)]
-    if not any(candidate.is_file() for candidate in candidates):
+    named = [path] if path.name != LAST else [path, path.with_name(PREVIOUS)]
+    if not any(candidate.is_file() for candidate in (*named, *left)):
         raise ModelError(f"{path}: no such checkpoint; a run keeps its newest as <run>/checkpoints/{LAST}")
+    steps: dict[Path, int] = {}
     reasons = []
-    for candidate in candidates:
+    for candidate in (*named, *left):
+        if candidate == path.with_name(PREVIOUS) and path in steps:
+            continue
         try:
-            epoch = torch.load(candidate, map_location="cpu", weights_only=True)["global_step"]
+            steps[candidate] = int(torch.load(candidate, map_location="cpu", weights_only=True)["global_step"])
         except Exception as error:  # zipfile, pickle and torch each have their own for a damaged file
             reasons.append(f"{candidate} cannot be read ({type(error).__name__})")
-            continue
-        return candidate, f"{'; '.join(reasons)}: went on from {candidate.name}, step {epoch}" if reasons else ""
-    raise ModelError(f"{'; '.join(reasons)}; wanted a checkpoint of stemzoo train; begin the run anew in another --out")
+    if not steps:
+        raise ModelError(f"{'; '.join(reasons)}; wanted a checkpoint of stemzoo train; begin the run anew in another --out")
+    chosen = max(steps, key=lambda candidate: steps[candidate])
+    if reasons and chosen != path:
+        return chosen, f"{'; '.join(reasons)}: went on from {chosen.name}, step {steps[chosen]}"
+    return chosen, ""
+
+
+def left_by_slurm(run: Path) -> list[Path]:
+    """Return the checkpoints that Lightning wrote into a run's folder before it asked SLURM for another turn."""
+    return sorted(run.glob("hpc_ckpt_*.ckpt"))
 
 
 def tidy(folder: Path) -> None:

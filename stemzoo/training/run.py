@@ -33,7 +33,7 @@ from stemzoo.schema import Strict
 from stemzoo.training.config import SegmenterConfig
 from stemzoo.training.guards import KeepNewest, SeedSteps, StopWhenLost
 from stemzoo.training.patches import PatchData
-from stemzoo.training.saving import LAST, AtomicCheckpoints, sound, tidy
+from stemzoo.training.saving import LAST, AtomicCheckpoints, left_by_slurm, sound, tidy
 from stemzoo.training.segmentation import SegmenterTask
 
 
@@ -138,7 +138,7 @@ def fit(
     """
     out = Path(out)
     checkpoints = out / "checkpoints"
-    if resume is None and any(checkpoints.glob("*.ckpt")):
+    if resume is None and (any(checkpoints.glob("*.ckpt")) or left_by_slurm(out)):
         if int(os.environ.get("SLURM_RESTART_COUNT", "0")) == 0:
             raise OutputError(f"{out}: holds a run already; go on with --resume {out}, or name another --out")
         resume = out
@@ -158,6 +158,7 @@ def fit(
         warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
         warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
         warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+        warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # it is: see saving.batches_done
         warnings.filterwarnings("ignore", message=".*Starting from v1.9.0.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
         trainer = L.Trainer(
@@ -200,6 +201,9 @@ def fit(
     }
     if trainer.is_global_zero:
         (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+        if not run.interrupted:
+            for path in left_by_slurm(out):
+                path.unlink(missing_ok=True)
     return run
 
 

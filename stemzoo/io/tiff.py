@@ -51,6 +51,7 @@ def read_tiff(path: str, wanted: str | None) -> Raw:
     if wanted is not None:
         raise ReadError(f"{path}: a tif is read whole; leave out ::{wanted}")
     with tifffile.TiffFile(path) as tif:
+        _check_chain(tif, path)
         series, notices = _series(tif, path)
         axes, calibration_notices = _axes(tif)
         facts = _facts(tif)
@@ -72,6 +73,27 @@ def read_tiff(path: str, wanted: str | None) -> Raw:
         else:
             data = Pages(path, tuple(page.index for page in series.pages), (shape[0], shape[1], shape[2]), series.dtype)
     return Raw(data, axes, facts, notices + calibration_notices)
+
+
+def _check_chain(tif: tifffile.TiffFile, path: str) -> None:
+    """Refuse a file whose pages lead back to an earlier one: tifffile would follow them for ever. Raises: ReadError."""
+    form, file = tif.tiff, tif.filehandle
+    if form.is_ndpi:  # its offsets are written otherwise
+        return
+    seen: set[int] = set()
+    place = form.offsetsize  # of the header's own link, which is as long as what stands before it
+    while True:
+        file.seek(place)
+        link = file.read(form.offsetsize)
+        offset = int.from_bytes(link, "little" if form.byteorder == "<" else "big")
+        if offset in seen:
+            raise ReadError(f"{path}: a page leads back to an earlier one; the file is damaged: export it again")
+        file.seek(offset)
+        count = file.read(form.tagnosize)
+        if not offset or len(link) < form.offsetsize or len(count) < form.tagnosize:  # the end, or tifffile will say what is wrong
+            return
+        seen.add(offset)
+        place = offset + form.tagnosize + form.tagsize * int.from_bytes(count, "little" if form.byteorder == "<" else "big")
 
 
 def _series(tif: tifffile.TiffFile, path: str) -> tuple[Any, tuple[str, ...]]:

@@ -14,23 +14,25 @@ class Clock:
     def __init__(self) -> None:
         self._began = time.monotonic()
         self.gaps: list[tuple[float, float]] = []  # (begin, end), seconds since 1970
+        self._last = time.time()
         threading.Thread(target=self._tick, daemon=True).start()
 
     def _tick(self) -> None:
-        last = time.time()
         while True:
             time.sleep(0.1)
             now = time.time()
-            if now - last > GAP_S:
-                self.gaps.append((last, now))
-            last = now
+            if now - self._last > GAP_S:
+                self.gaps.append((self._last, now))
+            self._last = now
 
     def now(self) -> float:
         return time.monotonic() - self._began - self.stopped()
 
     def stopped(self, first: float = 0.0, last: float = float("inf")) -> float:
         """Return how many seconds between two times since 1970 were lost."""
-        return sum(max(0.0, min(last, end) - max(first, begin)) for begin, end in self.gaps)
+        begin, end = self._last, time.time()  # others may wake before the thread that notes the gap
+        unnoted = [(begin, end)] if end - begin > GAP_S else []
+        return sum(max(0.0, min(last, end) - max(first, begin)) for begin, end in (*self.gaps, *unnoted))
 
     def sleep_until(self, moment: float) -> None:
         while (left := moment - self.now()) > 0:

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from stemzoo.errors import ModelError
 from stemzoo.export.atomai import Origin, import_atomai, load_safely
-from stemzoo.nets.atomai import PublishedNet
 from stemzoo.runtime.bundle import Bundle, verify
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.segmenter import Segmenter
@@ -45,15 +44,19 @@ def unet_state(classes: int = 1, width: int = 2) -> dict[str, Tensor]:
     return state
 
 
-def unet_reference(state: dict[str, Tensor], image: Tensor) -> Tensor:
-    """The same network, written down once more from its description."""
+def unet_reference(state: dict[str, Tensor], image: Tensor, *, dilated: bool = False) -> Tensor:
+    """The same network, written down once more from its description; `dilated`: with AICrystallographer's bottom."""
 
     def block(name: str, x: Tensor) -> Tensor:
+        total: Tensor | int = 0
         for layer in range(3):
             if f"{name}.block.{2 * layer}.weight" in state:
                 weight, bias = (state[f"{name}.block.{2 * layer}.{part}"] for part in ("weight", "bias"))
-                x = F.leaky_relu(F.conv2d(x, weight, bias, padding=1), 0.01)
-        return x
+                reach = 2 * layer + 2 if dilated and name == "bn" else 1
+                y = F.conv2d(x, weight, bias, padding=reach, dilation=reach)
+                x = F.leaky_relu(y, 0.01)
+                total = total + 2 * y + x  # dropout at rest hands through, and is summed like any layer
+        return torch.as_tensor(total) if dilated and name == "bn" else x
 
     def up(number: int, x: Tensor) -> Tensor:
         weight, bias = (state[f"upsample_block{number}.conv.{part}"] for part in ("weight", "bias"))
@@ -93,11 +96,11 @@ def test_a_segmentor_computes_what_it_computed(tmp_path: Path, image: np.ndarray
     assert Segmenter(bundle).probabilities(image).shape == (max(classes - 1, 1), 64, 64)
 
 
-def test_aicrystallographer_is_the_same_network_under_other_names(image: np.ndarray) -> None:
-    """Blocks of blocks, a dilated bottom with dropout in between, and transposed convolutions that nobody used."""
-    from stemzoo.export.atomai import _flat, _form_of
-
-    state = unet_state()
+@pytest.mark.parametrize("classes", [1, 3])
+def test_aicrystallographer_computes_what_it_computed(tmp_path: Path, image: np.ndarray, classes: int) -> None:
+    """A bare state_dict of 2019, in torch's format of then: blocks of blocks, a dilated bottom with dropout in between, transposed
+    convolutions that nobody used, and names as two GPUs leave them."""
+    state = unet_state(classes)
     old = {}
     for name, value in state.items():
         block, _, rest = name.partition(".block.")
@@ -105,23 +108,17 @@ def test_aicrystallographer_is_the_same_network_under_other_names(image: np.ndar
             name = f"{block}.{int(rest[0]) // 2}.block.0{rest[1:]}"
         elif block == "bn":
             name = f"bn.atrous_module.{3 * (int(rest[0]) // 2)}{rest[1:]}"
-        old[name] = value
-    old["upsample_block1.conv_t.weight"] = torch.ones(1)
-    flat = _flat(old)
-    assert _form_of(flat) == "Unet"
-    net = PublishedNet(flat, "Unet", dropout=True).eval()
-
-    def dilated(x: Tensor) -> Tensor:
-        total = torch.zeros(1)
-        for layer in range(3):
-            weight, bias = (state[f"bn.block.{2 * layer}.{part}"] for part in ("weight", "bias"))
-            y = F.conv2d(x, weight, bias, padding=2 * layer + 2, dilation=2 * layer + 2)
-            x = F.leaky_relu(y, 0.01)
-            total = total + 2 * y + x  # dropout at rest hands through, and is summed like any layer
-        return total
-
-    x = torch.rand(1, 4 * 2, 8, 8)
-    torch.testing.assert_close(net.bn(x), dilated(x))
+        old[f"module.{name}"] = value
+    for number, width in ((1, 8), (2, 4), (3, 2)):
+        old[f"module.upsample_block{number}.conv_t.weight"] = torch.ones(2 * width, width, 2, 2)
+        old[f"module.upsample_block{number}.conv_t.bias"] = torch.ones(width)
+    torch.save(old, tmp_path / "weights.pt", _use_new_zipfile_serialization=False)
+    card = import_atomai(tmp_path / "weights.pt", tmp_path / "theirs" / "v1", ORIGIN)
+    logits = unet_reference(state, torch.from_numpy(image)[None, None], dilated=True)
+    wanted = torch.sigmoid(logits) if classes == 1 else torch.softmax(logits, 1)[:, :-1]
+    found = Bundle.load(tmp_path / "theirs" / "v1").session.run({"image": image[None, None]})["probability"]
+    np.testing.assert_allclose(found, wanted.numpy(), atol=2e-5)
+    assert card.title == "AtomAI segmentor (Unet)" and len(card.classes) == max(classes - 1, 1)
 
 
 def rvae_state(side: int, latents: int, coordinates: int, width: int = 8) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -209,6 +206,10 @@ def _spoilt(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
             "a network 'custom' with 'bilinear' upsampling; known are Unet",
         ),
         ({"some.weight": torch.ones(1)}, "weights of some are of no network that is known here"),
+        (
+            {"conv_in.0.weight": torch.ones(1), "res_module.0.c0.weight": torch.ones(1)},  # AICrystallographer's finder of defects
+            "weights of conv_in, res_module are of no network that is known here: Unet, dilnet, SegResNet, ResHedNet",
+        ),
         ({"weights": {0: {"a": torch.ones(1)}}}, "of an ensemble, save one member"),
         ({key: value for key, value in unet_state().items() if not key.startswith("c6")}, "the weights do not fit a SegResNet"),
         ({**unet_state(), "extra.weight": torch.ones(1)}, "the weights do not fit a Unet: extra.weight has no place"),

@@ -18,7 +18,8 @@ from typing import Literal
 
 import stemzoo
 from stemzoo.errors import ModelError, StemzooError
-from stemzoo.runtime.bundle import Bundle, verify
+from stemzoo.runtime.bundle import Bundle
+from stemzoo.runtime.golden import verify
 from stemzoo.runtime.session import PROVIDERS, SessionOptions, available_providers
 from stemzoo.zoo.catalog import default, own_root, roots, versions
 from stemzoo.zoo.settings import cache_root, config_path, named_roots, offline, web_roots

@@ -154,7 +154,7 @@ def pull(names: Annotated[list[str], typer.Argument(metavar="MODEL…", help="Na
 def verify(name: Name, as_json: Json = False) -> None:
     """Check a model's files and replay its golden tensors."""
     from stemzoo.runtime.bundle import Bundle
-    from stemzoo.runtime.bundle import verify as replay
+    from stemzoo.runtime.golden import verify as replay
     from stemzoo.zoo import read_card, resolve
     from stemzoo.zoo.check import check_files, check_graphs
 

@@ -23,7 +23,8 @@ from stemzoo.errors import CardError, ExportError, OutputError
 from stemzoo.export.cases import cases_for, decoder_cases
 from stemzoo.export.onnx import export_graph
 from stemzoo.export.parity import Case, check_parity, references
-from stemzoo.runtime.bundle import DECODER_FILE, GOLDEN_FILE, METADATA_KEY, MODEL_FILE, WEIGHTS_FILE, Bundle, ModelSpec, sha256_of, verify
+from stemzoo.runtime.bundle import DECODER_FILE, GOLDEN_FILE, METADATA_KEY, MODEL_FILE, WEIGHTS_FILE, Bundle, ModelSpec, sha256_of
+from stemzoo.runtime.golden import verify
 from stemzoo.zoo.card import CARD_FILE, Card, File, dump_card, make_card
 from stemzoo.zoo.whole import whole_folder
 

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from stemzoo.errors import ExportError, ModelError
-from stemzoo.runtime.bundle import ModelSpec, compare
+from stemzoo.runtime.bundle import ModelSpec
+from stemzoo.runtime.golden import compare
 from stemzoo.runtime.session import open_session
 
 Case = Mapping[str, np.ndarray]

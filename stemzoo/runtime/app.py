@@ -21,9 +21,10 @@ import numpy as np
 
 import stemzoo
 from stemzoo.errors import ModelError, OutputError, ReadError, StemzooError
-from stemzoo.runtime.bundle import MODEL_FILE, Bundle, verify
+from stemzoo.runtime.bundle import MODEL_FILE, Bundle
 from stemzoo.runtime.cores import keep_to, parse_cores
 from stemzoo.runtime.encoder import Encoder
+from stemzoo.runtime.golden import verify
 from stemzoo.runtime.pipeline import analyze, locate
 from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.runtime.session import PROVIDERS, SessionOptions, parse_providers

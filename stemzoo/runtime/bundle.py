@@ -1,4 +1,4 @@
-"""A model folder to a model that can run and can prove itself. Owns the bundle's file names, ModelSpec and the golden replay.
+"""A model folder to a model that can run. Owns the bundle's file names, ModelSpec and which files the card vouches for.
 
 A bundle is one folder: README.md (card), model.onnx, weights.safetensors, golden.npz and, for encoders, decoder.onnx. The card's facts
 travel inside model.onnx as JSON under `stemzoo_card`, so that nothing here needs YAML. Called by segmenter, encoder, the CLI and
@@ -11,7 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+from typing import Any, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
@@ -173,7 +173,7 @@ class Bundle:
             held = ", ".join(sorted(item.name for item in folder.iterdir())[:8]) or "nothing"
             raise ModelError(f"{folder}: not a bundle: it holds {held}; wanted {MODEL_FILE}, {GOLDEN_FILE} and {CARD_FILE}")
         digest = sha256_of(path)
-        _check_listed(folder, MODEL_FILE, digest)
+        check_listed(folder, MODEL_FILE, digest)
         session = open_session(path, options)
         return cls(folder, spec_of(session), digest, session, options)
 
@@ -194,7 +194,7 @@ class Bundle:
                 raise ModelError(
                     f"{self.folder}: {self.spec.id} has no {DECODER_FILE}; patterns can only be decoded by an encoder's bundle"
                 )
-            _check_listed(self.folder, DECODER_FILE, sha256_of(path))
+            check_listed(self.folder, DECODER_FILE, sha256_of(path))
             self._decoder = open_session(path, self.options)
         return self._decoder
 
@@ -233,7 +233,7 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _check_listed(folder: Path, name: str, digest: str) -> None:
+def check_listed(folder: Path, name: str, digest: str) -> None:
     """Raise ModelError if the folder's card lists a hash for `name` and it is another one.
 
     Only the digests in the front matter are looked at, as text: the instrument layer has no YAML.
@@ -247,115 +247,3 @@ def _check_listed(folder: Path, name: str, digest: str) -> None:
             f"{folder / name}: its sha256 is {digest}, which {CARD_FILE} does not list; the file changed after publication: pull or copy "
             "the bundle again"
         )
-
-
-@dataclass(frozen=True)
-class GoldenCheck:
-    """One output of the golden replay: how many of its `n` elements differ beyond tolerance, and the worst of them."""
-
-    array: str
-    n: int
-    n_differ: int
-    worst: float
-    worst_index: Tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What the golden replay of a bundle found; `provider` is the execution provider that ran it."""
-
-    id: str
-    sha256: str
-    provider: str
-    checks: Tuple[GoldenCheck, ...]
-    notices: Tuple[str, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Whether every element lies within tolerance."""
-        return all(check.n_differ == 0 for check in self.checks)
-
-    def summary(self) -> str:
-        """Return one sentence: what was compared, how many elements differ and where the worst is."""
-        total = sum(check.n for check in self.checks)
-        bad = [check for check in self.checks if check.n_differ]
-        if not bad:
-            worst = max((check.worst for check in self.checks), default=0.0)
-            return f"{self.id}: {total} golden elements agree on {self.provider} (largest difference {worst:.2g})"
-        worst_check = max(bad, key=lambda check: check.worst)
-        count = sum(check.n_differ for check in bad)
-        return (
-            f"{self.id}: {count} of {total} golden elements differ on {self.provider}; the worst by {worst_check.worst:.3g}, "
-            f"in {worst_check.array} at {worst_check.worst_index}; pull or copy the bundle again"
-        )
-
-
-def verify(bundle: Bundle) -> Verification:
-    """Replay golden.npz through the bundle's networks and report element by element.
-
-    Angles are compared modulo 2π/symmetry. Raises: ModelError if golden.npz or a listed file is missing or damaged.
-    """
-    for name in (GOLDEN_FILE, WEIGHTS_FILE, DECODER_FILE):
-        if (bundle.folder / name).is_file():
-            _check_listed(bundle.folder, name, sha256_of(bundle.folder / name))
-    golden = _read_golden(bundle.folder / GOLDEN_FILE)
-    checks: List[GoldenCheck] = []
-    notices = list(bundle.session.notices)
-    for prefix in ("", "decoder_"):
-        cases = _cases(golden, prefix)
-        if not cases:
-            continue
-        session = bundle.decoder if prefix else bundle.session
-        for case in cases:
-            inputs = {name: golden[f"{prefix}input_{name}_{case}"] for name in session.inputs if f"{prefix}input_{name}_{case}" in golden}
-            found = session.run(inputs)
-            wanted = {
-                name: golden[f"{prefix}output_{name}_{case}"] for name in session.outputs if f"{prefix}output_{name}_{case}" in golden
-            }
-            if not wanted:
-                raise ModelError(f"{bundle.folder / GOLDEN_FILE}: holds no output for case {case} of {sorted(session.outputs)}")
-            for name, array in wanted.items():
-                checks.append(compare(f"{prefix}{name}_{case}", found[name], array, bundle.spec, wanted.get("symmetry")))
-    if not checks:
-        raise ModelError(
-            f"{bundle.folder / GOLDEN_FILE}: holds no input_…/output_… arrays, only {sorted(golden)[:6]}; export the model again"
-        )
-    return Verification(bundle.spec.id, bundle.sha256, bundle.session.provider, tuple(checks), tuple(notices))
-
-
-def _read_golden(path: Path) -> Dict[str, np.ndarray]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError as error:
-        raise ModelError(f"{path}: missing, so the model cannot prove itself; pull or copy the bundle again") from error
-    except Exception as error:
-        raise ModelError(f"{path}: cannot be read ({type(error).__name__}: {error}); pull or copy the bundle again") from error
-
-
-def _cases(golden: Mapping[str, np.ndarray], prefix: str) -> List[str]:
-    """Return the case numbers k of `<prefix>input_<name>_<k>`, in order."""
-    start = f"{prefix}input_"
-    return sorted({name.rsplit("_", 1)[1] for name in golden if name.startswith(start)})
-
-
-def compare(name: str, found: np.ndarray, wanted: np.ndarray, spec: ModelSpec, symmetry: Optional[np.ndarray] = None) -> GoldenCheck:
-    """Return how `found` differs from `wanted` at the spec's tolerances; every element differs where the shapes do.
-
-    Source: numpy.isclose's rule, |found − wanted| ≤ atol + rtol·|wanted|, with NaN equal to NaN.
-    """
-    if found.shape != wanted.shape:
-        return GoldenCheck(name, int(wanted.size), int(max(wanted.size, 1)), float("inf"), ())
-    first, second = np.asarray(found, dtype=np.float64), np.asarray(wanted, dtype=np.float64)
-    with np.errstate(invalid="ignore"):
-        difference = first - second
-    if name.split("_")[0] == "angle" and not name.startswith("angle_sigma") and symmetry is not None:
-        period = 2 * np.pi / np.maximum(symmetry, 1)
-        difference = difference - period * np.round(difference / period)
-    same = (np.isnan(first) & np.isnan(second)) | (first == second)
-    difference = np.where(same, 0.0, np.where(np.isnan(difference), np.inf, np.abs(difference)))
-    differs = difference > spec.golden_atol + spec.golden_rtol * np.abs(np.where(np.isfinite(second), second, 0.0))
-    if not difference.size:
-        return GoldenCheck(name, 0, 0, 0.0, ())
-    worst = np.unravel_index(int(np.argmax(difference)), difference.shape)
-    return GoldenCheck(name, int(difference.size), int(differs.sum()), float(difference[worst]), tuple(int(i) for i in worst))

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from stemzoo.errors import ModelError
 from stemzoo.export.atomai import Origin, import_atomai, load_safely
-from stemzoo.runtime.bundle import Bundle, verify
+from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.encoder import Encoder
+from stemzoo.runtime.golden import verify
 from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.zoo.card import read_card
 

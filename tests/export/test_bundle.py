@@ -19,8 +19,9 @@ from stemzoo.errors import CardError, ExportError, OutputError
 from stemzoo.export.bundle import write_bundle
 from stemzoo.export.cases import cases_for
 from stemzoo.export.parity import check_parity, references
-from stemzoo.runtime.bundle import Bundle, verify
+from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.encoder import Encoder
+from stemzoo.runtime.golden import verify
 from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.runtime.session import SessionOptions
 from stemzoo.types import SubImages

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from stemzoo.errors import ModelError
-from stemzoo.runtime.bundle import Bundle, ModelSpec, verify
+from stemzoo.runtime.bundle import Bundle, ModelSpec
 from stemzoo.runtime.encoder import Encoder
+from stemzoo.runtime.golden import verify
 from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.runtime.session import SessionOptions
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from stemzoo.runtime.bundle import Bundle, verify
+from stemzoo.runtime.bundle import Bundle
+from stemzoo.runtime.golden import verify
 from stemzoo.runtime.session import SessionOptions
 from stemzoo.simulation.loading import parts
 from stemzoo.zoo.card import Card, read_card

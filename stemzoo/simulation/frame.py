@@ -104,7 +104,8 @@ def specimen(recipe: Recipe, extent: float, rng: np.random.Generator) -> Scene:
     """Return the columns of one scene over a field of side `extent` [Å], with its defects, borders, disorder and thickness."""
     assert recipe.structure is not None
     scene = lay_out(recipe, extent, rng)
-    for defect in (*_framed(recipe, rng), *recipe.defects):
+    grains, border = list(_grains(recipe, rng)), list(_border(recipe, rng))
+    for defect in (*grains, *recipe.defects, *border):
         scene = defects.apply(defect, scene, rng)
     if displacement := draw(recipe.specimen.displacement, rng):
         scene = replace(scene, yx=scene.yx + rng.normal(0, displacement, scene.yx.shape))
@@ -115,13 +116,17 @@ def specimen(recipe: Recipe, extent: float, rng: np.random.Generator) -> Scene:
     return replace(scene, repeats=scene.repeats * wedge) if scene.crystal is not None else scene
 
 
-def _framed(recipe: Recipe, rng: np.random.Generator) -> Iterator[Defect]:
-    """Grains, edges and particles that `[frame]` and `[specimen]` ask for, as defects."""
+def _grains(recipe: Recipe, rng: np.random.Generator) -> Iterator[Defect]:
+    """The grain boundary that `[frame]` asks for, as a defect."""
     frame = recipe.frame
     if frame.grains > 1 and (number := int(rng.integers(1, frame.grains + 1))) > 1:
         yield Defect.model_validate(
             {"kind": "grain_boundary", "number": number, "misorientation_deg": frame.misorientation_deg, "mirrored": frame.mirror_grains}
         )
+
+
+def _border(recipe: Recipe, rng: np.random.Generator) -> Iterator[Defect]:
+    """Where the specimen ends, if `[specimen]` asks for it, as a defect: the last, since others lay columns out anew."""
     roll = rng.random()
     if roll < recipe.specimen.particle:
         yield Defect.model_validate({"kind": "particle", "radius": (0.2, 0.45), "taper": (2.0, 30.0)})

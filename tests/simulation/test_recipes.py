@@ -10,10 +10,11 @@ from stemzoo.io.datasets import Dataset
 from stemzoo.io.inventory import inspect
 from stemzoo.simulation import draw_frames, load, simulate, simulate_dataset
 from stemzoo.simulation.defects import apply
-from stemzoo.simulation.frame import specimen
+from stemzoo.simulation.frame import simulate_series, specimen
 from stemzoo.simulation.layout import lay_out
 from stemzoo.simulation.loading import parts
 from stemzoo.simulation.recipe import Defect, Recipe
+from stemzoo.validate.placement import place
 
 FOLDER = Path(__file__).parents[2] / "datasets"
 RECIPES = sorted(FOLDER.glob("*.toml"))
@@ -199,3 +200,17 @@ def test_a_file_that_is_no_dataset_is_not_overwritten(tmp_path):
 def test_a_monolayer_has_nothing_above_it_that_scatters_between_its_columns(name: str) -> None:
     scene = specimen(load(FOLDER / f"{name}.toml"), 40.0, np.random.default_rng(0))
     assert scene.repeat == 0 and not scene.haze.any()
+
+
+def test_a_film_ends_with_its_substrate() -> None:
+    recipe = load(FOLDER / "lamno3_srtio3.toml", {"specimen.vacuum": 1.0})
+    for seed in range(4):
+        scene = specimen(recipe, 60.0, np.random.default_rng(seed))
+        assert scene.outlines and all(outline(scene.yx).min() > -1.0 for outline in scene.outlines)
+
+
+def test_every_frame_of_the_focal_series_shows_its_columns_bright() -> None:
+    recipe = load(FOLDER / "srtio3_focal_series.toml", {"frame.size_px": 160, "optics.convergence_mrad": 30.0})
+    recipe = recipe.model_copy(update={"series": recipe.series.model_copy(update={"defocus_step_nm": 1.5})})
+    for frame in simulate_series(recipe, np.random.default_rng(1)):
+        assert place(frame.expected, frame.yx, frame.pixel_size).on > 0.5

@@ -6,11 +6,11 @@ NumPy only; called by refine.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
 
-BLOCK = 256  # columns of pixels drawn at a time: only the nodes near a block take part
+BLOCK = 256  # columns of pixels drawn, rows summed at a time: only the nodes near a block take part
 NEIGHBOURS = 2  # nodes farther apart share no pixel
 FINE = 6  # summed pixels a node, each way, in which the equations are set up
 DAMPING = 0.02  # the summed pixels stand for slightly different ones: keeps the joint equations positive
@@ -88,9 +88,9 @@ class Background:
         both = (self.overlap[0] @ summed @ self.overlap[1].T).reshape(around)
         self.coupling = np.ascontiguousarray(both.transpose(0, 2, 1, 3))
 
-    def score(self, weighted_residual: np.ndarray) -> np.ndarray:
-        """Return the gradient by each node (nodes,) for weighted residuals (height, width)."""
-        score = self.basis[0].T @ self._sum(weighted_residual) @ self.basis[1] - self.stiff * _bend(self.values)
+    def score(self, residual: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Return the gradient by each node (nodes,) for residuals and their weights (height, width)."""
+        score = self.basis[0].T @ self._sum(residual, weight) @ self.basis[1] - self.stiff * _bend(self.values)
         out: np.ndarray = score.ravel()
         return out
 
@@ -109,8 +109,13 @@ class Background:
         diagonal: np.ndarray = self.coupling[NEIGHBOURS, NEIGHBOURS].ravel() + 6 * self.stiff
         return diagonal
 
-    def _sum(self, pixels: np.ndarray) -> np.ndarray:
-        by_col = np.add.reduceat(pixels, self.edges[1][:-1], axis=1)  # along the rows first: those lie together in memory
+    def _sum(self, pixels: np.ndarray, times: Optional[np.ndarray] = None) -> np.ndarray:
+        """Return the sums of `pixels`, or of pixels × times, in the blocks between `edges`."""
+        by_col = np.empty((len(pixels), len(self.edges[1]) - 1), np.float32)
+        for top in range(0, len(pixels), BLOCK):  # along the rows first: those lie together in memory
+            rows = slice(top, top + BLOCK)
+            part = pixels[rows] if times is None else pixels[rows] * times[rows]
+            np.add.reduceat(part, self.edges[1][:-1], axis=1, out=by_col[rows])
         both: np.ndarray = np.add.reduceat(by_col, self.edges[0][:-1], axis=0).astype(np.float64)
         return both
 

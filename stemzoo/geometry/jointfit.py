@@ -81,7 +81,7 @@ class JointFit:
         self.state = State(start.copy(), np.ones(n), np.zeros(n), np.eye(2) * width_px**2)
         self.previous: Optional[State] = None
         self.windows = Windows(image, usable, start, width_px)
-        self.residual, self.weight, self.force = (np.empty_like(self.windows.image) for _ in range(3))
+        self.residual, self.weight = np.empty_like(self.windows.image), np.empty_like(self.windows.image)
         self.state.amplitude, level = fit_amplitudes(self.windows, self.state)
         spacing = (2 if careful else 1) * BACKGROUND_SPACING * width_px
         self.background = Background(self.windows.size, spacing, float(np.median(level)))
@@ -133,17 +133,15 @@ class JointFit:
             self._couple()
 
     def _compare(self, expected: np.ndarray, rows: slice, robust: bool) -> None:
-        """Set residual, weight and their product in some rows of the padded frame; outliers weigh less if `robust`."""
-        residual, weight, force = self.residual[rows], self.weight[rows], self.force[rows]
+        """Set residual and weight in some rows of the padded frame; outliers weigh less if `robust`."""
+        residual, weight = self.residual[rows], self.weight[rows]
         np.subtract(self.windows.image[rows], expected[rows], out=residual)
         np.divide(self.windows.covered[rows], self.variance(expected[rows]), out=weight)
-        np.multiply(residual, weight, out=force)
         if robust:
-            far = force * residual
+            far = np.square(residual)
+            far *= weight
             outlying = far > OUTLIER**2
-            shrink = OUTLIER / np.sqrt(far[outlying])
-            weight[outlying] *= shrink
-            force[outlying] *= shrink
+            weight[outlying] *= OUTLIER / np.sqrt(far[outlying])
 
     def _couple(self) -> None:
         """Keep how columns overlap with each other and with the background: used for later steps too, scaled to their noise and
@@ -179,7 +177,7 @@ class JointFit:
         """Take one joint step; return the fraction of columns that it moved noticeably."""
         state, background = self.state, self.background
         background.weigh(self.windows.inner(self.weight))
-        score = background.score(self.windows.inner(self.force))
+        score = background.score(self.windows.inner(self.residual), self.windows.inner(self.weight))
         self.previous = replace(state)
         step = joint_step(self.equations(), background, score, self.progress.damping, CG_ITERATIONS)
         length = np.hypot(step.columns[:, 0], step.columns[:, 1])

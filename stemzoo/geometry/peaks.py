@@ -11,6 +11,7 @@ from stemzoo.geometry.neighbours import pairs_among
 
 TIE = 1e-6
 FLOOR = 1e-6
+STRIP_PX = 250_000  # pixels of a map that maxima are looked for in at a time: they fit a processor's cache
 
 
 class Peaks(NamedTuple):
@@ -52,14 +53,24 @@ def find_peaks(probability: np.ndarray, threshold: float, min_separation_px: flo
 
 def _local_maxima(total: np.ndarray, threshold: float) -> Tuple[np.ndarray, np.ndarray]:
     """Return rows and columns of pixels ≥ threshold that no pixel of their 3×3 neighbourhood exceeds."""
-    across = total.copy()
-    np.maximum(across[:, 1:], total[:, :-1], out=across[:, 1:])
-    np.maximum(across[:, :-1], total[:, 1:], out=across[:, :-1])
-    highest = across.copy()
-    np.maximum(highest[1:], across[:-1], out=highest[1:])
-    np.maximum(highest[:-1], across[1:], out=highest[:-1])
-    flat = np.flatnonzero((total >= highest) & (total >= max(threshold, FLOOR)))
-    return flat // total.shape[1], flat % total.shape[1]
+    least = max(threshold, FLOOR)
+    height, width = total.shape
+    step = max(1, STRIP_PX // width)
+    rows, cols = [], []
+    for start in range(0, height, step):
+        top, bottom = max(start - 1, 0), min(start + step + 1, height)
+        strip = total[top:bottom]
+        across = strip.copy()
+        np.maximum(across[:, 1:], strip[:, :-1], out=across[:, 1:])
+        np.maximum(across[:, :-1], strip[:, 1:], out=across[:, :-1])
+        highest = across.copy()
+        np.maximum(highest[1:], across[:-1], out=highest[1:])
+        np.maximum(highest[:-1], across[1:], out=highest[:-1])
+        own = slice(start - top, min(start + step, height) - top)
+        row, col = np.nonzero((strip[own] >= highest[own]) & (strip[own] >= least))
+        rows.append(row + start)
+        cols.append(col)
+    return np.concatenate(rows), np.concatenate(cols)
 
 
 def _parabola_step(total: np.ndarray, row: np.ndarray, col: np.ndarray) -> np.ndarray:

@@ -5,13 +5,14 @@ Called by runtime.pipeline before a network sees a frame, and by subimages where
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import Iterator, Tuple
 
 import numpy as np
 
 from stemzoo.errors import ShapeError
 
 BLOCK = 64  # output rows per matrix product: small enough that the banded weights are mostly non-zero
+STRIP_PX = 250_000  # pixels of a frame that hot ones are looked for in at a time
 HOT_EXCESS = 5.0  # times what 95 % of this frame's own local maxima have over their neighbours
 TAIL = 4.3  # 95th percentile over the median of an exponential: what the 95th would be, were it not itself hot pixels
 HOT_ISOLATION = 3.0  # times the range among the neighbours; a Gaussian column stays below this for a sigma above 0.67 px
@@ -120,32 +121,49 @@ def _lone_pixels(data: np.ndarray, ignore: np.ndarray) -> np.ndarray:
     found = np.zeros(data.shape, bool)
     if min(data.shape) < 3:
         return found
-    padded = np.pad(data, 1, mode="reflect")
     for sign in (1.0, -1.0):
-        signed = padded if sign > 0 else -padded
-        centre = signed[1:-1, 1:-1]
-        across = np.maximum(np.maximum(signed[:, :-2], signed[:, 1:-1]), signed[:, 2:])
-        highest = np.maximum(across[:-2], across[2:])
-        np.maximum(highest, signed[1:-1, :-2], out=highest)
-        np.maximum(highest, signed[1:-1, 2:], out=highest)
-        excess = centre - highest
-        own = excess[excess > 0]
+        parts = [excess[excess > 0] for excess in (strip[1:-1, 1:-1] - _highest(strip) for _, strip in _strips(data, sign))]
+        own = np.concatenate(parts)
         if len(own) == 0:
             continue
         median, high = np.percentile(own[:: max(1, len(own) // 20000)], (50, 95))
         limit = HOT_EXCESS * min(float(high), TAIL * float(median))
-        # of an equal pair neither exceeds the other, so candidates are judged against the second highest neighbour
-        sides = np.maximum(np.minimum(signed[1:-1, :-2], signed[1:-1, 2:]), np.minimum(signed[:-2, 1:-1], signed[2:, 1:-1]))
-        row, col = np.nonzero((centre - sides > limit) & (centre >= highest - limit))
-        row, col = row[~ignore[row, col]], col[~ignore[row, col]]
-        if len(row) == 0:
-            continue
-        around = np.stack([signed[row + 1 + dy, col + 1 + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx], axis=1)
-        around.sort(axis=1)
-        lead = signed[row + 1, col + 1] - around[:, -2]
-        lone = (lead > limit) & (lead > HOT_ISOLATION * (around[:, -2] - around[:, 0]))
-        found[row[lone], col[lone]] = True
+        for start, signed in _strips(data, sign):
+            centre = signed[1:-1, 1:-1]
+            # of an equal pair neither exceeds the other, so candidates are judged against the second highest neighbour
+            sides = np.maximum(np.minimum(signed[1:-1, :-2], signed[1:-1, 2:]), np.minimum(signed[:-2, 1:-1], signed[2:, 1:-1]))
+            row, col = np.nonzero((centre - sides > limit) & (centre >= _highest(signed) - limit))
+            trusted = ~ignore[start + row, col]
+            row, col = row[trusted], col[trusted]
+            if len(row) == 0:
+                continue
+            around = np.stack([signed[row + 1 + dy, col + 1 + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx], axis=1)
+            around.sort(axis=1)
+            lead = signed[row + 1, col + 1] - around[:, -2]
+            lone = (lead > limit) & (lead > HOT_ISOLATION * (around[:, -2] - around[:, 0]))
+            found[start + row[lone], col[lone]] = True
     return found
+
+
+def _strips(data: np.ndarray, sign: float) -> Iterator[Tuple[int, np.ndarray]]:
+    """Yield the first row of each strip of `data` and sign × the strip, a pixel added on every side; strips fit a processor's cache."""
+    height, width = data.shape
+    step = max(1, STRIP_PX // width)
+    for start in range(0, height, step):
+        stop = min(start + step, height)
+        rows = np.arange(start - 1, stop + 1)
+        rows[0], rows[-1] = abs(rows[0]), min(rows[-1], 2 * height - 2 - rows[-1])
+        strip = np.pad(data[rows], ((0, 0), (1, 1)), mode="reflect")
+        yield start, strip if sign > 0 else -strip
+
+
+def _highest(strip: np.ndarray) -> np.ndarray:
+    """Return the highest of the eight neighbours of each inner pixel."""
+    across = np.maximum(np.maximum(strip[:, :-2], strip[:, 1:-1]), strip[:, 2:])
+    highest: np.ndarray = np.maximum(across[:-2], across[2:])
+    np.maximum(highest, strip[1:-1, :-2], out=highest)
+    np.maximum(highest, strip[1:-1, 2:], out=highest)
+    return highest
 
 
 def _fill(data: np.ndarray, bad: np.ndarray) -> None:

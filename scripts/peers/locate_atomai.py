@@ -54,6 +54,8 @@ def train(model, path, seconds):
     """Train for so many seconds of processor time; return the cycles and the seconds they took."""
     data = np.load(path)
     images, masks = data["images"].astype(np.float32), data["masks"].astype(np.float32)
+    low, high = (limit(images, axis=(1, 2), keepdims=True) for limit in (np.min, np.max))
+    images = (images - low) / (high - low)  # as its predict() does with what it is given
     busy, cycles, more = time.process_time(), 0, 5
     while (spent := time.process_time() - busy) < seconds:
         more = max(1, min(100, int((seconds - spent) / (spent / cycles)))) if cycles else more

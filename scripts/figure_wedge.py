@@ -19,6 +19,7 @@ from PIL import Image
 from stemzoo.geometry.angles import wrap
 from stemzoo.geometry.matching import match
 from stemzoo.report import figures, render, style
+from stemzoo.report.field import field_of
 from stemzoo.runtime import Bundle, Encoder, Segmenter, pipeline
 from stemzoo.simulation import SimulatedFrame, draw_frames
 from stemzoo.training.encoding import encode_with, fit_encoder
@@ -166,7 +167,7 @@ def picture(analysis: Analysis, encoding: Encoding, chosen: tuple[int, int], pat
 
     ordered = replace(encoding, latents=encoding.latents[:, list(chosen)])
     with matplotlib.rc_context(style.FONT):
-        field = figures.field_of(analysis)
+        field = field_of(analysis)
         figure = figures.maps_figure(field, ordered, ("Frame", "Angle", "First latent: the layers", "Another latent: the thickness"))
         picture = render.save_png(figure, path)
     width = 1500

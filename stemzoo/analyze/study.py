@@ -77,7 +77,8 @@ def _cell(value: float | int | None) -> str:
 def _draw(analysis: Analysis, studied: tuple[Size, ...], proposed: Size, rows: tuple[dict[str, Any], ...], path: Path) -> None:
     import matplotlib
 
-    from stemzoo.report import figures, render, style
+    from stemzoo.report import render, style
+    from stemzoo.report.field import field_of
     from stemzoo.report.study import Trial, study_figure
 
     trials = []
@@ -86,4 +87,4 @@ def _draw(analysis: Analysis, studied: tuple[Size, ...], proposed: Size, rows: t
         first = size.encoding.rows(slice(0, len(analysis.columns[0])))
         trials.append(Trial(row["title"], size.score, said, first, size.pattern, size.window_px, size is proposed))
     with matplotlib.rc_context(style.FONT):
-        render.save_png(study_figure(figures.field_of(analysis), trials), path)
+        render.save_png(study_figure(field_of(analysis), trials), path)

@@ -15,7 +15,9 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from stemzoo.report import style
-from stemzoo.report.figures import UNSURE_GREY, Field, show_classes
+from stemzoo.report.field import Field
+from stemzoo.report.figures import show_classes
+from stemzoo.report.legends import UNSURE_GREY
 from stemzoo.types import Encoding
 
 FILE = "clusters.csv"

@@ -7,60 +7,23 @@ domains and single columns read at any magnification. Called by `report.html`; s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from stemzoo.report import style
-from stemzoo.report.summary import nearest_distances, pixel_size_of, thousands
-from stemzoo.types import Analysis, Columns, Encoding
+from stemzoo.report.field import Field
+from stemzoo.report.legends import GREY_ROW, GREYS, UNSURE_GREY, class_legend, grey_legend, histogram_legend, wheel
+from stemzoo.report.summary import thousands
+from stemzoo.types import Columns, Encoding
 
-MAP_PX = 800
-ZOOM_SPACINGS = 8.0
 UNCERTAIN = 1 / 8
 CONTOURS = ((0.25, "#7b3f9d"), (0.5, "#e8537a"), (0.75, "#fed395"))
 FAINT = 0.02
-FREE = np.iinfo(np.int64).max
-UNSURE_GREY = "#6b7580"
-GREYS = (("window over the edge", "#343c44"), ("angle unsure", UNSURE_GREY), ("another symmetry", "#b9c2ca"))  # why an angle has no hue
-GREY_ROW = 0.062  # height of a line that explains a grey, as a share of the legend
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One frame, ready to draw: what all its plates share, worked out once.
-
-    Args:
-        image: (H, W). `yx`: (n, 2) px. `cells`: (rows, cols) int, number of the column whose colour fills a map pixel, −1 for none.
-        spacing_px: median nearest-neighbour distance. `zoom`: (y0, x0, side) of the magnified part, px.
-    """
-
-    image: np.ndarray
-    columns: Columns
-    cells: np.ndarray
-    spacing_px: float
-    zoom: tuple[float, float, float]
-    pixel_size: float | None
-    name: str
-
-
-def field_of(analysis: Analysis, index: int = 0) -> Field:
-    """Return frame `index` with its columns, map cells and zoom window."""
-    image = analysis.frames.frame(index)
-    columns = analysis.columns[index]
-    distances = nearest_distances(columns.yx)
-    side = float(min(image.shape))
-    spacing = float(np.median(distances)) if len(distances) else side / 8
-    spacing = min(spacing, side / 6)
-    height, width = analysis.frames.shape
-    name = f"frame {columns.frame}" if len(analysis.frames) > 1 else f"{width} × {height} px"
-    cells, zoom = _cells(columns.yx, (height, width), spacing), _zoom(columns.yx, (height, width), spacing)
-    return Field(image, columns, cells, spacing, zoom, pixel_size_of(analysis), name)
 
 
 def frame_figure(field: Field) -> Figure:
@@ -78,7 +41,7 @@ def frame_figure(field: Field) -> Figure:
     rows = [(name, colour, int(count)) for name, colour, count in _class_rows(field.columns)]
     if failed:
         rows.append(("fit failed", style.ALARM, failed))
-    _class_legend(plate.legend, rows)
+    class_legend(plate.legend, rows)
     return plate.figure
 
 
@@ -100,7 +63,7 @@ def segmentation_figure(field: Field, probability: np.ndarray) -> Figure:
         plate.zoom.contour(x[cols], y[rows], part, levels=[c[0] for c in crossed], colors=[c[1] for c in crossed], linewidths=1.1)
     _finish(plate, field)
     shown = probability[probability > FAINT]
-    _histogram_legend(
+    histogram_legend(
         plate.legend, shown, style.PROBABILITY_MAP, (0.0, 1.0), f"probability (pixels above {FAINT}, logarithmic)", log=len(shown) > 0
     )
     return plate.figure
@@ -114,8 +77,8 @@ def angle_figure(field: Field, encoding: Encoding) -> Figure:
     _map(plate, field, colours)
     _arms(plate, field, encoding, colours, order)
     greys = np.bincount(cause[cause >= 0], minlength=len(GREYS))
-    _wheel(plate.legend, np.asarray(encoding.angle)[cause < 0], order, foot=GREY_ROW * (greys > 0).sum())
-    _grey_legend(plate.legend, greys)
+    wheel(plate.legend, np.asarray(encoding.angle)[cause < 0], order, foot=GREY_ROW * (greys > 0).sum())
+    grey_legend(plate.legend, greys)
     return plate.figure
 
 
@@ -140,7 +103,7 @@ def latent_figure(field: Field, values: np.ndarray, number: int, cmap: str = sty
     colours = latent_colours(values, limits, cmap)
     _map(plate, field, colours)
     _dots(plate, field, colours)
-    _histogram_legend(plate.legend, values, cmap, limits, f"z{number}")
+    histogram_legend(plate.legend, values, cmap, limits, f"z{number}")
     return plate.figure
 
 
@@ -173,44 +136,8 @@ def show_classes(field: Field, colours: np.ndarray, rows: list[tuple[str, str, i
     plate = style.plate(field.image.shape, title, caption)
     _map(plate, field, colours)
     _dots(plate, field, colours)
-    _class_legend(plate.legend, rows)
+    class_legend(plate.legend, rows)
     return plate.figure
-
-
-def _cells(yx: np.ndarray, shape: tuple[int, int], spacing: float) -> np.ndarray:
-    """Return which column fills each pixel of a coarse map of the frame; −1 far from any column."""
-    height, width = shape
-    step = max(max(height, width) / MAP_PX, 0.25)
-    rows, cols = max(round(height / step), 1), max(round(width / step), 1)
-    cells = np.full(rows * cols, FREE, dtype=np.int64)
-    at = (yx + 0.5) * [rows / height, cols / width] - 0.5
-    reach = max(min(1.05 * spacing, 0.04 * min(shape)) / step, 1.0)
-    offsets = np.arange(-int(np.ceil(reach)), int(np.ceil(reach)) + 1)
-    chunk = max(2_000_000 // len(offsets) ** 2, 1)
-    for first in range(0, len(at), chunk):  # each column bids for the pixels around it; the lowest (distance, number) wins
-        part = at[first : first + chunk]
-        y = np.round(part[:, 0]).astype(np.int64)[:, None, None] + offsets[:, None]
-        x = np.round(part[:, 1]).astype(np.int64)[:, None, None] + offsets
-        square = (y - part[:, :1, None]) ** 2 + (x - part[:, 1:, None]) ** 2
-        near = (square <= reach**2) & (y >= 0) & (y < rows) & (x >= 0) & (x < cols)
-        number = np.broadcast_to(np.arange(first, first + len(part))[:, None, None], near.shape)
-        bids = (square[near] * 4096).astype(np.int64) << 32 | number[near]
-        np.minimum.at(cells, (y * cols + x)[near], bids)
-    return np.where(cells == FREE, -1, cells & 0xFFFFFFFF).reshape(rows, cols)
-
-
-def _zoom(yx: np.ndarray, shape: tuple[int, int], spacing: float) -> tuple[float, float, float]:
-    """Return the square (y0, x0, side) with the most columns; rather near the centre, and clear of the scale bar."""
-    height, width = shape
-    side = float(min(max(ZOOM_SPACINGS * spacing, 24.0), height, width))
-    y0, x0 = np.linspace(0, height - side, 9), np.linspace(0, width - side, 9)
-    inside_y = (yx[:, 0] >= y0[:, None]) & (yx[:, 0] <= y0[:, None] + side)
-    inside_x = (yx[:, 1] >= x0[:, None]) & (yx[:, 1] <= x0[:, None] + side)
-    counts = inside_y.astype(float) @ inside_x.astype(float).T
-    far = np.hypot(*np.meshgrid(np.linspace(-1, 1, 9), np.linspace(-1, 1, 9), indexing="ij"))
-    under_bar = (y0[:, None] + side > 0.84 * height) & (x0 < 0.34 * width)
-    best = int(np.argmax((counts + 1) * (1 - 0.3 * far) * np.where(under_bar, 0.3, 1.0)))
-    return float(y0[best // 9]) - 0.5, float(x0[best % 9]) - 0.5, side
 
 
 def _background(plate: style.Plate, field: Field, dim: float = 1.0) -> None:
@@ -328,81 +255,3 @@ def latent_colours(values: np.ndarray, limits: tuple[float, float] | None = None
     rgba = np.asarray(chosen(np.clip((np.nan_to_num(values, nan=low) - low) / (high - low), 0, 1)))
     rgba[~np.isfinite(values)] = to_rgba(UNSURE_GREY)
     return rgba
-
-
-def _class_legend(axes: Axes, rows: list[tuple[str, str, int]]) -> None:
-    """List the classes with colour and count from the top."""
-    axes.set(xlim=(0, 1), ylim=(0, 1))
-    box = axes.get_window_extent()
-    step = 0.27 * style.DPI / box.height
-    for k, (name, colour, count) in enumerate(rows[: max(int(1 / step), 1)]):
-        y = 1 - (k + 0.6) * step
-        marker = "x" if colour == style.ALARM else "o"
-        if marker == "x":
-            axes.scatter([0.03], [y], s=52, marker=marker, c=colour, linewidths=1.8)
-        else:
-            axes.scatter([0.03], [y], s=52, facecolors="none", edgecolors=colour, linewidths=1.8)
-        axes.text(0.10, y, name, color=style.INK, va="center", fontsize=11.5)
-        axes.text(1.0, y, thousands(count), color=style.MUTED, va="center", ha="right", fontsize=11.5)
-
-
-def _histogram_legend(axes: Axes, values: np.ndarray, cmap: str, limits: tuple[float, float], label: str, log: bool = False) -> None:
-    """Draw a histogram whose bars carry the map's colours: legend and distribution in one."""
-    from matplotlib import colormaps
-
-    bottom, top = limits
-    pad = 0.06 * (top - bottom)
-    counts, edges = np.histogram(values[np.isfinite(values)], bins=56, range=(bottom - pad, top + pad))
-    inner = axes.inset_axes((0.0, 0.19, 1.0, 0.79))
-    colours = colormaps[cmap](np.clip((0.5 * (edges[:-1] + edges[1:]) - bottom) / (top - bottom), 0, 1))
-    inner.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=colours, linewidth=0)
-    inner.stairs(counts, edges, color=style.MUTED, linewidth=0.8)
-    inner.set_xlim(edges[0], edges[-1])
-    if log:
-        inner.set_yscale("log")
-        inner.minorticks_off()
-    inner.set_facecolor("none")
-    inner.set_yticks([])
-    for name, spine in inner.spines.items():
-        spine.set_visible(name == "bottom")
-        spine.set_color(style.MUTED)
-    inner.tick_params(colors=style.MUTED, labelsize=10, length=3)
-    inner.set_xlabel(label, color=style.INK, fontsize=11)
-
-
-def _wheel(axes: Axes, angles: np.ndarray, order: int, foot: float) -> None:
-    """Draw the colour wheel (n repeats for n-fold symmetry) with the distribution of angles inside it, above a share `foot` of the axes."""
-    box = axes.get_window_extent()
-    side = min((1 - foot) * box.height, box.width) * 0.94
-    middle = foot + (1 - foot) / 2
-    wheel = axes.inset_axes((0.5 - side / 2 / box.width, middle - side / 2 / box.height, side / box.width, side / box.height))
-    wheel.set(xlim=(-1.32, 1.32), ylim=(-1.32, 1.32), aspect="equal")
-    wheel.set_axis_off()
-    y, x = np.mgrid[1.1:-1.1:320j, -1.1:1.1:320j]
-    radius, turn = np.hypot(y, x), np.arctan2(y, x)
-    rgba = style.cyclic_map()((turn * order / (2 * np.pi)) % 1.0)
-    rgba[..., 3] = np.clip((1.0 - radius) * 80, 0, 1) * np.clip((radius - 0.84) * 80, 0, 1)
-    wheel.imshow(rgba, extent=(-1.1, 1.1, -1.1, 1.1), interpolation="bilinear", zorder=2)
-    bins = 72
-    edges = np.linspace(0, 2 * np.pi, bins + 1)
-    period = 2 * np.pi / order
-    folded = (np.asarray(angles) % period)[:, None] + period * np.arange(order)
-    counts, _ = np.histogram(folded % (2 * np.pi), bins=edges)
-    reach = 0.80 * np.sqrt(counts / max(counts.max(), 1))
-    rim = np.stack([np.cos(edges), np.sin(edges)], axis=1)
-    corners = np.stack([rim[:-1], rim[1:]], axis=1)
-    wedges = np.concatenate([np.zeros((bins, 1, 2)), corners * reach[:, None, None]], axis=1)
-    shades = style.cyclic_map()((0.5 * (edges[:-1] + edges[1:]) / period) % 1.0)
-    wheel.add_collection(PolyCollection(list(wedges), facecolors=[tuple(c) for c in shades], edgecolors="none", zorder=3))
-    for degrees, said in ((0, "0°"), (90, "90°"), (180, "±180°"), (270, "−90°")):
-        at = np.deg2rad(degrees)
-        wheel.text(1.17 * np.cos(at), 1.17 * np.sin(at), said, color=style.MUTED, fontsize=10, ha="center", va="center")
-
-
-def _grey_legend(axes: Axes, counts: np.ndarray) -> None:
-    """Say, below the wheel, what each grey means and how many columns have it."""
-    rows = [(said, grey, int(count)) for (said, grey), count in zip(GREYS, counts, strict=True) if count]
-    for k, (said, grey, count) in enumerate(reversed(rows)):
-        y = 0.01 + GREY_ROW * k
-        axes.scatter([0.02], [y], s=34, marker="s", c=grey, edgecolors=style.EDGE, transform=axes.transAxes, clip_on=False)
-        axes.text(0.05, y, f"{thousands(count)} {said}", transform=axes.transAxes, color=style.MUTED, fontsize=9.5, va="center")

@@ -90,6 +90,7 @@ def _pictures(analysis: Analysis, inputs: ReportInputs, folder: Path) -> tuple[l
     import matplotlib
 
     from stemzoo.report import baseline, clusters, figures, patterns, plots, render, style, tracks
+    from stemzoo.report.field import field_of
 
     plates: list[Picture] = []
     drawings: list[Picture] = []
@@ -103,7 +104,7 @@ def _pictures(analysis: Analysis, inputs: ReportInputs, folder: Path) -> tuple[l
 
     encoding = analysis.encoding
     with matplotlib.rc_context(style.FONT):
-        view = figures.field_of(analysis)
+        view = field_of(analysis)
         first = slice(0, len(view.columns))
         plate("frame.png", "Columns", "A ring marks each column, a cross a fit that failed.", figures.frame_figure(view))
         if inputs.probability is not None:

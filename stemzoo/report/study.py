@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from stemzoo.report import style
-from stemzoo.report.figures import Field, angle_colours, latent_colours, paint
+from stemzoo.report.field import Field
+from stemzoo.report.figures import angle_colours, latent_colours, paint
 from stemzoo.types import Encoding
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stemzoo.report import figures
 from stemzoo.report.clusters import cluster_figure, find_clusters, write_clusters
+from stemzoo.report.field import field_of
 from stemzoo.types import Analysis, Encoding
 
 
@@ -53,6 +53,6 @@ def test_the_key_counts_the_columns_of_the_frame(analysis: Analysis) -> None:
     assert analysis.encoding is not None
     found = find_clusters(analysis.encoding)
     assert found is not None
-    figure = cluster_figure(figures.field_of(analysis), found, slice(0, len(analysis.columns[0])))
+    figure = cluster_figure(field_of(analysis), found, slice(0, len(analysis.columns[0])))
     said = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert [f"kind {k + 1}" in said for k in range(found.n)] == [True] * found.n

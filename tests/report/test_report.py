@@ -12,7 +12,9 @@ from PIL import Image
 
 from stemzoo.errors import OutputError
 from stemzoo.report import figures, patterns, style
+from stemzoo.report.field import field_of
 from stemzoo.report.html import ReportInputs, write_report
+from stemzoo.report.legends import GREYS
 from stemzoo.report.summary import nearest_distances, summarise
 from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId, Quality, SubImages
 
@@ -92,13 +94,13 @@ def test_each_reason_for_having_no_hue_has_its_own_grey() -> None:
     encoding = _encoding(np.array([0.1, np.nan, 2.0, 0.3, 0.2]), 1)
     encoding.angle_sigma[2], encoding.symmetry[3] = 2.0, 4
     colours, _, cause = figures.angle_colours(encoding)
-    assert [figures.GREYS[k][0] if k >= 0 else "" for k in cause] == ["", "window over the edge", "angle unsure", "another symmetry", ""]
+    assert [GREYS[k][0] if k >= 0 else "" for k in cause] == ["", "window over the edge", "angle unsure", "another symmetry", ""]
     assert (np.ptp(colours[1:4, :3], axis=1) < 0.1).all() and (np.ptp(colours[[0, 4], :3], axis=1) > 0.1).all()
     assert len({tuple(grey) for grey in colours[1:4].round(3)}) == 3
 
 
 def test_the_wheel_counts_angles_as_the_table_does(analysis: Analysis) -> None:
-    figure = figures.angle_figure(figures.field_of(analysis), analysis.encoding)
+    figure = figures.angle_figure(field_of(analysis), analysis.encoding)
     texts = {text.get_text() for axes in figure.axes for child in [axes, *axes.child_axes] for text in child.texts}
     assert {"0°", "90°", "±180°", "−90°"} <= texts and "270°" not in texts
 
@@ -117,7 +119,7 @@ def test_scale_bar_is_as_long_as_it_says(pixel_size: float | None, unit: str) ->
 
 
 def test_map_cells_belong_to_the_nearest_column(analysis: Analysis) -> None:
-    field = figures.field_of(analysis)
+    field = field_of(analysis)
     rows, cols = field.cells.shape
     rng = np.random.default_rng(1)
     for r, c in zip(rng.integers(0, rows, 200), rng.integers(0, cols, 200), strict=True):
@@ -130,7 +132,7 @@ def test_lonely_columns_stay_dots() -> None:
     image = np.random.default_rng(0).random((1, 200, 200)).astype(np.float32)
     yx = np.array([[50.0, 50.0], [150.0, 140.0]])
     columns = Columns(yx, np.full((2, 2), 0.1), np.zeros(2), np.ones(2), np.ones(2), np.ones(2))
-    field = figures.field_of(Analysis(Frames(image), (columns,), ModelId("m@1", "0" * 64)))
+    field = field_of(Analysis(Frames(image), (columns,), ModelId("m@1", "0" * 64)))
     assert 0 < (field.cells >= 0).mean() < 0.02
 
 

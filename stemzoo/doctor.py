@@ -112,10 +112,10 @@ def _zoos() -> Iterator[Finding]:
     if config_path().is_file():
         yield Finding("settings", "ok", f"{config_path()}")
     for root in roots():
-        count = len(versions(root))
+        held = len(versions(root))
         where = {own_root(): " (came with the package)", cache_root(): " (the cache)"}.get(root, "")
-        if count or root in named:
-            yield Finding("zoo", "ok", f"{root}{where}: {count} version{'' if count == 1 else 's'}")
+        if held or root in named:
+            yield Finding("zoo", "ok", f"{root}{where}: {held} version{'' if held == 1 else 's'}")
     if web:
         from stemzoo.zoo.web import read_index
     for address in web:

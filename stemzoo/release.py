@@ -7,19 +7,26 @@ only when there is a run to export. Called by `stemzoo zoo publish`.
 from __future__ import annotations
 
 import json
+import math
 import re
 import tempfile
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stemzoo.errors import CardError, ModelError
 from stemzoo.zoo.card import Card, read_card
 from stemzoo.zoo.catalog import versions
 from stemzoo.zoo.publish import HAND_WRITTEN, UNSTATED, publish
 
+if TYPE_CHECKING:
+    from stemzoo.evaluate.failures import Failure, PoorFit
+
+Tick = Callable[[int, int], None]
+
 DRAFT_FILE = "card.toml"
+ANGLE = "median angle error of a difference [degrees], modulo symmetry"
 DRAFT = """# What the card of this run's model says beyond what the run knows. Fill in what is empty and publish again.
 # Any other key of a card may be stated here too: name, version, threshold, default …
 title = {title}
@@ -37,14 +44,14 @@ def release(
     stated: Mapping[str, Any] | None = None,
     *,
     scores: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Tick | None = None,
 ) -> Card:
     """Return the card of a version published in the zoo under `root`.
 
     Args:
         source: a training run's folder, or a bundle as `stemzoo export` writes it, which is published as it is.
         stated: keys of the card; they win over card.toml, and that over what the run knows. The version is the zoo's next one if unstated.
-        scores: for a segmenter, a dataset that no training saw; its scores go onto the card.
+        scores: a dataset that no training saw; its scores go onto the card, and a picture of where the model fails on it into the folder.
         progress: called with (frames scored, frames in all).
     Raises: CardError if the card is not filled in, having written RUN/card.toml to fill in; ModelError, ExportError, OutputError.
     """
@@ -63,19 +70,24 @@ def release(
     empty = [key for key in HAND_WRITTEN if _is_empty(draft.get(key))]
     if empty:
         raise CardError(f"{source}: its card says nothing of {', '.join(empty)}; {_ask(source / DRAFT_FILE, draft)}")
-    if task == "segmentation" and scores is None and not draft.get("evaluation"):
+    if scores is None and not draft.get("evaluation"):
         raise CardError(f"{source}: its card would state no scores; name a dataset that no training saw in --scores H5")
     draft.setdefault("name", "model")
     if "version" not in stated and "version" not in _written(source / DRAFT_FILE):
         draft["version"] = 1 + max((number for name, number, _ in versions(root) if name == draft["name"]), default=0)
     cases = getattr(modules["model"], "cases", None)
     with tempfile.TemporaryDirectory() as work:
-        if scores is not None:
+        folder = Path(work) / str(draft["name"]) / f"v{draft['version']}"
+        if scores is None:
+            write_bundle(folder, modules, draft, cases)
+        else:
+            from stemzoo.evaluate.gallery import show_failures
+
             trial = Path(work) / "trial"
             write_bundle(trial, modules, draft, cases)
-            draft["evaluation"] = [*draft.get("evaluation", ()), *_rows(trial, scores, progress)]
-        folder = Path(work) / str(draft["name"]) / f"v{draft['version']}"
-        write_bundle(folder, modules, draft, cases)
+            rows, failures = (_segmenter if task == "segmentation" else _encoder)(trial, scores, progress)
+            write_bundle(folder, modules, {**draft, "evaluation": [*draft.get("evaluation", ()), *rows]}, cases)
+            show_failures(folder, failures)
         return read_card(publish(folder, root))[0]
 
 
@@ -105,16 +117,51 @@ def _ask(path: Path, draft: Mapping[str, Any]) -> str:
     return f"fill it in in {path} and publish again"
 
 
-def _rows(folder: Path, dataset: Path, progress: Callable[[int, int], None] | None) -> list[dict[str, Any]]:
-    """Return a segmenter's scores on a dataset as lines of a card's evaluation."""
-    from stemzoo.evaluate import evaluate_model
+def _segmenter(folder: Path, dataset: Path, progress: Tick | None) -> tuple[list[dict[str, Any]], list[Failure]]:
+    """Return a segmenter's scores on a dataset as lines of a card's evaluation, and where it fails."""
+    from stemzoo.evaluate import GROUPINGS, frame_scores, summarise
+    from stemzoo.evaluate.failures import segmenter_failures
+    from stemzoo.runtime.bundle import Bundle
+    from stemzoo.runtime.segmenter import Segmenter
 
+    segmenter = Segmenter(Bundle.load(folder))
+    frames = list(frame_scores(segmenter, dataset, progress=progress))
     rows: list[dict[str, Any]] = []
-    for score in evaluate_model(str(folder), dataset, progress=progress):
+    for score in summarise(frames, GROUPINGS["material"]):
         where = dataset.name if score.group == "all" else f"{dataset.name}: {score.group}"
         common = {"dataset": where, "role": "held back", "n": max(score.n_columns, 1)}
         rows.append({**common, "metric": "F1 at 0.5 Å", "value": score.f1, "interval": score.f1_interval})
-        if score.rmse_pm == score.rmse_pm:
+        if math.isfinite(score.rmse_pm):
             rows.append({**common, "metric": "position RMSE [pm]", "value": score.rmse_pm, "interval": score.rmse_pm_interval})
             rows.append({**common, "metric": "spread of error / stated σ", "value": score.z_spread})
-    return rows
+    return rows, segmenter_failures(segmenter, dataset, frames)
+
+
+def _encoder(folder: Path, dataset: Path, progress: Tick | None) -> tuple[list[dict[str, Any]], list[PoorFit]]:
+    """Return an encoder's scores on a dataset as lines of a card's evaluation, and what its decoder explains least."""
+    from stemzoo.evaluate.encoding import SURE, TURNS, encoded_frames, summarise_encoding
+    from stemzoo.evaluate.failures import encoder_failures
+    from stemzoo.runtime.bundle import Bundle
+    from stemzoo.runtime.encoder import Encoder
+
+    encoder = Encoder(Bundle.load(folder))
+    frames = list(encoded_frames(encoder, dataset, progress=progress))
+    turned = f"turned by {', '.join(f'{turn:g}' for turn in TURNS)} degrees"
+    rows: list[dict[str, Any]] = []
+    for score in summarise_encoding(frames):
+        where = dataset.name if score.group == "all" else f"{dataset.name}: {score.group}"
+        common = {"role": "held back", "n": max(score.n_columns, 1)}
+        values = {
+            "share of the sub-images' variance explained, median": score.explained,
+            "species by linear probe of the latents": score.species,
+            ANGLE: score.angle_deg,
+            f"share of columns with a stated σ below {SURE:g} degrees": score.sure,
+            "90th percentile of their angle error [degrees]": score.sure_p90_deg,
+            "spread of angle error / stated σ, robust": score.z_spread,
+            "median change of the latents over their spread in a frame": score.moved,
+        }
+        for number, (metric, value) in enumerate(values.items()):
+            if math.isfinite(value):
+                row = {**common, "dataset": where if number < 2 else f"{where}, {turned}", "metric": metric, "value": value}
+                rows.append({**row, "interval": score.angle_interval} if metric == ANGLE else row)
+    return rows, encoder_failures(encoder, frames)

@@ -39,7 +39,7 @@ ROOMS: dict[str, set[str]] = {
     "label": SHARED | {"geometry", "runtime", "io", "validate"},
     "evaluate": SHARED | {"geometry", "runtime", "io", "zoo", "simulation", "report"},
     "doctor": SHARED | {"runtime", "zoo"},
-    "release": SHARED | {"zoo", "export", "training", "evaluate"},
+    "release": SHARED | {"runtime", "zoo", "export", "training", "evaluate"},
     "analyze": SHARED | {"geometry", "runtime", "io", "zoo", "report", "training", "export"},
 }
 ROOMS["cli"] = set(ROOMS) - {"__init__"}

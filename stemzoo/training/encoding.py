@@ -308,7 +308,7 @@ def task_parts(task: EncoderTask) -> tuple[dict[str, nn.Module], dict[str, Any]]
         "normalisation": "each sub-image by its own mean and spread"
         if config.normalisation == "image" and config.form == "polar"
         else f"by mean {float(net.mean):.6g} and spread {float(net.std):.6g} of the training set: for intensities in its units only",
-        "training": {"recipes": [], "seed": config.seed},
+        "training": {"seed": config.seed},
     }
     if task.pixel_size is None:
         draft["limits"] = ["The training frames had no pixel size: the window is meant in pixels, and Å here are pixels."]

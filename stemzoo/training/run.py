@@ -3,10 +3,12 @@
 Called by the CLI and `scripts/`.
 
 RUN/config.json  versions.json  summary.json  metrics.csv  checkpoints/last.ckpt  checkpoints/previous.ckpt  checkpoints/best.ckpt
+RUN/start.json   of a run that did not start from nothing: the weights it began from, and their sha256
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import importlib.util
 import json
@@ -90,6 +92,8 @@ def train_segmenter(
     task = SegmenterTask(config, data.classes)
     if start is not None:
         load_weights(task.net, start)
+    if resume is None:
+        _note_start(Path(out), start)
     steps = min(config.steps, config.stop_after or config.steps)
     callbacks: list[Callback] = [EMAWeightAveraging(decay=config.ema_decay)] if config.ema_decay else []
     return fit(
@@ -207,11 +211,33 @@ def fit(
     return run
 
 
+def _note_start(out: Path, start: str | Path | None) -> None:
+    """Say in the run's folder which weights it began from: the card of what it makes names them as its parent. Raises: OutputError."""
+    if not _is_first():
+        return
+    path = out / "start.json"
+    try:
+        if start is None:
+            path.unlink(missing_ok=True)
+            return
+        with weights_file(start).open("rb") as file:
+            facts = {"weights": str(start), "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        out.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(facts, indent=2) + "\n")
+    except OSError as failure:
+        raise OutputError(f"{out}: cannot be written ({failure.strerror}); choose another --out") from None
+
+
+def _is_first() -> bool:
+    """Return whether this process is the one of a distributed run that writes its records."""
+    return not (int(os.environ.get("LOCAL_RANK", "0")) or int(os.environ.get("SLURM_PROCID", "0")))
+
+
 def _begin_folder(out: Path, config: Strict) -> None:
     """Make the run's folder, say in it what is run, and put an earlier log aside. Raises: OutputError."""
     try:
         (out / "checkpoints").mkdir(parents=True, exist_ok=True)
-        if int(os.environ.get("LOCAL_RANK", "0")) or int(os.environ.get("SLURM_PROCID", "0")):
+        if not _is_first():
             return
         tidy(out / "checkpoints")
         (out / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
@@ -256,16 +282,22 @@ def _told_plainly(out: Path, options: Mapping[str, Any]) -> Iterator[None]:
         raise
 
 
-def load_weights(net: torch.nn.Module, source: str | Path) -> list[str]:
-    """Load into `net` what fits of the weights at `source`, and return the names that did not fit and stay as they were.
-
-    Raises: ModelError if the file is missing or unreadable, or if less than half of the network's tensors fit.
-    """
+def weights_file(source: str | Path) -> Path:
+    """Return the file of weights that `source` is, or holds if it is a bundle's folder. Raises: ModelError if there is none."""
     path = Path(source)
     if path.is_dir():
         path = path / "weights.safetensors"
     if not path.is_file():
         raise ModelError(f"{path}: no such weights; wanted a bundle's weights.safetensors or a checkpoint")
+    return path
+
+
+def load_weights(net: torch.nn.Module, source: str | Path) -> list[str]:
+    """Load into `net` what fits of the weights at `source`, and return the names that did not fit and stay as they were.
+
+    Raises: ModelError if the file is missing or unreadable, or if less than half of the network's tensors fit.
+    """
+    path = weights_file(source)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

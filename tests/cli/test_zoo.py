@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -163,6 +164,10 @@ def test_retraining_from_a_crystal_to_a_published_version_and_back(
     shown = did("zoo", "show", "my-zoo/rutile-unet/v1", "--json").json
     assert shown["licence"] == "CC-BY-4.0" and shown["limits"] == ["Two steps of training."]
     assert (shown["evaluation"][0]["metric"], shown["evaluation"][0]["dataset"]) == ("F1 at 0.5 Å", "held_back.h5")
+    assert shown["parent"] == hashlib.sha256((start / "weights.safetensors").read_bytes()).hexdigest()
+    assert {"stemzoo", "torch", "numpy", "onnxruntime"} <= shown["training"]["versions"].keys()
+    assert [Path(path).name for path in shown["pictures"]] == ["failures.jpg"] and Path(shown["pictures"][0]).stat().st_size < 200_000
+    assert "failures.jpg" in [file["name"] for file in shown["files"]]
     again = run(*words, "--limit", "Two steps of training.")
     assert again.code == 1 and "rutile-unet@1 has the very weights of rutile-unet@2; nothing new to publish" in again.err
     command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", "my-zoo"]
@@ -175,3 +180,38 @@ def test_retraining_from_a_crystal_to_a_published_version_and_back(
     options = ["--pixel-size", "0.2", "--model", "rutile-unet", "--encoder", "none", "--no-report"]
     result = did("analyze", frame, *options, "--out", "results", "--json").json["results"][0]
     assert result["segmenter"]["id"] == "rutile-unet@1"
+
+
+def test_an_encoder_is_published_with_its_scores(run: Callable[..., Any], tmp_path: Path) -> None:
+    recipe = REPOSITORY / "datasets" / "srtio3.toml"
+    Path("tiny.toml").write_text("width = 16\nwindow_px = 16\nmin_steps = 6\nbatch = 64\n")
+    for seed, name in enumerate(("srtio3.h5", "held_back.h5")):
+        assert run("data", "simulate", recipe, "--frames", "1", "--seed", seed, "--out", name).code == 0
+    assert run("train", "rvae", "srtio3.h5", "--window", "7.2Å", "--epochs", "1", "--config", "tiny.toml", "--out", "run").code == 0
+    words = [
+        "zoo",
+        "publish",
+        "run",
+        "--to",
+        "my-zoo",
+        "--name",
+        "sto",
+        "--licence",
+        "MIT",
+        "--citation",
+        "Nobody, 2026",
+        "--limit",
+        "Few.",
+    ]
+    unscored = run(*words)
+    assert unscored.code == 1 and "its card would state no scores; name a dataset that no training saw in --scores H5" in unscored.err
+    done = run(*words, "--scores", "held_back.h5")
+    assert done.code == 0, done.err
+    card = run("zoo", "show", "my-zoo/sto/v1", "--json").json
+    metrics = {row["metric"]: row for row in card["evaluation"]}
+    angle = metrics["median angle error of a difference [degrees], modulo symmetry"]
+    assert angle["interval"][0] <= angle["value"] <= angle["interval"][1] and angle["n"] > 100
+    assert angle["dataset"] == "held_back.h5, turned by 17, 40, 100 degrees"
+    assert metrics["share of the sub-images' variance explained, median"]["dataset"] == "held_back.h5"
+    assert card["materials"] == ["SrTiO3"] and card["training"]["recipes"] == ["SrTiO3"]
+    assert [Path(path).name for path in card["pictures"]] == ["failures.jpg"]

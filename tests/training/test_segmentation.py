@@ -1,5 +1,6 @@
 """The segmenter learns, is scored by what a microscopist counts, and a run can be broken off and continued."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -91,6 +92,11 @@ def test_fine_tuning_starts_from_weights_and_refuses_others(config, tmp_path):
     second = train_segmenter(gentle, tmp_path / "b", start=first.best, progress=False)
     a, b = (load_for_export(run.best)[1]["weights"].state_dict() for run in (first, second))
     assert all(torch.allclose(a[key], b[key], atol=1e-4) for key in a if "weight" in key)
+    parent = hashlib.sha256(first.best.read_bytes()).hexdigest()
+    assert load_for_export(second.best)[2]["parent"] == parent, "the card names what it was trained on from"
+    assert "parent" not in load_for_export(first.best)[2]
+    resumed = train_segmenter(gentle, tmp_path / "b", resume=second.last, progress=False)
+    assert load_for_export(resumed.best)[2]["parent"] == parent
     with pytest.raises(ModelError, match="the weights are of another architecture"):
         train_segmenter(config.model_copy(update={"widths": (12, 20, 28)}), tmp_path / "c", start=first.best, progress=False)
 

@@ -1,4 +1,4 @@
-"""Where a model fails: of each material the frame that a segmenter gets most wrong, the sub-images that an encoder explains least.
+"""Where a model fails: of each material the frames that a segmenter gets most wrong, the sub-images that an encoder explains least.
 
 `segmenter_failures` and `encoder_failures` find them, evaluate.gallery draws them, and `words_of` says in a card's prose what the picture
 shows. Called by `stemzoo evaluate --failures`, stemzoo.release and the scripts that make the zoo.
@@ -22,8 +22,8 @@ from stemzoo.runtime.segmenter import Segmenter
 
 WINDOW = 18.0
 """Side of the part of a frame that is shown [Å]."""
-MOST = 12
-"""Frames of a gallery; of more materials, those with the lowest F1."""
+MOST, EACH = 12, 4
+"""Frames of a gallery, and of one material at most; of many materials, those with the lowest F1."""
 COLUMNS, KINDS = 6, 4
 """Sub-images of one material, and materials, in an encoder's gallery."""
 
@@ -77,17 +77,19 @@ class PoorFit:
 def segmenter_failures(
     segmenter: Segmenter, dataset: str | Path, frames: Sequence[FrameScore], *, most: int = MOST, options: LocateOptions | None = None
 ) -> list[Failure]:
-    """Return the worst frame of each material, the lowest F1 first.
+    """Return the worst frames of each material, the lowest F1 first: one at least, and up to `EACH` with mistakes where there is room.
 
-    Args: frames: what each frame of the dataset showed, in its order, as `frame_scores` yields them.
+    Args: frames: what each frame of the dataset showed, in its order, as `frame_scores` yields them. most: frames in all.
     Raises: DatasetError, ModelError.
     """
-    worst: dict[str, int] = {}
     f1 = [2 * frame.hits / max(frame.found + frame.placed, 1) for frame in frames]
-    for index, frame in enumerate(frames):
-        if frame.placed and f1[index] < f1[worst.setdefault(frame.material, index)]:
-            worst[frame.material] = index
-    chosen = sorted(worst.values(), key=lambda index: f1[index])[:most]
+    ranked: dict[str, list[int]] = {}
+    for index in sorted(range(len(frames)), key=lambda index: f1[index]):
+        if frames[index].placed:
+            ranked.setdefault(frames[index].material, []).append(index)
+    each = min(max(most // max(len(ranked), 1), 1), EACH)
+    worst = [index for held in ranked.values() for rank, index in enumerate(held[:each]) if rank == 0 or f1[index] < 1]
+    chosen = sorted(worst, key=lambda index: f1[index])[:most]
     return [_failure(segmenter, Dataset(dataset), index, frames[index], f1[index], options) for index in chosen]
 
 
@@ -144,9 +146,9 @@ def words_of(failures: Sequence[Failure] | Sequence[PoorFit], picture: str) -> s
         lines += ["| material | median share explained | least |", "|---|---|---|"]
         lines += [f"| {fit.material} | {fit.typical:.3f} | {fit.explained[0]:.3f} |" for fit in failures if isinstance(fit, PoorFit)]
         return "\n".join(lines)
-    lines += [f"![The worst held-back frame of each material: missed columns circled, false ones in squares]({picture})", ""]
-    lines += ["The worst held-back frame of each material by F1, and the part of it with the most mistakes: missed columns are circled in"]
-    lines += ["amber, false ones stand in blue squares, dots are right.", ""]
+    lines += [f"![The worst held-back frames of each material: missed columns circled, false ones in squares]({picture})", ""]
+    lines += ["The worst held-back frames of each material by F1, and the part of each with the most mistakes: missed columns are circled"]
+    lines += ["in amber, false ones stand in blue squares, dots are right.", ""]
     lines += ["| frame | material | counts a column | Å/px | F1 | missed | false | of |", "|---|---|---|---|---|---|---|---|"]
     lines += [
         f"| {f.where} | {f.material} | {f.counts_per_column:.0f} | {f.pixel_size:.3g} | {f.f1:.3f} | {f.missed} | {f.false} | {f.placed} |"

@@ -111,7 +111,7 @@ def _frames(failures: Sequence[Failure], title: str) -> Figure:
     across = min(ACROSS, len(failures))
     down = -(-len(failures) // across)
     width, height = max(across * (TILE + PAD) + PAD, 3 * TILE), HEAD + down * (TILE + TEXT + PAD)
-    figure = _canvas(width, height, title, "of each material the worst held-back frame, where most is wrong")
+    figure = _canvas(width, height, title, "the worst held-back frames of each material, where most is wrong")
     for number, (words, colour) in enumerate((("○ missed", MISSED), ("□ false", FALSE), ("• right", RIGHT))):
         place = (PAD + 4.5 + 0.8 * number) / width
         figure.text(place, 1 - 0.50 / height, words, color=colour, fontsize=9.5, va="center", fontweight="bold")

@@ -46,6 +46,20 @@ def test_of_each_material_the_worst_frame(segmenter: Any, mistaken: Path, lattic
     assert failures[0].image[y, x].max() < failures[0].image[found_y, found_x].min()
 
 
+def test_of_one_material_several_frames_with_mistakes(
+    segmenter: Any, dataset: Callable[..., Path], draw: Callable[..., np.ndarray], lattice: np.ndarray
+) -> None:
+    """Frames with 0, 1, … 5 columns of the truth left undrawn: the four worst are shown."""
+    middle = lattice[((lattice > 20) & (lattice < (75, 90))).all(axis=1)]
+
+    def without(number: int) -> np.ndarray:
+        return lattice[~(lattice[:, None] == middle[:number]).all(axis=2).any(axis=1)]
+
+    path = dataset(*(("a", draw((96, 112), without(number), 2.0, seed=number), lattice) for number in range(6)))
+    failures = segmenter_failures(segmenter, path, list(frame_scores(segmenter, path)))
+    assert [failure.missed for failure in failures] == [5, 4, 3, 2]
+
+
 def test_materials_beyond_the_most_are_left_out(segmenter: Any, mistaken: Path) -> None:
     frames = list(frame_scores(segmenter, mistaken))
     assert [failure.material for failure in segmenter_failures(segmenter, mistaken, frames, most=1)] == ["a"]

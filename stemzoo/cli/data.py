@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from stemzoo.io.labels import Program
 
 data_app = typer.Typer(
-    help="Datasets: draft a recipe, simulate it, label real frames, merge, inspect, validate.", no_args_is_help=True, rich_markup_mode=None
+    help="Datasets: draft, simulate, label, merge, inspect, validate.", no_args_is_help=True, rich_markup_mode=None
 )
 MOST_FINDINGS = 20
 JSON = typer.Option(False, "--json", help="Print one JSON object on stdout.")

@@ -39,7 +39,7 @@ def evaluate(
     failures: Path | None = typer.Option(None, "--failures", metavar="JPG", help="Draw where it is wrong most, a panel a material."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object on stdout."),
 ) -> None:
-    """Scores against truth with 95 % intervals: of a segmenter detection and position, of an encoder angles, latents and decoder."""
+    """Score a model against truth, with 95 % intervals. Of a segmenter detection and position, of an encoder angles and latents."""
     from stemzoo.runtime.bundle import Bundle
     from stemzoo.zoo import resolve
 

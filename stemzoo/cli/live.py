@@ -59,7 +59,7 @@ def watch(
     provider: str | None = PROVIDER,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout, those of watch.jsonl.")] = False,
 ) -> None:
-    """Analyse every new or growing file of a folder once it is at rest, oldest first; what became of each is in watch.jsonl."""
+    """Analyse every new or growing file of a folder at rest. Oldest first; what became of each is in watch.jsonl."""
     session = _session(cores, provider)
     from stemzoo.analyze import AnalyzeOptions, Models, analyze_file
     from stemzoo.live.watch import Watcher, WatchOptions
@@ -116,7 +116,7 @@ def serve(
     cores: str | None = CORES,
     provider: str | None = PROVIDER,
 ) -> None:
-    """Answer over HTTP on this machine, with a live page for the second monitor and an OpenAPI page at /docs."""
+    """Answer over HTTP on this machine, with a live page. The page is for the second monitor; /docs describes the interface."""
     session = _session(cores, provider)
     from stemzoo.analyze import AnalyzeOptions, Models
 

@@ -24,7 +24,7 @@ def export(
     version: Annotated[int | None, typer.Option("--model-version", min=1, help="The model's version. [default: 1]")] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a bundle of a checkpoint: card, ONNX graph, weights and golden tensors, once onnxruntime reproduces torch to 1e-4."""
+    """Make a bundle of a checkpoint. Card, ONNX graph, weights and golden tensors, once onnxruntime reproduces torch to 1e-4."""
     from stemzoo.export.bundle import export_checkpoint
 
     stated = {key: value for key, value in (("name", name), ("version", version)) if value is not None}
@@ -44,7 +44,7 @@ def bundle(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a folder for an offline microscope PC: models, stemzoo.pyz, a page for the operator; it needs NumPy and onnxruntime only."""
+    """Make a folder for an offline microscope PC. Models, stemzoo.pyz, a page for the operator; it needs NumPy and onnxruntime."""
     from stemzoo.zoo.folder import make_folder
 
     cards = make_folder(models, out, wheels or ())
@@ -62,7 +62,7 @@ def doctor(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Try out what is installed: versions, extras, execution providers, zoos, cache, default models; exit code 1 if anything is wrong."""
+    """Try out what is installed. Versions, extras, providers, zoos, cache, default models; exit code 1 if anything is wrong."""
     from stemzoo.doctor import examine
     from stemzoo.runtime.session import parse_providers
 

@@ -28,7 +28,7 @@ Name = Annotated[str, typer.Argument(metavar="MODEL", help="A name (its newest v
 
 @zoo_app.command("list", epilog="Example: stemzoo zoo list --task encoding")
 def list_models(task: Task = None, local: Local = False, as_json: Json = False) -> None:
-    """List every model version: task, sampling range, window, size, score, where it is."""
+    """List every model version. Says task, sampling range, window, size, score and where it is."""
     _print_listing([], task, None, None, None, local, as_json)
 
 
@@ -42,7 +42,7 @@ def search(
     local: Local = False,
     as_json: Json = False,
 ) -> None:
-    """Find models by words, task, material, sampling or licence; specialists first."""
+    """Find models by words, task, material, sampling or licence. Specialists come first."""
     _print_listing(words or [], task, material, sampling, licence, local, as_json)
 
 
@@ -134,7 +134,7 @@ def show(name: Name, as_json: Json = False) -> None:
 
 @zoo_app.command("pull", epilog="Example: stemzoo zoo pull adf-unet@1")
 def pull(names: Annotated[list[str], typer.Argument(metavar="MODEL…", help="Names or name@2.")], as_json: Json = False) -> None:
-    """Fetch models from the zoos of the web into the cache; a broken pull goes on where it stopped."""
+    """Fetch models from the zoos of the web into the cache. A broken pull goes on where it stopped."""
     from stemzoo.zoo.fetch import pull as fetch
 
     results = []
@@ -182,7 +182,7 @@ def compare(
     ],
     as_json: Json = False,
 ) -> None:
-    """Score segmenters side by side on frames with truth; a * marks a difference that holds at 95 %."""
+    """Score segmenters side by side on frames with truth. A * marks a difference that holds at 95 %."""
     from stemzoo.evaluate.compare import compare as score
 
     if len(words) < 3:
@@ -217,7 +217,7 @@ def publish(
     deposit: Annotated[Path | None, typer.Option("--deposit", metavar="DIR", help="Also write an archive and metadata for Zenodo.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Publish a trained model in a zoo: the card is drafted from the run, and what only you know is asked for in RUN/card.toml."""
+    """Publish a trained model in a zoo. The card is drafted from the run; what only you know is asked for in RUN/card.toml."""
     from stemzoo.release import release
     from stemzoo.zoo.publish import write_deposit
 
@@ -239,7 +239,7 @@ def publish(
 
 @zoo_app.command("index", epilog="Example: stemzoo zoo index model_cards")
 def index(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A zoo: a tree <name>/v<N>/.")], as_json: Json = False) -> None:
-    """Write a zoo's index.json from its cards; a version that was listed before must not have changed."""
+    """Write a zoo's index.json from its cards. A version that was listed before must not have changed."""
     from stemzoo.zoo.index import write_index
 
     if not folder.is_dir():

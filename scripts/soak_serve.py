@@ -174,9 +174,10 @@ def main() -> int:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     connection.request("GET", "/health")
     health = connection.getresponse().read().decode() if alive else "gone"
+    wrong = report(seen, memory, alive, health)
     server.terminate()
-    server.wait(20)
-    return report(seen, memory, alive, health)
+    server.wait()
+    return wrong
 
 
 def report(seen: Seen, memory: list[tuple[float, float]], alive: bool, health: str) -> int:

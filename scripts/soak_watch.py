@@ -246,9 +246,11 @@ def main() -> int:
             if size != seen:
                 quiet, seen = clock.now(), size
             time.sleep(1)
-        watch.process.terminate()
-        code = watch.process.wait(30)
         watch.look()
+        watch.process.terminate()
+        end = clock.now() + 30
+        while (code := watch.process.poll()) is None and clock.now() < end:
+            time.sleep(0.2)
         shutil.copy(out / "watch.jsonl", options.work / "watch.jsonl")
     finally:
         watch.process.kill()

@@ -1,7 +1,7 @@
 """An ONNX file to a callable. Owns the only import of onnxruntime: threads, execution providers, and its errors turned into ModelError.
 
-`open_session` returns a Session that says which provider really runs; a provider that was asked for and cannot be had is replaced by the
-CPU and named in `Session.notices`, never silently. Called by runtime.bundle and by export.parity.
+`open_session` returns a Session that says which provider really runs; a provider that was asked for and cannot be had, or cannot run the
+network, is replaced by the CPU and named in `Session.notices`, never silently. Called by runtime.bundle and by export.parity.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from stemzoo.errors import ModelError
 from stemzoo.runtime.cores import usable_cores
 
 CPU = "CPUExecutionProvider"
+PROBE_PX = 128  # side of the frame that a provider is tried on; a multiple of any stride
 PROVIDERS = {
     "cpu": CPU,
     "cuda": "CUDAExecutionProvider",
@@ -112,8 +113,15 @@ def open_session(path: Path, options: Optional[SessionOptions] = None) -> Sessio
     settings.log_severity_level = 4
     settings.enable_cpu_mem_arena = options.arena
     settings.add_session_config_entry("session.intra_op.allow_spinning", "1" if options.spin else "0")
+    if providers[0] != CPU:
+        onnxruntime.set_default_logger_severity(4)  # what matters of their start is a notice of ours
     try:
         inner = onnxruntime.InferenceSession(str(path), sess_options=settings, providers=providers)
+        running = inner.get_providers()[0]
+        if running != CPU and (trouble := _trouble(inner)):
+            notices = (*notices, f"{running} cannot run {path.name} ({trouble}); it runs on {CPU}")
+            providers = [CPU]
+            inner = onnxruntime.InferenceSession(str(path), sess_options=settings, providers=providers)
     except Exception as error:
         raise ModelError(
             f"{path}: not a model that onnxruntime {onnxruntime.__version__} can load ({_first_line(error)}); pull or copy it again"
@@ -141,6 +149,19 @@ def _onnxruntime(what_for: str) -> Any:
             f"{what_for}: running a model needs onnxruntime, which cannot be imported ({_first_line(error)}); pip install onnxruntime"
         ) from error
     return onnxruntime
+
+
+def _trouble(inner: Any) -> str:
+    """Return why a provider other than the CPU cannot run the network, empty where it can: some take a graph and fail when it runs."""
+    zeros = {}
+    for node in inner.get_inputs():
+        sides = [side if isinstance(side, int) else PROBE_PX if axis > 1 else 2 for axis, side in enumerate(node.shape)]
+        zeros[node.name] = np.zeros(sides, np.float32)
+    try:
+        inner.run(None, zeros)
+    except Exception as error:
+        return _first_line(error)
+    return ""
 
 
 def _choose_providers(wanted: Tuple[str, ...], available: List[str]) -> Tuple[List[str], Tuple[str, ...]]:

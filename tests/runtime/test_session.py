@@ -1,0 +1,72 @@
+"""Execution providers: what was asked for, what runs, and that the difference is told."""
+
+from pathlib import Path
+
+import onnxruntime
+import pytest
+
+from stemzoo.errors import ModelError
+from stemzoo.runtime.bundle import Bundle
+from stemzoo.runtime.golden import verify
+from stemzoo.runtime.session import CPU, SessionOptions, parse_providers
+
+OPENVINO = "OpenVINOExecutionProvider"
+
+
+class Pretended:
+    """onnxruntime's session, which says that OpenVINO runs where that was asked for, and may fail to."""
+
+    able = True
+
+    def __init__(self, path, sess_options, providers):
+        self._inner = REAL(path, sess_options=sess_options, providers=[CPU])
+        self._providers = providers
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    def get_providers(self):
+        return self._providers
+
+    def run(self, names, feed):
+        if self._providers[0] == OPENVINO and not self.able:
+            raise RuntimeError("subgraph_2 failed\nand much more")
+        return self._inner.run(names, feed)
+
+
+REAL = onnxruntime.InferenceSession
+
+
+@pytest.fixture
+def pretended(monkeypatch):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [OPENVINO, CPU])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Pretended)
+    monkeypatch.setattr(onnxruntime, "set_default_logger_severity", lambda level: None)
+    return Pretended
+
+
+def test_a_provider_that_can_runs(segmenter_folder: Path, pretended):
+    bundle = Bundle.load(segmenter_folder, SessionOptions(threads=1, providers=("openvino",)))
+    assert (bundle.session.provider, bundle.session.notices) == (OPENVINO, ())
+    assert verify(bundle).provider == OPENVINO
+
+
+@pytest.mark.parametrize("kind", ["segmenter", "encoder"])
+def test_one_that_takes_the_graph_and_cannot_run_it_is_replaced_and_named(kind, request, pretended, monkeypatch):
+    """As OpenVINO does with the encoders' graphs."""
+    monkeypatch.setattr(pretended, "able", False)
+    bundle = Bundle.load(request.getfixturevalue(f"{kind}_folder"), SessionOptions(threads=1, providers=("openvino",)))
+    assert bundle.session.provider == CPU
+    assert bundle.session.notices == (f"{OPENVINO} cannot run model.onnx (subgraph_2 failed); it runs on {CPU}",)
+    result = verify(bundle)
+    assert result.ok and result.provider == CPU and result.notices == bundle.session.notices
+
+
+def test_several_are_tried_in_order(segmenter_folder: Path, pretended):
+    session = Bundle.load(segmenter_folder, SessionOptions(threads=1, providers=parse_providers("TensorRT, openvino"))).session
+    assert session.provider == OPENVINO
+    assert session.notices == (
+        f"TensorrtExecutionProvider is not part of this onnxruntime (it has {OPENVINO}, {CPU}); the network runs on {OPENVINO}",
+    )
+    with pytest.raises(ModelError, match="execution provider 'openvino;cuda' is unknown"):
+        SessionOptions(providers=parse_providers("openvino;cuda"))

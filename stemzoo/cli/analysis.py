@@ -132,7 +132,7 @@ def _each(
     as_json: bool = False,
 ) -> None:
     """Work through every file; with several, a failure does not stop the others and is listed at the end."""
-    from stemzoo.analyze import Request, models_for, run
+    from stemzoo.analyze import Request, joint, models_for, run
     from stemzoo.io.outputs import check_folder, folders_for, stem_of
 
     files = _expanded(files)
@@ -152,14 +152,17 @@ def _each(
     models = models_for(task, options)
     outcomes: list[dict[str, Any]] = []
     failures: list[tuple[str, Exception]] = []
+    ended: dict[Path, joint.Input] = {}
 
     def done(outcome: Outcome) -> None:
+        ended[outcome.folder] = joint.Input(outcome.input, outcome.folder, outcome.sha256)
         if as_json:
             outcomes.append(outcome.as_dict())
         else:
             _print(outcome)
 
     def failed(request: Request, error: Exception) -> None:
+        ended[request.out] = joint.Input(request.path, request.out, error=" ".join(str(error).split()))
         if isinstance(error, StemzooError):
             failures.append((request.path, error))
         elif several or dask is not None:
@@ -173,8 +176,14 @@ def _each(
         run(requests, pool, done, failed, retries=1 if dask or several else 0, progress=progress if dask else None)
     if failures and not several:
         raise failures[0][1]
+    table = out / joint.FILE if several and out is not None and len(failures) < len(files) else None
+    if table is not None:
+        joint.write_joint(table, (ended[folder] for folder in folders))
     if as_json:
-        print_json({"results": outcomes, "failures": [{"input": path, "error": str(error)} for path, error in failures]})
+        told = [{"input": path, "error": str(error)} for path, error in failures]
+        print_json({"results": outcomes, "failures": told, "table": None if table is None else str(table)})
+    elif table is not None:
+        print(f"all columns: {table}")
     if failures:
         print(f"error: {len(failures)} of {len(files)} inputs failed, the others are done:", file=sys.stderr)
         for path, error in failures:

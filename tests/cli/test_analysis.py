@@ -64,7 +64,7 @@ def test_several_inputs_get_a_folder_each_and_a_bad_one_does_not_stop_them(run: 
     bad.write_bytes(b"")
     ran = run("locate", frame, bad, frame, "--pixel-size", 0.2, "--out", tmp_path / "many", "--json")
     assert ran.code == 1
-    assert sorted(p.name for p in (tmp_path / "many").iterdir()) == ["lattice_tif", "lattice_tif_2"]
+    assert sorted(p.name for p in (tmp_path / "many").iterdir()) == ["columns.h5", "lattice_tif", "lattice_tif_2"]
     assert [failure["input"] for failure in ran.json["failures"]] == [str(bad)] and len(ran.json["results"]) == 2
     assert "1 of 3 inputs failed" in ran.err and str(bad) in ran.err
 

@@ -51,7 +51,7 @@ TORCH_ROOMS = ("nets", "training", "export")
 TORCH_WHEN_ASKED = ("cli", "analyze", "release")
 """Rooms that may import torch's rooms inside the functions that need them, never on loading."""
 TORCH = {"torch", "torchvision", "torchmetrics", "lightning", "pytorch_lightning", "onnx", "onnxscript"}
-SERVING = {PACKAGE / "live" / name for name in ("server.py", "pages.py", "refusal.py", "metrics.py")}
+SERVING = {PACKAGE / "live" / name for name in ("server.py", "listening.py", "pages.py", "refusal.py", "metrics.py")}
 """Files that need the extra `serve` on loading; the command line imports them when it serves."""
 DISTRIBUTION = {
     "prometheus_client": "prometheus-client",

@@ -15,12 +15,14 @@ from torch import Tensor, nn
 from stemzoo.nets.polar import Fixed, PolarRVAE, recut
 from stemzoo.nets.posterior import Peak, Posterior, angle_sigma, wrap
 from stemzoo.nets.rvae import RVAE
+from stemzoo.nets.weighting import FARTHEST, SURE, Weighing
 
 
 class EncoderGraph(nn.Module):
     """Sub-images (N, S, S), raw intensities, to angle (N,), angle_sigma (N,), symmetry (N,) int64 and latents (N, Z).
 
     The polar form looks twice: once to see by how many whole pixels the column lies off the middle, then at the window cut anew around it.
+    Where the angle is sure, `nets.weighting` has the last word on it.
     `cases` are inputs, by name, on which an export should be proved.
     """
 
@@ -33,6 +35,7 @@ class EncoderGraph(nn.Module):
                 self.register_buffer("table", net.gauge_table(), persistent=False)
                 for name, value in net.fixed()._asdict().items():
                     self.register_buffer(name, value, persistent=False)
+                self.weighing = Weighing(net)
 
     table: Tensor
     cases: list[dict[str, np.ndarray]]
@@ -44,8 +47,14 @@ class EncoderGraph(nn.Module):
             return net.angle_and_latents(subimages)
         seen = look(net, net.normalise(subimages), Fixed(*(self.get_buffer(name) for name in Fixed._fields)))
         symmetry, gauge = net.look_up(seen.latents, self.table)
-        sigma = angle_sigma(seen.peak, seen.log_likelihood, net.log_inflation(seen.latents), symmetry)
-        return wrap(seen.peak.angle + gauge, 2 * math.pi / symmetry), sigma, symmetry.to(torch.int64), seen.latents
+        log_inflation = net.log_inflation(seen.latents)
+        sigma = angle_sigma(seen.peak, seen.log_likelihood, log_inflation, symmetry)
+        disorder = 1 - torch.exp(-log_inflation.clamp(min=0))
+        turn, narrower = self.weighing(seen.images, seen.posterior.pattern, seen.peak.angle, seen.step, disorder)
+        sure = sigma < SURE
+        angle = seen.peak.angle + torch.where(sure, turn.clamp(-FARTHEST, FARTHEST), torch.zeros_like(turn))
+        sigma = torch.where(sure, sigma * narrower, sigma)
+        return wrap(angle + gauge, 2 * math.pi / symmetry), sigma, symmetry.to(torch.int64), seen.latents
 
 
 class DecoderGraph(nn.Module):
@@ -70,7 +79,7 @@ class DecoderGraph(nn.Module):
 
 class Look(NamedTuple):
     """What a network sees in N sub-images: latents and their log standard deviations (N, Z), coefficients (N, D), posterior, log-likelihood
-    (N, T) and its peak, and the whole pixels (N, 2) by which sub-images were cut anew."""
+    (N, T) and its peak, the whole pixels (N, 2) by which sub-images were cut anew, and those images (N, S, S)."""
 
     latents: Tensor
     log_sigma: Tensor
@@ -79,6 +88,7 @@ class Look(NamedTuple):
     log_likelihood: Tensor
     peak: Peak
     step: Tensor
+    images: Tensor
 
 
 def look(net: PolarRVAE, images: Tensor, fixed: Fixed) -> Look:
@@ -93,9 +103,11 @@ def look(net: PolarRVAE, images: Tensor, fixed: Fixed) -> Look:
     moved = step.abs().sum(1)
     rows = torch.cat([torch.ones_like(moved[:1]), moved[1:]]).nonzero()[:, 0]  # never an empty batch
     there = step.index_select(0, rows)
-    closer = net.coefficients(recut(images, there, rows))
+    anew = recut(images, there, rows)
+    closer = net.coefficients(anew)
     again = net.crossed(closer, drawn.pattern.index_select(0, rows), there)
     posterior = Posterior(posterior.spectrum.index_put((rows,), again + drawn.own.index_select(0, rows)), drawn.pattern)
     log_likelihood = net.log_likelihood(posterior)
     coefficients = coefficients.index_put((rows,), closer)
-    return Look(latents, log_sigma, coefficients, posterior, log_likelihood, net.peak(posterior, log_likelihood, 3), step)
+    images = images.index_put((rows,), anew)
+    return Look(latents, log_sigma, coefficients, posterior, log_likelihood, net.peak(posterior, log_likelihood, 3), step, images)

@@ -17,30 +17,6 @@ from stemzoo.simulation.motifs import MOTIFS, Recording, record
 STILL = Recording(disorder=0.0, offset_px=0.0, turn=0.0, dose=1e6)
 
 
-def knows(motif: int, dose: float = 200.0, window_px: int = 32) -> PolarRVAE:
-    """A network whose decoder draws one motif whatever the latents, and that knows the noise of `dose`."""
-    how = Recording(window_px=window_px, disorder=0.0, offset_px=0.0, turn=math.pi, dose=1e5)
-    torch.manual_seed(0)
-    net = PolarRVAE(window_px).eval()
-    truth = record(600, 0, how, (MOTIFS[motif],))
-    with torch.no_grad():
-        net.mean.fill_(truth.images.mean() / 1e5 * dose)
-        net.std.fill_(truth.images.std() / 1e5 * dose)
-        coefficients = net.coefficients(net.normalise(torch.from_numpy(truth.images / 1e5 * dose)))
-        order = net.order_of
-        phase = torch.from_numpy(truth.angle).float()[:, None] * order
-        cosine, sine = phase.cos(), phase.sin()
-        even, odd = coefficients[:, : net.n_half], coefficients[:, net.n_half :]
-        # Averaged over turned views, as training does; the corners are seen by a share of them.
-        pattern = torch.cat([(even * cosine + odd * sine).mean(0), (odd * cosine - even * sine).mean(0)]) / net.seen
-        net.pattern.weight.zero_()
-        net.pattern.bias.copy_(pattern)
-        net.log_noise.fill_(math.log(dose * 0.45 / float(net.std) ** 2))
-        for parameter in net.inflation[2].parameters():
-            parameter.zero_()
-    return net
-
-
 def errors(found: np.ndarray, truth: np.ndarray, fold: int) -> np.ndarray:
     """Angle errors [rad] with their common offset, the gauge's, taken out."""
     turn = np.exp(1j * fold * (found - truth))
@@ -48,7 +24,7 @@ def errors(found: np.ndarray, truth: np.ndarray, fold: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("motif", range(4))
-def test_angles_of_a_known_pattern_reach_the_shot_noise(motif):
+def test_angles_of_a_known_pattern_reach_the_shot_noise(knows, motif):
     net = knows(motif)
     truth = record(400, 1, Recording(disorder=0.0), (MOTIFS[motif],))
     with torch.no_grad():
@@ -61,7 +37,7 @@ def test_angles_of_a_known_pattern_reach_the_shot_noise(motif):
     assert (np.abs(angle.numpy()) <= period / 2 + 1e-5).all()
 
 
-def test_offset_of_a_known_pattern():
+def test_offset_of_a_known_pattern(knows):
     net = knows(1)
     truth = record(300, 2, Recording(disorder=0.0), (MOTIFS[1],))
     with torch.no_grad():
@@ -70,7 +46,7 @@ def test_offset_of_a_known_pattern():
     assert np.sqrt(((found - truth.offset) ** 2).mean()) < 0.1
 
 
-def test_turning_a_sub_image_counter_clockwise_raises_the_angle():
+def test_turning_a_sub_image_counter_clockwise_raises_the_angle(knows):
     net = knows(1)
     images = record(50, 3, Recording(disorder=0.0), (MOTIFS[1],)).images
     graph = EncoderGraph(net)
@@ -80,7 +56,7 @@ def test_turning_a_sub_image_counter_clockwise_raises_the_angle():
     assert np.degrees(np.abs(turned - np.pi / 2)).max() < 1.0
 
 
-def test_the_reference_lies_on_the_sub_image_after_turning_by_the_angle():
+def test_the_reference_lies_on_the_sub_image_after_turning_by_the_angle(knows):
     net = knows(1)
     images = torch.from_numpy(record(40, 4, Recording(disorder=0.0, offset_px=0.0, dose=2000.0), (MOTIFS[1],)).images / 10)
     with torch.no_grad():
@@ -103,7 +79,7 @@ def test_noise_without_pattern_has_no_angle():
     assert sigma.numpy() == pytest.approx(math.pi / math.sqrt(3), rel=0.02)
 
 
-def network(form: str) -> PolarRVAE | RVAE:
+def network(form: str, knows) -> PolarRVAE | RVAE:
     """A network of a form with weights that do something."""
     torch.manual_seed(1)
     if form == "polar":
@@ -114,8 +90,8 @@ def network(form: str) -> PolarRVAE | RVAE:
 
 
 @pytest.mark.parametrize("form", ["polar", "per image", "published"])
-def test_onnxruntime_agrees_with_torch(form, tmp_path):
-    net = network(form)
+def test_onnxruntime_agrees_with_torch(knows, form, tmp_path):
+    net = network(form, knows)
     onnxruntime = pytest.importorskip("onnxruntime")
     size = net.window_px
     images = record(7, 5, Recording(window_px=size)).images

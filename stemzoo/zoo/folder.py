@@ -50,7 +50,8 @@ For each frame, saved with numpy.save as (H, W), or (T, H, W) for a stack:
     python stemzoo.pyz analyze frame.npy --pixel-size 0.12 --out results
 
 --pixel-size is in Angstrom per pixel. results/columns.csv then holds one line a column: position with its error, confidence, angle
-and latents; results/run.json says which models made it. --threads 1 leaves the other cores to the acquisition.
+and latents; results/run.json says which models made it. --cores 1 stays on one core of the PC (the second; they count from 0) and
+leaves the others to the acquisition.
 
 Models here:
 

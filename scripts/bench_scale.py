@@ -31,7 +31,7 @@ import h5py
 import numpy as np
 
 from stemzoo.analyze import NONE, AnalyzeOptions, Here, Outcome, Request, models_for, run
-from stemzoo.analyze.cluster import WORKER_ENVIRONMENT, cluster
+from stemzoo.analyze.cluster import LOCAL, cluster
 from stemzoo.analyze.finish import finish
 from stemzoo.analyze.models import Models
 from stemzoo.analyze.parts import Part
@@ -115,7 +115,7 @@ def workers_of_one_thread(n: int, models: Models) -> Iterator[Any]:
     from distributed import LocalCluster
 
     with (
-        dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}),
+        dask.config.set(LOCAL),
         LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=":0") as started,
         cluster(started.scheduler_address, models) as pool,
     ):

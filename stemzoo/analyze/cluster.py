@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,8 +28,13 @@ from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.runtime.session import SessionOptions
 
 PATIENCE_S = 300.0  # how long a scheduler may be away before the run ends
-WORKER_ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-"""Of local workers. Dask's own has glibc give back every freed buffer as well, so that the arrays of each frame are mapped anew."""
+LOCAL = {
+    # Dask's own has glibc give back every freed buffer as well, so that the arrays of each frame are mapped anew.
+    "distributed.nanny.pre-spawn-environ": dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
+    # It looks at every stack a hundred times a second and remembers an hour of that: some 0.2 MB a frame.
+    "distributed.worker.profile.enabled": False,
+}
+"""Dask's settings for workers of this machine."""
 
 SLURM_JOBS = 4  # workers that are asked of a batch system where no number is given
 
@@ -69,7 +75,7 @@ def cluster(address: str, models: Models) -> Iterator[Cluster]:
         if found[1] == "local":
             n = int(found[2] or usable_cores())
             threads = max(1, usable_cores() // n)
-            with dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}):
+            with dask.config.set(LOCAL):
                 started = distributed.LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=":0")
         elif found[1] == "slurm":
             started = _slurm(int(found[2] or SLURM_JOBS))
@@ -207,6 +213,10 @@ def _slurm(jobs: int) -> Any:
         from dask_jobqueue import SLURMCluster
     except ImportError as error:
         raise ModelError(f"--dask slurm needs {error.name}, which is not installed; pip install 'stemzoo[dask]'") from error
+    if shutil.which(SLURMCluster.job_cls.submit_command) is None:  # or it would be waited for
+        raise ModelError(
+            "--dask slurm: there is no sbatch here; run it where jobs are submitted, or pass local, local:N or tcp://host:port"
+        )
     try:
         started = SLURMCluster()
         started.scale(jobs=jobs)

@@ -85,6 +85,24 @@ def test_an_encoder_resumed_between_epochs_ends_at_the_same_weights(dataset, tmp
     assert _same(_weights(tmp_path / "whole"), _weights(tmp_path / "broken"))
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_broken_off_within_an_epoch_and_resumed_a_run_ends_at_the_same_weights(config, tmp_path, monkeypatch, accumulate):
+    config = config.model_copy(update={"steps": 6, "steps_per_epoch": 3, "accumulate": accumulate})
+    whole = train_segmenter(config, tmp_path / "whole", progress=False)
+    step = SegmenterTask.training_step
+
+    def break_off(self, batch, index):
+        if self.global_step == 4:
+            raise KeyboardInterrupt
+        return step(self, batch, index)
+
+    monkeypatch.setattr(SegmenterTask, "training_step", break_off)
+    assert train_segmenter(config, tmp_path / "broken", progress=False).interrupted
+    monkeypatch.setattr(SegmenterTask, "training_step", step)
+    again = train_segmenter(config, tmp_path / "broken", resume=tmp_path / "broken", progress=False)
+    assert not again.interrupted and _same(_weights(whole.folder), _weights(again.folder))
+
+
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(config, tmp_path, capsys):
     config = config.model_copy(update={"steps": 6, "steps_per_epoch": 2})
     run = train_segmenter(config, tmp_path / "run", progress=False)
@@ -158,6 +176,45 @@ def test_a_job_that_slurm_started_again_goes_on_by_itself(config, tmp_path, monk
     whole = config.model_copy(update={"steps": 4, "steps_per_epoch": 2})
     train_segmenter(whole, tmp_path / "run", progress=False)
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["steps"] == 4
+
+
+def test_a_job_that_slurm_is_about_to_end_is_asked_for_again_and_loses_no_step(config, tmp_path, monkeypatch):
+    """SLURM's part is played: its environment, the signal it sends before the time is up, and `scontrol`, which notes what it is asked."""
+    config = config.model_copy(update={"steps": 6, "steps_per_epoch": 3})
+    whole = train_segmenter(config, tmp_path / "whole", progress=False)
+    bin_folder, asked = tmp_path / "bin", tmp_path / "asked"
+    bin_folder.mkdir()
+    (bin_folder / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> "{asked}"\n')
+    (bin_folder / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bin_folder}{os.pathsep}{os.environ['PATH']}")
+    job = {"JOB_ID": "7", "JOB_NAME": "train", "NTASKS": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0", "JOB_NODELIST": "localhost"}
+    for name, value in job.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    step, steps = SegmenterTask.training_step, []
+
+    def until_the_time_is_up(self, batch, index):
+        steps.append(self.global_step)
+        if self.global_step == 4:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            raise OutputError("SLURM ended the job")  # nothing else is saved, as after kill -9
+        return step(self, batch, index)
+
+    monkeypatch.setattr(SegmenterTask, "training_step", until_the_time_is_up)
+    with pytest.raises(OutputError, match="SLURM ended the job"):
+        train_segmenter(config, tmp_path / "run", progress=False)
+    assert asked.read_text().split() == ["requeue", "7"] and list((tmp_path / "run").glob("hpc_ckpt_*.ckpt"))
+    assert sound(tmp_path / "run")[0].name == "hpc_ckpt_1.ckpt"
+
+    def count(self, batch, index):
+        steps.append(self.global_step)
+        return step(self, batch, index)
+
+    steps.clear()
+    monkeypatch.setattr(SegmenterTask, "training_step", count)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    again = train_segmenter(config, tmp_path / "run", progress=False)
+    assert steps == [4, 5] and not list((tmp_path / "run").glob("hpc_ckpt_*"))
+    assert _same(_weights(whole.folder), _weights(again.folder))
 
 
 def test_a_batch_in_parts_covers_the_same_patches(config, tmp_path, monkeypatch):

@@ -87,7 +87,7 @@ def frames(options: argparse.Namespace, work: Path) -> None:
         script = REPOSITORY / "scripts" / "peers" / "runtime_atomai.py"
         words = [options.atomai, str(script), str(work), "--seconds", str(options.train_seconds), "--threads", str(options.threads)]
         alone = {key: value for key, value in environment.items() if key not in ("PYTHONPATH", "OPENBLAS_NUM_THREADS")}
-        subprocess.run(words, env=alone, check=True)
+        subprocess.run(words, env=alone, check=True, cwd=work)  # AtomAI leaves files where it runs
         data = np.load(work / "runtime_atomai.npz")
         for size in SIZES:
             theirs[size] = float(data[f"{size}_seconds"].sum())

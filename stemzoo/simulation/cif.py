@@ -39,9 +39,8 @@ def read_cif(path: str | Path) -> Crystal:
             block = _with_setting(block)
             atoms = block.get_atoms(store_tags=False, fractional_occupancies=True)
     except Exception as failure:
-        raise StructureError(
-            f"{path}: not a CIF with a crystal structure ({type(failure).__name__}: {failure}); export it with cell and atom sites"
-        ) from None
+        why = f"{type(failure).__name__}: {failure}".removesuffix(": ")
+        raise StructureError(f"{path}: not a CIF with a crystal structure ({why}); export it with cell and atom sites") from None
     try:
         crystal = _from_ase(atoms, path.name, _displacements(block))
     except StructureError as failure:

@@ -19,8 +19,8 @@ MIN_ON = 0.5
 """Agreement with the intensity below which truth is in doubt; positions at random reach a third, faint columns beside bright ones 0.7."""
 
 MAX_OFFSET_PX = 0.5
-"""Mean distance of intensity from truth above which an origin is off. Over all recipes exact truth stays below 0.25, but for GaAs: at
-0.1 Å/px the brighter half of a dumbbell pulls by 0.35."""
+"""Mean distance of intensity from truth above which an origin is off. Over all recipes exact truth stays below 0.3, but for GaAs: in fine
+samplings the brighter half of a dumbbell pulls by 0.35."""
 
 _SMOOTH = 0.35  # Å, about half a column: averages shot noise away without merging neighbours
 _RING = (0.5, 1.5)  # Å, limits of the radius at which the surroundings are sampled

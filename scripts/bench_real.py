@@ -1,4 +1,4 @@
-"""Print what a segmenter makes of experimental frames: columns, lattice, labelled atoms, and whether repeated noise moves columns as σ says.
+"""Print what a segmenter makes of experimental frames: columns, lattice, labelled atoms, and if repeated noise moves columns as σ says.
 
     python scripts/bench_real.py FOLDER [--model adf-unet] [--overlays DIR]
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from stemzoo.evaluate.gallery import add_gallery
 from stemzoo.export.bundle import template, write_bundle
 from stemzoo.geometry.matching import match
 from stemzoo.geometry.subimages import cut
@@ -59,7 +60,7 @@ LIMITS = (
 
 ENCODERS: dict[str, dict[str, Any]] = {
     "rvae-sr3fe2o7": {
-        "data": [{"recipe": "sr3fe2o7", "n_frames": 40, "seed": 11, "settings": OXIDE}],
+        "data": [{"recipe": "sr3fe2o7", "n_frames": 24, "seed": 11, "settings": OXIDE}],
         "config": {**TRAINED, "window": 8.0, "window_px": 40, "seed": 11},
         "card": {
             "title": "Local structure in Ruddlesden-Popper oxides along [100]",
@@ -71,25 +72,29 @@ ENCODERS: dict[str, dict[str, Any]] = {
     },
     "rvae-perovskite": {
         "data": [
-            {"recipe": "srtio3", "n_frames": 12, "seed": 12, "settings": {**OXIDE, "defects": [STRAIN, STEP]}},
+            {"recipe": "srtio3", "n_frames": 5, "seed": 12, "settings": {**OXIDE, "defects": [STRAIN, STEP]}},
+            {"recipe": "batio3", "n_frames": 5, "seed": 21, "settings": OXIDE},
+            {"recipe": "pbtio3", "n_frames": 5, "seed": 22, "settings": OXIDE},
+            {"recipe": "bifeo3", "n_frames": 5, "seed": 23, "settings": OXIDE},
+            {"recipe": "lamno3_srtio3", "n_frames": 5, "seed": 24, "settings": OXIDE},
         ],
-        "config": {**TRAINED, "epochs": 12, "window": 7.2, "window_px": 36, "seed": 12},
+        "config": {**TRAINED, "window": 7.2, "window_px": 36, "seed": 12},
         "card": {
-            "title": "Local structure in cubic perovskites along [100]",
+            "title": "Local structure in perovskites along [100]",
             "summary": "Angle and two latents of the 7.2 Å around each A or B column, invariant to rotation, gain and offset.",
             "sampling": {"min": 0.1, "nominal": 0.2, "max": 0.3},
             "limits": [
                 *LIMITS,
                 "A four-fold column knows its angle modulo 90° only; oxygen columns are not seen in ADF contrast.",
-                "Polar or doped perovskites were not seen: where B columns are displaced or unequal, fit an encoder.",
+                "Doped perovskites and superstructures were not seen: where columns of one sublattice are unequal, fit an encoder.",
             ],
         },
     },
     "rvae-hexagonal": {
         "data": [
-            {"recipe": "mos2", "n_frames": 10, "seed": 15, "settings": MONOLAYER},
-            {"recipe": "mose2", "n_frames": 10, "seed": 16, "settings": MONOLAYER},
-            {"recipe": "wse2", "n_frames": 10, "seed": 17, "settings": MONOLAYER},
+            {"recipe": "mos2", "n_frames": 8, "seed": 15, "settings": MONOLAYER},
+            {"recipe": "mose2", "n_frames": 8, "seed": 16, "settings": MONOLAYER},
+            {"recipe": "wse2", "n_frames": 8, "seed": 17, "settings": MONOLAYER},
         ],
         "config": {**TRAINED, "window": 6.3, "window_px": 36, "seed": 15},
         "card": {
@@ -137,7 +142,7 @@ def make_encoder(name: str, work: Path, version: int, checkpoint: Path | None, o
     recipes = [entry["recipe"] for entry in plan["data"]]
     draft |= {"name": name, "version": version, "licence": "MIT", "citation": "stemzoo contributors, stemzoo model zoo (2026)"}
     draft |= {"materials": recipes, **plan["card"]}
-    draft["training"]["recipes"] = recipes
+    draft.setdefault("training", {})["recipes"] = recipes
     with tempfile.TemporaryDirectory() as trial:
         write_bundle(Path(trial) / "trial", modules, draft)
         encoder = Encoder(Bundle.load(Path(trial) / "trial"))
@@ -153,6 +158,13 @@ def make_encoder(name: str, work: Path, version: int, checkpoint: Path | None, o
     listed = File(name=PICTURE, sha256=sha256_of(folder / PICTURE), size=(folder / PICTURE).stat().st_size)
     card = read_card(folder)[0].model_copy(update={"files": (*card.files, listed)})
     (folder / CARD_FILE).write_text(dump_card(card, f"{template(card)}\n\n{words}"), encoding="utf-8")
+    held_back = [
+        simulate_dataset(
+            RECIPES / f"{e['recipe']}.toml", 2, work / f"held_back_{e['recipe']}.h5", HELD_BACK_SEED + 900, settings=e["settings"]
+        )
+        for e in plan["data"]
+    ]
+    card = add_gallery(folder, *held_back)
     print(f"{card.id}: {card.size_bytes / 1e6:.1f} MB, {card.parameters:,} parameters")
 
 

@@ -7,6 +7,7 @@ commands with `--dask`.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import re
 import shutil
@@ -98,6 +99,8 @@ class Cluster:
         self._out: dict[int, tuple[Any, Any, Callable[..., Any], tuple[Any, ...]]] = {}
         self._number = 0
         self._client = _connect(address, 30.0)
+        # Each worker loads its networks at once, not when the first batch finds it: of a short stack that is a good part.
+        self._warm = [self._client.submit(_load, refs, workers=[worker], pure=False) for worker in self._client.nthreads()]
 
     @property
     def room(self) -> int:
@@ -170,6 +173,12 @@ def _result(future: Any) -> Any:
         return LostError(f"the worker died each time it was tried, perhaps out of memory ({' '.join(str(error).split())[:120]})")
     except Exception as error:
         return _Again() if future.status not in ("finished", "error") or isinstance(error, TimeoutError) else error
+
+
+def _load(refs: ModelRefs) -> None:
+    """What a worker runs before anything else; what is wrong with the models its first task will say."""
+    with contextlib.suppress(Exception):
+        _models(refs)
 
 
 def _call(function: Callable[..., Any], args: tuple[Any, ...], refs: ModelRefs) -> Any:

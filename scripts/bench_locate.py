@@ -207,9 +207,7 @@ def main() -> None:
     parser.add_argument("--train-seconds", type=float, default=600)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--part", choices=("all", "precision", "speed", "growth", "none"), default="all")
-    parser.add_argument(
-        "--largest", type=int, default=None, help="px, side of the largest timed frame [default: 2048; 8192 to grow]"
-    )
+    parser.add_argument("--largest", type=int, default=None, help="px, side of the largest timed frame [default: 2048; 8192 to grow]")
     parser.add_argument("--frames", type=int, default=4, help="for each dose")
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep frames, results and the trained AtomAI here [default: nowhere]")
     parser.add_argument("--alone", metavar="WHAT", help=argparse.SUPPRESS)

@@ -132,8 +132,8 @@ SEGMENTERS["adf-unet@2"] = {
         **SEGMENTERS["adf-unet@1"]["card"],
         "limits": [
             "Trained on simulated frames only; a detector or a contrast far from them has not been seen.",
-            "Columns nearer than about 1.5 Å merge into one unless the probe parts them clearly; those fainter than a tenth of the brightest "
-            "are no truth in training.",
+            "Columns nearer than about 1.5 Å merge into one unless the probe parts them clearly; those fainter than a tenth of the "
+            "brightest are no truth in training.",
             "Light columns beside heavy ones (oxygen in oxides) are not found in ADF contrast.",
             "Columns that their own electrons cannot place within 0.5 Å are mostly not found: see the evaluation by dose.",
             "Single atoms on thick or rough carbon at low dose are found incompletely; adf-unet-atoms knows nothing else.",

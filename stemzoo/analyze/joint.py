@@ -101,7 +101,7 @@ class _Rows:
     def _parsed(self, names: Sequence[str], lines: Sequence[str]) -> dict[str, np.ndarray]:
         """Return the lines' cells as one array a quantity. Raises: ValueError."""
         kinds = np.dtype([(name, np.int64 if name in WHOLE else np.float64) for name in names])
-        converters: dict[int, Any] = {names.index("species"): lambda name: self._classes.setdefault(name, len(self._classes))}
+        converters: dict[int | str, Any] = {names.index("species"): lambda name: self._classes.setdefault(name, len(self._classes))}
         if any(",," in line or line.rstrip().endswith(",") for line in lines):  # empty cells, which are rare and slow
             converters |= {k: _number for k, name in enumerate(names) if name not in WHOLE}
         read = np.loadtxt(lines, kinds, delimiter=",", quotechar='"', comments=None, converters=converters, ndmin=1)

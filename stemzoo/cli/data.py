@@ -12,9 +12,7 @@ from stemzoo.cli.progress import bars, print_json
 if TYPE_CHECKING:
     from stemzoo.io.labels import Program
 
-data_app = typer.Typer(
-    help="Datasets: draft, simulate, label, merge, inspect, validate.", no_args_is_help=True, rich_markup_mode=None
-)
+data_app = typer.Typer(help="Datasets: draft, simulate, label, merge, inspect, validate.", no_args_is_help=True, rich_markup_mode=None)
 MOST_FINDINGS = 20
 JSON = typer.Option(False, "--json", help="Print one JSON object on stdout.")
 

@@ -19,17 +19,18 @@ from typing import Any
 import numpy as np
 
 from stemzoo.evaluate.gallery import add_gallery
-from stemzoo.export.bundle import template, write_bundle
+from stemzoo.export.bundle import write_bundle
 from stemzoo.geometry.matching import match
 from stemzoo.geometry.subimages import cut
-from stemzoo.runtime.bundle import Bundle, sha256_of
+from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.simulation import draw_frames, simulate_dataset
+from stemzoo.simulation.loading import load
 from stemzoo.training import load_for_export
 from stemzoo.training.encoder_run import train_encoder
 from stemzoo.training.encoding_config import EncoderConfig
 from stemzoo.types import Columns, Encoding, Frames, SubImages
-from stemzoo.zoo.card import CARD_FILE, File, dump_card, read_card
+from stemzoo.zoo.illustrate import add_picture
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "datasets"
@@ -37,7 +38,9 @@ HELD_BACK_SEED = 90_000
 PICTURE = "latents.png"
 SURE_DEG = 10
 TURNS = (0.0, 17.0, 40.0, 100.0)
-QUIET = {"scan.drift": 0.0, "scan.shear": 0.0, "specimen.displacement": 0.0, "specimen.thickness_gradient": 0.0, "defects": []}
+QUIET = {"scan.drift": 0.0, "scan.shear": 0.0, "specimen.displacement": 0.0, "specimen.thickness_gradient": 0.0, "specimen.roughness": 0.0}
+DEFINING = ("domain_wall", "interface")
+"""Defects that make a material what it is; the others are left out where angles are measured."""
 
 OXIDE = {
     "optics.defocus_nm": [-1.5, 1.5],
@@ -60,7 +63,7 @@ LIMITS = (
 
 ENCODERS: dict[str, dict[str, Any]] = {
     "rvae-sr3fe2o7": {
-        "data": [{"recipe": "sr3fe2o7", "n_frames": 24, "seed": 11, "settings": OXIDE}],
+        "data": [{"recipe": "sr3fe2o7", "n_frames": 40, "seed": 11, "settings": OXIDE}],
         "config": {**TRAINED, "window": 8.0, "window_px": 40, "seed": 11},
         "card": {
             "title": "Local structure in Ruddlesden-Popper oxides along [100]",
@@ -72,11 +75,11 @@ ENCODERS: dict[str, dict[str, Any]] = {
     },
     "rvae-perovskite": {
         "data": [
-            {"recipe": "srtio3", "n_frames": 5, "seed": 12, "settings": {**OXIDE, "defects": [STRAIN, STEP]}},
-            {"recipe": "batio3", "n_frames": 5, "seed": 21, "settings": OXIDE},
-            {"recipe": "pbtio3", "n_frames": 5, "seed": 22, "settings": OXIDE},
-            {"recipe": "bifeo3", "n_frames": 5, "seed": 23, "settings": OXIDE},
-            {"recipe": "lamno3_srtio3", "n_frames": 5, "seed": 24, "settings": OXIDE},
+            {"recipe": "srtio3", "n_frames": 8, "seed": 12, "settings": {**OXIDE, "defects": [STRAIN, STEP]}},
+            {"recipe": "batio3", "n_frames": 8, "seed": 21, "settings": OXIDE},
+            {"recipe": "pbtio3", "n_frames": 8, "seed": 22, "settings": OXIDE},
+            {"recipe": "bifeo3", "n_frames": 8, "seed": 23, "settings": OXIDE},
+            {"recipe": "lamno3_srtio3", "n_frames": 8, "seed": 24, "settings": OXIDE},
         ],
         "config": {**TRAINED, "window": 7.2, "window_px": 36, "seed": 12},
         "card": {
@@ -86,15 +89,23 @@ ENCODERS: dict[str, dict[str, Any]] = {
             "limits": [
                 *LIMITS,
                 "A four-fold column knows its angle modulo 90° only; oxygen columns are not seen in ADF contrast.",
+                "Compare angles of columns of the same symmetry only. Where a polar shift is weak the motif is nearly four-fold, and noise "
+                "decides whether it counts as 4-fold or 1-fold: the angle's zero then jumps by 30 to 40°, of which the stated σ knows nothing.",
+                "Two four-fold columns agree to a median of 0.5–0.7° in all five materials (0.05 Å of disorder, 300 counts); A columns of "
+                "BaTiO3 count as 4-fold in both of two scenes in half of all cases, B columns always.",
+                "In PbTiO3 and BiFeO3 angles of columns of symmetry 1 are often off by 5–25°, for the zero goes with the size of the shift, or "
+                "by 90° or 180°; there use the latents, or fit an encoder.",
+                "On SrTiO3 alone version 1 repeats itself more closely when the same image is turned (median 0.12°, here 0.26°); under new "
+                "noise and disorder this version errs less (0.49°, version 1 0.53°) and its σ is nearer the truth (spread 1.3, version 1 1.9).",
                 "Doped perovskites and superstructures were not seen: where columns of one sublattice are unequal, fit an encoder.",
             ],
         },
     },
     "rvae-hexagonal": {
         "data": [
-            {"recipe": "mos2", "n_frames": 8, "seed": 15, "settings": MONOLAYER},
-            {"recipe": "mose2", "n_frames": 8, "seed": 16, "settings": MONOLAYER},
-            {"recipe": "wse2", "n_frames": 8, "seed": 17, "settings": MONOLAYER},
+            {"recipe": "mos2", "n_frames": 10, "seed": 15, "settings": MONOLAYER},
+            {"recipe": "mose2", "n_frames": 10, "seed": 16, "settings": MONOLAYER},
+            {"recipe": "wse2", "n_frames": 10, "seed": 17, "settings": MONOLAYER},
         ],
         "config": {**TRAINED, "window": 6.3, "window_px": 36, "seed": 15},
         "card": {
@@ -153,11 +164,9 @@ def make_encoder(name: str, work: Path, version: int, checkpoint: Path | None, o
         words = meaning(views)
         folder = out / name / f"v{version}"
         shutil.rmtree(folder, ignore_errors=True)
-        card = write_bundle(folder, modules, draft)
+        write_bundle(folder, modules, draft)
         draw(views, encoder, folder / PICTURE)
-    listed = File(name=PICTURE, sha256=sha256_of(folder / PICTURE), size=(folder / PICTURE).stat().st_size)
-    card = read_card(folder)[0].model_copy(update={"files": (*card.files, listed)})
-    (folder / CARD_FILE).write_text(dump_card(card, f"{template(card)}\n\n{words}"), encoding="utf-8")
+    add_picture(folder, PICTURE, words)
     held_back = [
         simulate_dataset(
             RECIPES / f"{e['recipe']}.toml", 2, work / f"held_back_{e['recipe']}.h5", HELD_BACK_SEED + 900, settings=e["settings"]
@@ -196,10 +205,10 @@ def held_back_scores(views: list[View], recipes: list[str], encoder: Encoder) ->
 
 
 def probe(view: View) -> float:
-    """Accuracy of a linear discriminant on every other column, learned from the rest."""
+    """Accuracy of logistic regression on half of the columns, drawn at random (species alternate in a crystal), learned from the rest."""
     from sklearn.linear_model import LogisticRegression
 
-    known = np.flatnonzero(view.encoding.inside)
+    known = np.random.default_rng(0).permutation(np.flatnonzero(view.encoding.inside))
     latents, species = view.encoding.latents[known], view.frame.species[known]
     probe = LogisticRegression(max_iter=500).fit(latents[::2], species[::2])
     return float(probe.score(latents[1::2], species[1::2]))
@@ -207,12 +216,10 @@ def probe(view: View) -> float:
 
 def rotation_scores(encoder: Encoder, entry: dict[str, Any]) -> list[dict[str, Any]]:
     """Errors of angle differences: the same scene simulated at known scan rotations, true positions, column against column."""
-    errors, stated, spreads, distances, spans = [], [], [], [], []
+    errors, stated, spreads, alike, distances, spans = [], [], [], [], [], []
+    quiet = {**QUIET, "defects": defining(entry["recipe"]), "dose.counts_per_column": 1000}
     for repeat in range(2):
-        views = [
-            view_of(encoder, entry, HELD_BACK_SEED + repeat, {**QUIET, "frame.rotation_deg": turn, "dose.counts_per_column": 1000})
-            for turn in TURNS
-        ]
+        views = [view_of(encoder, entry, HELD_BACK_SEED + repeat, {**quiet, "frame.rotation_deg": turn}) for turn in TURNS]
         reference = views[0].encoding
         centre = (np.array(views[0].frame.image.shape) - 1) / 2
         for turn, view in zip(TURNS[1:], views[1:], strict=True):
@@ -225,24 +232,34 @@ def rotation_scores(encoder: Encoder, entry: dict[str, Any]) -> list[dict[str, A
             stated.append(np.degrees(np.maximum(encoding.angle_sigma[i], reference.angle_sigma[j])))
             wrapped = (encoding.angle[i] - reference.angle[j] - angle + period / 2) % period - period / 2
             errors.append(np.degrees(wrapped))
+            alike.append(encoding.symmetry[i] == reference.symmetry[j])
             spreads.append(wrapped / np.hypot(encoding.angle_sigma[i], reference.angle_sigma[j]))
             distances.append(np.linalg.norm(encoding.latents[i] - reference.latents[j], axis=1))
             known = reference.latents[reference.inside]
             spans.append(np.linalg.norm(known - known.mean(axis=0), axis=1).mean())
     error, z = np.abs(np.concatenate(errors)), np.concatenate(spreads)
-    sure = np.concatenate(stated) < SURE_DEG
+    sure, same = np.concatenate(stated) < SURE_DEG, np.concatenate(alike)
     said = ", ".join(f"{turn:g}" for turn in TURNS[1:])
     where = f"{entry['recipe']}, scenes turned by {said} degrees, 1000 counts a column, seeds from {HELD_BACK_SEED}"
     rows = {
         "median angle error of a difference [degrees], modulo symmetry": float(np.median(error)),
         f"share of columns with a stated σ below {SURE_DEG} degrees": float(sure.mean()),
         "90th percentile of their angle error [degrees]": float(np.quantile(error[sure], 0.9)),
+        "share of columns of the same symmetry in both": float(same.mean()),
+        f"90th percentile of the angle error of those with a stated σ below {SURE_DEG} degrees": float(
+            np.quantile(error[sure & same], 0.9)
+        ),
         "spread of angle error / stated σ, robust": float(1.4826 * np.median(np.abs(z))),
         "median change of the latents over their spread in a frame": float(np.median(np.concatenate(distances)) / np.mean(spans)),
     }
     for metric, value in rows.items():
         print(f"{entry['recipe']}: {metric}: {value:.3f}", flush=True)
     return [{"dataset": where, "role": "held back", "metric": metric, "value": value, "n": len(error)} for metric, value in rows.items()]
+
+
+def defining(recipe: str) -> list[dict[str, Any]]:
+    """Return the defects of a recipe without which it would be another material: polar shifts, and the interface."""
+    return [defect.model_dump() for defect in load(RECIPES / f"{recipe}.toml").defects if defect.kind in DEFINING]
 
 
 def meaning(views: list[View]) -> str:

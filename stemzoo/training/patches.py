@@ -7,7 +7,7 @@ alone, whatever the number of workers, so a run can be repeated and resumed. Tra
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from stemzoo.geometry.resample import rescale, to_rescaled
 from stemzoo.training.augment import AS_STATED, recorded_anew, view
 from stemzoo.training.config import SegmenterConfig
 from stemzoo.training.pool import FrameFacts, FramePool, hold_back
+from stemzoo.training.saving import batches_done
 
 _BORDER_PX = 4
 
@@ -123,10 +124,12 @@ class EpochSampler(Sampler[int]):
     """Yields epoch · length + i, so that patches differ from epoch to epoch and a resumed run sees what it would have seen.
 
     Under several processes each takes every world-th patch. Lightning calls `set_epoch`.
+
+    Args: seen: says, when an epoch's first patch is wanted, how many of its patches this process had drawn before the run was broken off.
     """
 
-    def __init__(self, length: int, rank: int = 0, world: int = 1, epoch: int = 0) -> None:
-        self.length, self.rank, self.world, self.epoch = length, rank, world, epoch
+    def __init__(self, length: int, rank: int = 0, world: int = 1, epoch: int = 0, seen: Callable[[], int] = lambda: 0) -> None:
+        self.length, self.rank, self.world, self.epoch, self.seen = length, rank, world, epoch, seen
 
     def set_epoch(self, epoch: int) -> None:
         """Begin epoch `epoch`."""
@@ -137,7 +140,8 @@ class EpochSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         start = self.epoch * self.length
-        return iter(range(start + self.rank, start + len(self) * self.world, self.world))
+        drawn = self.seen() % len(self)  # all of them where the epoch before has just ended
+        return iter(range(start + self.rank + drawn * self.world, start + len(self) * self.world, self.world))
 
 
 class PatchData(L.LightningDataModule):
@@ -173,11 +177,13 @@ class PatchData(L.LightningDataModule):
                 f"pass a --batch that is a multiple of {parts}"
             )
         # A loader's processes ask for the first patches at once, before Lightning says which epoch a resumed run goes on with.
-        sampler = EpochSampler(len(self.training_set), rank, world, 0 if self.trainer is None else self.trainer.current_epoch)
+        epoch = 0 if self.trainer is None else self.trainer.current_epoch
+        size = self.config.batch // parts
+        sampler = EpochSampler(len(self.training_set), rank, world, epoch, lambda: size * batches_done(self.trainer))
         workers = self.config.workers
         return DataLoader(
             self.training_set,
-            batch_size=self.config.batch // parts,
+            batch_size=size,
             sampler=sampler,
             num_workers=workers,
             persistent_workers=workers > 0,

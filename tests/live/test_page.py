@@ -149,7 +149,7 @@ def test_a_bad_upload_is_said_and_harms_nothing(open_page, frame, tmp_path):
     page.set_input_files("#open", [tmp_path / "broken.tif", tmp_path / "notes.docx"])
     until(page, "document.querySelectorAll('#toasts p').length === 2")
     said = page.locator("#toasts").inner_text()
-    assert "broken.tif: cannot be read as tif" in said and ".docx are not taken" in said
+    assert "broken.tif: the body cannot be read as tif" in said and ".docx are not taken" in said
     assert page.evaluate("stemzoo.app.frame.n") == 100 and page.locator("#toasts script, #toasts img").count() == 0
     np.save(tmp_path / "good.npy", frame)
     page.set_input_files("#open", [tmp_path / "good.npy"])

@@ -90,13 +90,15 @@ ENCODERS: dict[str, dict[str, Any]] = {
                 *LIMITS,
                 "A four-fold column knows its angle modulo 90° only; oxygen columns are not seen in ADF contrast.",
                 "Compare angles of columns of the same symmetry only. Where a polar shift is weak the motif is nearly four-fold, and noise "
-                "decides whether it counts as 4-fold or 1-fold: the angle's zero then jumps by 30 to 40°, of which the stated σ knows nothing.",
+                "decides whether it counts as 4-fold or 1-fold: the angle's zero then jumps by 30 to 40°, of which the stated σ knows "
+                "nothing.",
                 "Two four-fold columns agree to a median of 0.5–0.7° in all five materials (0.05 Å of disorder, 300 counts); A columns of "
                 "BaTiO3 count as 4-fold in both of two scenes in half of all cases, B columns always.",
-                "In PbTiO3 and BiFeO3 angles of columns of symmetry 1 are often off by 5–25°, for the zero goes with the size of the shift, or "
-                "by 90° or 180°; there use the latents, or fit an encoder.",
+                "In PbTiO3 and BiFeO3 angles of columns of symmetry 1 are often off by 5–25°, for the zero goes with the size of the "
+                "shift, or by 90° or 180°; there use the latents, or fit an encoder.",
                 "On SrTiO3 alone version 1 repeats itself more closely when the same image is turned (median 0.12°, here 0.26°); under new "
-                "noise and disorder this version errs less (0.49°, version 1 0.53°) and its σ is nearer the truth (spread 1.3, version 1 1.9).",
+                "noise and disorder this version errs less (0.49°, version 1 0.53°) and its σ is nearer the truth (spread 1.3, "
+                "version 1 1.9).",
                 "Doped perovskites and superstructures were not seen: where columns of one sublattice are unequal, fit an encoder.",
             ],
         },

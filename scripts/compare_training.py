@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--frames", type=int, default=300, help="frames that each of the two networks is trained on")
-    parser.add_argument("--model", nargs="*", default=["adf-unet-nano@1", "adf-unet@1", "adf-unet@2"], help="of the zoo, set beside the two")
+    parser.add_argument("--model", nargs="*", default=["adf-unet-nano@1", "adf-unet@1", "adf-unet@2"], help="set beside the two")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)

@@ -5,6 +5,7 @@ Listings go to stdout, as a table or with --json as one JSON object; what a zoo 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -60,10 +61,11 @@ def _print_listing(
     if as_json:
         typer.echo(json.dumps({"models": models}, ensure_ascii=False))
         return
+    taken = _taken({model["task"] for model in models})
     rows = [("model", "task", "Å/px", "window", "size", "score", "where", "materials")]
     rows += [
         (
-            model["id"] + ("*" if model["default"] else ""),
+            model["id"] + ("*" if model["id"] in taken else ""),
             model["task"],
             f"{model['sampling']['min']:g}–{model['sampling']['max']:g}",
             f"{model['window']['angstrom']:g} Å" if model["window"] else "–",
@@ -79,8 +81,22 @@ def _print_listing(
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     if not models:
         typer.echo("No model found; name a zoo in STEMZOO_ZOO, or ask for less.", err=True)
-    elif any(model["default"] for model in models):
+    elif any(model["id"] in taken for model in models):
         typer.echo("* taken where no model is named", err=True)
+    if len(models) > 1:
+        typer.echo("Scores are of each card's own held-back frames; `stemzoo zoo compare` puts models on the same ones.", err=True)
+
+
+def _taken(tasks: set[str]) -> set[str]:
+    """Return the ids of the models that serve these tasks where none is named."""
+    from stemzoo.zoo.card import read_card
+    from stemzoo.zoo.catalog import default
+
+    taken = set()
+    for task in tasks:
+        with contextlib.suppress(ModelError):
+            taken.add(read_card(default(task))[0].id)
+    return taken
 
 
 def _score(model: dict[str, Any]) -> str:

@@ -215,3 +215,17 @@ def test_an_encoder_is_published_with_its_scores(run: Callable[..., Any], tmp_pa
     assert metrics["share of the sub-images' variance explained, median"]["dataset"] == "held_back.h5"
     assert card["materials"] == ["SrTiO3"] and card["training"]["recipes"] == ["SrTiO3"]
     assert [Path(path).name for path in card["pictures"]] == ["failures.jpg"]
+
+
+def test_the_listing_marks_what_is_taken_and_no_older_version(
+    run: Callable[..., Any], zoo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(zoo_root, tmp_path / "zoo")
+    older = tmp_path / "zoo" / "blob" / "v1"
+    newer = shutil.copytree(older, older.with_name("v2"))
+    card = (newer / "README.md").read_text()
+    assert "default: true" in card
+    (newer / "README.md").write_text(card.replace("blob@1", "blob@2").replace("version: 1", "version: 2"))
+    monkeypatch.setenv("STEMZOO_ZOO", str(tmp_path / "zoo"))
+    done = run("zoo", "list", "--task", "segmentation")
+    assert [line.split()[0] for line in done.out.splitlines()[1:]] == ["blob@2*", "blob@1"]

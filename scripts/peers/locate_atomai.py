@@ -28,16 +28,7 @@ def main():
     import torch
 
     torch.set_num_threads(options.threads)
-    import atomai
-
-    model = atomai.models.Segmentor("Unet", nb_classes=1)
-    kept = options.work / "atomai.pt"
-    if not kept.exists():
-        cycles, seconds = train(model, options.work / "train.npz", options.seconds)
-        torch.save({"net": model.net.state_dict(), "cycles": cycles, "seconds": seconds}, kept)
-    trained = torch.load(kept)
-    model.net.load_state_dict(trained["net"])
-    print(f"AtomAI {atomai.__version__}: {trained['cycles']} cycles of 4 patches, {trained['seconds']:.0f} processor s")
+    model = peer(options.work, options.seconds)
     result = {}
     for name in sorted(path.stem for path in options.work.glob("frame_*.npz")):
         frame = np.load(options.work / f"{name}.npz")
@@ -48,6 +39,22 @@ def main():
             result[f"{name}{'_refined' if refined else ''}_seconds"] = seconds
     result["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     np.savez(options.work / "atomai.npz", **result)
+
+
+def peer(work, seconds):
+    """AtomAI's segmentor, trained on work/train.npz for so many processor seconds unless work/atomai.pt holds it already."""
+    import atomai
+    import torch
+
+    model = atomai.models.Segmentor("Unet", nb_classes=1)
+    kept = work / "atomai.pt"
+    if not kept.exists():
+        cycles, spent = train(model, work / "train.npz", seconds)
+        torch.save({"net": model.net.state_dict(), "cycles": cycles, "seconds": spent}, kept)
+    trained = torch.load(kept)
+    model.net.load_state_dict(trained["net"])
+    print(f"AtomAI {atomai.__version__}: {trained['cycles']} cycles of 4 patches, {trained['seconds']:.0f} processor s", flush=True)
+    return model
 
 
 def train(model, path, seconds):

@@ -35,17 +35,10 @@ def main():
 
     torch.set_num_threads(options.threads)
     import atomai
-    from locate_atomai import train
+    from locate_atomai import peer
 
     result = {"import_s": time.perf_counter() - BEGAN}
-    model = atomai.models.Segmentor("Unet", nb_classes=1)
-    kept = options.work / "atomai.pt"
-    if not kept.exists():
-        cycles, seconds = train(model, options.work / "train.npz", options.seconds)
-        torch.save({"net": model.net.state_dict(), "cycles": cycles, "seconds": seconds}, kept)
-    trained = torch.load(kept)
-    model.net.load_state_dict(trained["net"])
-    print(f"AtomAI {atomai.__version__}: {trained['cycles']} cycles of 4 patches, {trained['seconds']:.0f} processor s", flush=True)
+    model = peer(options.work, options.seconds)
     encoder = None
     for path in sorted(options.work.glob("runtime_*.npz"), key=lambda path: path.stat().st_size):
         if not path.stem[8:].isdigit():

@@ -183,7 +183,7 @@ def judge(ledger: Path, feed: Feed, clock: Clock) -> tuple[list[str], list[float
     for line in ledger.read_text(encoding="utf-8").splitlines():
         record = json.loads(line)
         events[record["event"]] += 1
-        if record["event"] in ("done", "failed", "gone"):
+        if "file" in record:  # a file that was begun or put off must have ended, too
             ends[record["file"]] = record["event"]
         if record["event"] == "done":
             done[record["file"], record["size"], record["mtime_ns"]] += 1

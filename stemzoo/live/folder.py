@@ -1,23 +1,37 @@
-"""Which files of a folder are whole. Owns polling, settling and the question whether a file can be opened. Called by live.watch.
+"""Which files of a folder are whole. Owns polling, settling, what a version of a file is, and the question whether a file can be opened.
 
 The folder is polled: a network share reports no changes made by the microscope's PC, a local queue of notifications can overflow, and a
 file that has come to rest gives no notification anyway. Times are this machine's monotonic clock; a file's own mtime only says that
-something changed, since the clocks of a share's two ends disagree.
+something changed, since the clocks of a share's two ends disagree. What became of a file is the ledger's. Called by live.watch.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from stemzoo.io.read import FORMATS
-from stemzoo.live.ledger import Version
 
 PARTIAL = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".filepart", ".swp", ".lock")
 BUSY = {errno.EACCES, errno.EPERM, errno.EAGAIN, errno.EBUSY, errno.ETXTBSY, errno.EINTR}
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One state of a file: what tells a finished file from one that grew or was written again."""
+
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: str | Path) -> Version:
+        """Return the version that is there now. Raises: OSError if none is."""
+        # On Windows a listing's own sizes lag behind for a file that is still open, hence a stat of its own.
+        status = os.stat(path)
+        return cls(status.st_size, status.st_mtime_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +64,10 @@ class Folder:
         self.skip = None if skip is None else skip.resolve()
         self.other: dict[str, int] = {}
         self._seen: dict[str, _Sighting] = {}
+
+    def expect(self, files: Mapping[str, Version], now: float) -> None:
+        """Take files as seen that an earlier watcher saw, so that those which are no longer there are found to be gone."""
+        self._seen.update({file: _Sighting(version, now) for file, version in files.items()})
 
     def scan(self, now: float) -> tuple[list[Found], list[Found], int]:
         """Return (files at rest, oldest first; files that went away since the last scan; how many are still moving).
@@ -91,8 +109,7 @@ class Folder:
                             if self.recursive and not entry.is_symlink() and Path(entry.path).resolve() != self.skip:
                                 folders.append(Path(entry.path))
                             continue
-                        # On Windows the listing's own sizes lag behind for a file that is still open, hence a stat of its own.
-                        status = os.stat(entry.path)
+                        version = Version.of(entry.path)
                     except OSError:
                         continue
                     suffix = Path(entry.name).suffix.lower()
@@ -100,15 +117,14 @@ class Folder:
                         if suffix not in PARTIAL:
                             self.other[suffix] = self.other.get(suffix, 0) + 1
                         continue
-                    yield Path(entry.path).relative_to(self.root).as_posix(), Version(status.st_size, status.st_mtime_ns)
+                    yield Path(entry.path).relative_to(self.root).as_posix(), version
 
     def version(self, file: str) -> Version | None:
         """Return the file's version now, None if it is gone."""
         try:
-            status = os.stat(self.root / file)
+            return Version.of(self.root / file)
         except OSError:
             return None
-        return Version(status.st_size, status.st_mtime_ns)
 
 
 def why_not_open(path: Path) -> str | None:

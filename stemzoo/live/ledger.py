@@ -15,18 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from stemzoo.errors import OutputError
+from stemzoo.live.folder import Version
 
 NAME = "watch.jsonl"
 OPEN, DONE, FAILED, GONE = "open", "done", "failed", "gone"
 _STATE_AFTER = {"begin": OPEN, "retry": OPEN, "done": DONE, "failed": FAILED, "gone": GONE}
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """One state of a file: what tells a finished file from one that grew or was written again."""
-
-    size: int
-    mtime_ns: int
 
 
 @dataclass(slots=True)
@@ -135,6 +128,10 @@ class Ledger:
         """Say whether this version of the file needs nothing more."""
         entry = self.entries.get(file)
         return entry is not None and entry.version == version and entry.state in (DONE, FAILED)
+
+    def unfinished(self) -> dict[str, Version]:
+        """Return the files that were begun or put off and have not ended, by name: those that a stopped or killed watcher left."""
+        return {file: entry.version for file, entry in self.entries.items() if entry.state == OPEN}
 
     def forget_failures(self) -> int:
         """Take every failed file up again; return how many there are."""

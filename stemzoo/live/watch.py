@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from stemzoo.errors import OutputError, ReadError, StemzooError
-from stemzoo.live.folder import Folder, Found, why_not_open
-from stemzoo.live.ledger import NAME, Ledger, Version
+from stemzoo.live.folder import Folder, Found, Version, why_not_open
+from stemzoo.live.ledger import NAME, Ledger
 from stemzoo.live.output import SLOWEST_S, Output, Say
 
 Analyse = Callable[[Path, Path], Mapping[str, Any]]
@@ -106,6 +106,7 @@ class Watcher:
 
         Args: again: also take up the files that failed earlier.
         """
+        self._folder.expect(self._ledger.unfinished(), time.monotonic())
         retaken = self._ledger.forget_failures() if again else 0
         self._write("start", folder=str(self._root), known=len(self._ledger.entries), damaged_lines=self._ledger.damaged, again=retaken)
         try:

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from stemzoo.live.ledger import Ledger, Version
+from stemzoo.live.folder import Version
+from stemzoo.live.ledger import Ledger
 
 ONE, TWO = Version(100, 1), Version(120, 2)
 
@@ -26,7 +27,7 @@ def test_finished_files_are_known_after_a_restart(path):
     assert again.finished("a.npy", ONE)
     assert not again.finished("a.npy", TWO), "a file that grew is another version"
     assert not again.finished("b.npy", ONE)
-    assert again.entries["b.npy"].begun == 1
+    assert again.entries["b.npy"].begun == 1 and again.unfinished() == {"b.npy": ONE}
 
 
 def test_a_line_cut_short_is_dropped_and_the_next_one_is_whole(path):

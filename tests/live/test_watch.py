@@ -166,6 +166,24 @@ def test_a_file_that_goes_away_is_noted(place):
     assert ledger(place, "gone")[0]["file"] == "a.npy"
 
 
+def test_a_file_that_goes_away_while_nobody_watches_is_noted(place):
+    path = put(place, "a.npy")
+    put(place, "finished.npy", age=9)
+
+    def die(source, out):
+        if source.name == "a.npy":
+            raise KeyboardInterrupt
+        return Analyst()(source, out)
+
+    with pytest.raises(KeyboardInterrupt):
+        watch(place, die)
+    path.unlink()
+    (place / "in" / "finished.npy").unlink()
+    assert watch(place, Analyst()).gone == 1
+    assert [record["file"] for record in ledger(place, "gone")] == ["a.npy"]
+    assert watch(place, Analyst()).gone == 0, "noted once"
+
+
 def test_a_huge_file_is_refused_unread(place):
     with put(place, "a.npy").open("r+b") as file:
         file.truncate(3_000_000)

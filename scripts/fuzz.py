@@ -1,10 +1,12 @@
 """Throw damaged input at every reader, and keep what breaks it: a refusal must be a StemzooError, never another exception or a crash.
 
-    python scripts/fuzz.py --minutes 20 --out fuzz            # mutates valid files; finds are kept in fuzz/
-    python scripts/fuzz.py --minutes 20 --out fuzz --atheris  # coverage-guided, where atheris is installed (it is no dependency)
+    python scripts/fuzz.py --minutes 60 --out fuzz            # mutates valid files; finds are kept in fuzz/
+    python scripts/fuzz.py --minutes 60 --out fuzz --atheris  # coverage-guided, where atheris is installed (it is no dependency)
 
 Targets: image files of each format that can be made here, model cards, recipes, HDF5 datasets, analysis.h5, columns.csv, parts of batches
-and run.json. A find goes to tests/data/bad/ once it is mended, where tests/test_bad_files.py reads it for ever after.
+and run.json. Each has an equal share of the minutes and a process of its own, which is started again where a find ends it; how many inputs
+each took is printed, with its CPU seconds. A find goes to tests/data/bad/ once it is mended, where tests/test_bad_files.py reads it for
+ever after.
 """
 
 from __future__ import annotations
@@ -12,12 +14,16 @@ from __future__ import annotations
 import argparse
 import hashlib
 import inspect
+import json
 import random
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -246,53 +252,110 @@ def _kept(name: str, data: bytes, error: BaseException, out: Path, known: set[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--minutes", type=float, default=20, help="wall clock, for all targets together")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--target", choices=list(TARGETS), help="only this one")
+    parser.add_argument("--target", choices=list(TARGETS), help="only this one, in this process")
     parser.add_argument("--atheris", action="store_true")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.target is None:
+        sys.exit(_all(arguments))
     signal.signal(signal.SIGPROF, _alarm)
-    known: set[str] = set()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        corpus = {name: data for name, data in seeds(folder).items() if data and arguments.target in (None, name)}
+        examples = seeds(folder)[arguments.target]
+        report = _Report(arguments.target, arguments.out)
+        folder = report.folder  # what was tried last outlives a crash there
         if arguments.atheris:
-            _guided(corpus, arguments, folder, known)
-            return
-        rng, tries, end = random.Random(arguments.seed), dict.fromkeys(corpus, 0), time.monotonic() + 60 * arguments.minutes
+            _guided(examples, arguments, folder, report)
+        rng, end = random.Random(arguments.seed), time.monotonic() + 60 * arguments.minutes
         while time.monotonic() < end:
-            for name, examples in corpus.items():
-                data = mutate(rng.choice(examples), rng)
-                tries[name] += 1
-                if (error := attempt(name, data, folder)) is not None:
-                    _kept(name, data, error, arguments.out, known)
-        print(f"{sum(tries.values())} inputs in {arguments.minutes:g} min, {len(known)} finds: {tries}", flush=True)
+            report.take(mutate(rng.choice(examples), rng), folder)
+        report.write()
 
 
-def _guided(corpus: dict[str, list[bytes]], arguments: argparse.Namespace, folder: Path, known: set[str]) -> None:
-    """Let atheris choose: the first byte names the target, the rest is its file."""
+class _Report:
+    """Counts what one target took, in a file that is there whenever the process ends, and keeps what broke it."""
+
+    def __init__(self, name: str, out: Path) -> None:
+        self.name, self.out, self.known, self.tries = name, out, set[str](), 0
+        self.folder = out / "last" / name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.written = 0.0
+
+    def take(self, data: bytes, folder: Path) -> None:
+        """Try one input."""
+        self.tries += 1
+        if (error := attempt(self.name, data, folder)) is not None:
+            _kept(self.name, data, error, self.out, self.known)
+        if time.monotonic() > self.written + 1:
+            self.write()
+
+    def write(self) -> None:
+        """Write the counts."""
+        self.written = time.monotonic()
+        counts = {"inputs": self.tries, "finds": len(self.known), "cpu_s": round(time.process_time(), 1)}
+        (self.folder / "counts.json").write_text(json.dumps(counts))
+
+
+def _all(arguments: argparse.Namespace) -> int:
+    """Run every target that has a valid file to start from; return 1 where any broke."""
+    with tempfile.TemporaryDirectory() as scratch:
+        names = [name for name, examples in seeds(Path(scratch)).items() if examples]
+    begun, total = time.monotonic(), defaultdict[str, float](float)
+    for number, name in enumerate(names, 1):
+        counts, seed = defaultdict[str, float](float), arguments.seed
+        while (left := 60 * arguments.minutes * number / len(names) - (time.monotonic() - begun)) > 0:
+            _one(name, seed, left / 60, arguments, counts)
+            seed += 1
+        print(f"{name}: " + ", ".join(f"{value:,.0f} {key}" for key, value in counts.items()), flush=True)
+        for key, value in counts.items():
+            total[key] += value
+    print(
+        f"all in {(time.monotonic() - begun) / 60:.1f} min: " + ", ".join(f"{value:,.0f} {key}" for key, value in total.items()), flush=True
+    )
+    return int(total["finds"] > 0)
+
+
+def _one(name: str, seed: int, minutes: float, arguments: argparse.Namespace, counts: dict[str, float]) -> None:
+    """Run one target until its time or its process ends, and add to the counts."""
+    folder = arguments.out / "last" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    words = [sys.executable, __file__, "--out", str(arguments.out), "--target", name, "--seed", str(seed), "--minutes", str(minutes)]
+    log = arguments.out / f"{name}-{seed}.log"
+    with log.open("w") as file:
+        ended = subprocess.run(words + ["--atheris"] * arguments.atheris, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
+    for key, value in json.loads((folder / "counts.json").read_text()).items():
+        counts[key] += value
+    if ended:
+        counts["finds"] += 1
+        (folder / f"input{TARGETS[name][0]}").replace(arguments.out / f"{name}-ended{seed}{TARGETS[name][0]}")
+        print(f"{name}: ended with {ended}; {log} says more", flush=True)
+
+
+def _guided(examples: list[bytes], arguments: argparse.Namespace, folder: Path, report: _Report) -> None:
+    """Let atheris choose what to damage further, half of the time by `mutate`; it ends the process."""
     import atheris
 
-    names = list(corpus)
-    start = arguments.out / "corpus"
+    start = arguments.out / "corpus" / report.name
     start.mkdir(parents=True, exist_ok=True)
-    for k, name in enumerate(names):
-        for data in corpus[name]:
-            (start / hashlib.sha256(bytes([k]) + data).hexdigest()[:16]).write_bytes(bytes([k]) + data)
+    for data in examples:
+        (start / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
 
     def one(data: bytes) -> None:
-        if data and (error := attempt(names[data[0] % len(names)], data[1:], folder)) is not None:
-            _kept(names[data[0] % len(names)], data[1:], error, arguments.out, known)
+        report.take(data, folder)
 
-    seconds = int(60 * arguments.minutes)
-    words = [sys.argv[0], f"-max_total_time={seconds}", "-max_len=200000", "-timeout=1800", "-rss_limit_mb=4096"]
-    words += [f"-artifact_prefix={arguments.out}/", str(start)]
+    def changed(data: bytes, most: int, seed: int) -> bytes:
+        rng = random.Random(seed)
+        return mutate(data, rng)[:most] if rng.random() < 0.5 else atheris.Mutate(data, most)
+
+    words = [sys.argv[0], f"-max_total_time={max(1, round(60 * arguments.minutes))}", f"-seed={arguments.seed + 1}", "-max_len=200000"]
+    words += ["-timeout=1800", "-rss_limit_mb=4096", f"-artifact_prefix={arguments.out}/", str(start)]
     for module in [module for name, module in sys.modules.items() if name.startswith("stemzoo.")]:  # all of Python would take minutes
         for function in [item for item in vars(module).values() if inspect.isfunction(item) and item.__module__ == module.__name__]:
             atheris.instrument_func(function)
-    atheris.Setup(words, one)
+    atheris.Setup(words, one, custom_mutator=changed)
     atheris.Fuzz()
 
 

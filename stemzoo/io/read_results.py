@@ -32,7 +32,7 @@ def read_results(path: Path) -> Analysis:
                 raise ReadError(f"{path}: an HDF5 file, but not an analysis; wanted analysis.h5 from stemzoo analyze")
             if schema > SCHEMA:
                 raise ReadError(f"{path}: schema {schema}; this stemzoo reads up to {SCHEMA}: upgrade stemzoo")
-            _check_sizes(file, os.path.getsize(path))
+            _check_sizes(file, path)
             return _analysis(file["entry"])
     except OSError as error:
         why = error.strerror or str(error).split("(")[0].strip()
@@ -41,14 +41,22 @@ def read_results(path: Path) -> Analysis:
         raise ReadError(f"{path}: damaged, a part is missing or does not fit ({error}); run stemzoo analyze again") from error
 
 
-def _check_sizes(file: h5py.File, size: int) -> None:
-    """Refuse tables that cannot lie in a file of `size` bytes: reading them would fill the memory. Raises: ValueError."""
+def _check_sizes(file: h5py.File, path: Path) -> None:
+    """Refuse tables and texts that cannot lie in a file of this size: reading them would fill the memory. Raises: ValueError."""
+    size = os.path.getsize(path)
+    with path.open("rb") as raw:
 
-    def look(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        if isinstance(item, h5py.Dataset) and item.nbytes > size * (1 if item.compression is None else DEFLATE):
-            raise ValueError(f"{name} claims {item.nbytes} bytes in a file of {size}")
+        def look(name: str, item: h5py.Group | h5py.Dataset) -> None:
+            if not isinstance(item, h5py.Dataset):
+                return
+            claimed = item.nbytes if item.compression is None else item.nbytes // DEFLATE
+            if item.dtype.kind == "O" and item.id.get_offset() is not None:  # a text: its length stands before where it is kept
+                raw.seek(item.id.get_offset())
+                claimed = int.from_bytes(raw.read(4), "little")
+            if claimed > size:
+                raise ValueError(f"{name} claims {claimed} bytes in a file of {size}")
 
-    file.visititems(look)
+        file.visititems(look)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,10 @@ from stemzoo.io.units import Axis, angstrom
 
 Axes = tuple[Axis, Axis]
 
+SHRINKS = (
+    5000  # how much smaller a compressed picture can be: LZW at most 2,700 times, deflate 1,032; what claims more would fill the memory
+)
+
 
 @dataclass(frozen=True)
 class Pages:
@@ -63,6 +67,10 @@ def read_tiff(path: str, wanted: str | None) -> Raw:
             raise ReadError(f"{path}: holds {shape[labels.index('C')]} channels ({''.join(labels)} {shape}); split them, pass the ADF one")
         if not colour and (trouble := problem(shape, series.dtype)):
             raise ReadError(f"{path}: is {trouble}")
+        if not series.is_multifile and series.nbytes > SHRINKS * tif.filehandle.size:
+            raise ReadError(
+                f"{path}: claims {series.nbytes} bytes of pixels in a file of {tif.filehandle.size}; it was cut short: copy it again"
+            )
         if colour or series.nbytes <= EAGER_BYTES or len(shape) != 3:
             data = np.asarray(series.asarray()).reshape(shape)
             if colour:

@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -42,18 +42,19 @@ SLURM_JOBS = 4  # workers that are asked of a batch system where no number is gi
 
 @dataclass(frozen=True, slots=True)
 class ModelRefs:
-    """The models of a run as a worker finds them: folder and sha256 of each. threads: of each session."""
+    """The models of a run as a worker finds them: folder and sha256 of each. session: how it runs them."""
 
     segmenter: tuple[str, str] | None
     encoder: tuple[str, str] | None
     notices: tuple[str, ...]
-    threads: int
+    session: SessionOptions
 
     @classmethod
     def of(cls, models: Models, threads: int) -> ModelRefs:
-        """Return what stands for loaded models."""
+        """Return what stands for loaded models. threads: of each session, where those of the models were not chosen."""
         ids = [None if m is None else (str(m.bundle.folder.absolute()), m.id.sha256) for m in (models.segmenter, models.encoder)]
-        return cls(ids[0], ids[1], models.notices, threads)
+        session = models.session or SessionOptions()
+        return cls(ids[0], ids[1], models.notices, replace(session, threads=session.threads or threads))
 
 
 @contextmanager
@@ -189,16 +190,18 @@ def _call(function: Callable[..., Any], args: tuple[Any, ...], refs: ModelRefs) 
 @lru_cache(maxsize=2)
 def _models(refs: ModelRefs) -> Models:
     """Return the models, loaded once in each worker process. Raises: ModelError where the worker finds others than were asked for."""
-    options = SessionOptions(threads=refs.threads)
     bundles = []
     for wanted in (refs.segmenter, refs.encoder):
-        bundle = None if wanted is None else Bundle.load(Path(wanted[0]), options)
+        bundle = None if wanted is None else Bundle.load(Path(wanted[0]), refs.session)
         if bundle is not None and wanted is not None and bundle.sha256 != wanted[1]:
             raise ModelError(
                 f"{wanted[0]}: a worker finds the model {bundle.sha256[:12]}…, wanted {wanted[1][:12]}…; give all the same zoo"
             )
         bundles.append(bundle)
-    return Models(None if bundles[0] is None else Segmenter(bundles[0]), None if bundles[1] is None else Encoder(bundles[1]), refs.notices)
+    segmenter, encoder = bundles
+    return Models(
+        None if segmenter is None else Segmenter(segmenter), None if encoder is None else Encoder(encoder), refs.notices, refs.session
+    )
 
 
 def _connect(address: str, patience_s: float) -> Any:

@@ -17,6 +17,7 @@ from stemzoo.errors import ModelError
 from stemzoo.io.outputs import new_folder
 
 if TYPE_CHECKING:
+    from stemzoo.runtime.session import SessionOptions
     from stemzoo.training.encoding_config import EncoderConfig
 
 
@@ -78,18 +79,18 @@ def fit_file(
     return Path(out)
 
 
-def models_for(task: Task, options: AnalyzeOptions) -> Models:
-    """Load what a task needs of what the options name. Raises: ModelError."""
+def models_for(task: Task, options: AnalyzeOptions, session: SessionOptions | None = None) -> Models:
+    """Load what a task needs of what the options name, to be run as `session` says. Raises: ModelError."""
     if task != "encode":
-        return Models.load(options, encode=task == "analyze")
+        return Models.load(options, encode=task == "analyze", session=session)
     if options.fit_encoder:
-        return Models(None)
+        return Models(None, session=session)
     if options.encoder == NONE:
         raise ModelError("encode with --encoder none would do nothing; pass --encoder NAME (stemzoo zoo list shows all) or --fit-encoder")
-    encoder, notices = load_encoder(options.encoder)
+    encoder, notices = load_encoder(options.encoder, session)
     if encoder is None:
         raise ModelError("no encoder: no zoo has a default one; pass --encoder NAME (stemzoo zoo list shows all) or --fit-encoder")
-    return Models(None, encoder, notices)
+    return Models(None, encoder, notices, session)
 
 
 def _one(request: Request, models: Models, progress: Progress | None) -> Outcome:

@@ -27,6 +27,7 @@ from stemzoo.runtime.encoder import Encoder
 from stemzoo.types import Analysis
 
 if TYPE_CHECKING:
+    from stemzoo.runtime.session import SessionOptions
     from stemzoo.training.encoding_config import EncoderConfig
 
 FIT_COLUMNS = 100_000  # an encoder is fitted to at most so many columns, from frames evenly drawn
@@ -56,12 +57,12 @@ def encoder_of(plan: Plan, models: Models) -> Encoder | None:
     if not plan.request.options.fit_encoder:
         return models.encoder
     folder = plan.journal.folder / "encoder"
-    return _fitted(str(folder), stamp_of(str(folder / "model.onnx"))) if folder.is_dir() else None
+    return _fitted(str(folder), stamp_of(str(folder / "model.onnx")), models.session) if folder.is_dir() else None
 
 
 @lru_cache(maxsize=1)
-def _fitted(folder: str, stamp: tuple[int, int]) -> Encoder:
-    return Encoder(Bundle.load(folder))
+def _fitted(folder: str, stamp: tuple[int, int], session: SessionOptions | None) -> Encoder:
+    return Encoder(Bundle.load(folder, session))
 
 
 def window_of(plan: Plan) -> float | None:

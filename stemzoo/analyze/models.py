@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The loaded models, shared by all inputs of a command; `notices` say how they were chosen. No segmenter: columns come from a table."""
+    """The loaded models, shared by all inputs of a command; `notices` say how they were chosen, `session` how they are run.
+
+    No segmenter: columns come from a table.
+    """
 
     segmenter: Segmenter | None
     encoder: Encoder | None = None
     notices: tuple[str, ...] = ()
+    session: SessionOptions | None = None
 
     @classmethod
     def load(cls, options: AnalyzeOptions, *, encode: bool = True, session: SessionOptions | None = None) -> Models:
@@ -33,9 +37,9 @@ class Models:
         folder = catalog.default("segmentation") if options.model is None else catalog.resolve(options.model)
         segmenter = Segmenter(Bundle.load(folder, session))
         if not encode or options.fit_encoder or options.encoder == NONE:
-            return cls(segmenter)
+            return cls(segmenter, session=session)
         encoder, notices = load_encoder(options.encoder, session)
-        return cls(segmenter, encoder, notices)
+        return cls(segmenter, encoder, notices, session)
 
 
 def load_encoder(name: str, session: SessionOptions | None = None) -> tuple[Encoder | None, tuple[str, ...]]:

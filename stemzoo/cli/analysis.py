@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from stemzoo.cli.progress import Progress, bars, print_json
+from stemzoo.cli.session import CORES, PROVIDER, THREADS, session_of
 from stemzoo.errors import StemzooError
 
 if TYPE_CHECKING:
     from stemzoo.analyze import AnalyzeOptions, Models, Outcome
     from stemzoo.analyze.many import Pool
     from stemzoo.analyze.plan import Task
+    from stemzoo.runtime.session import SessionOptions
 
 FILES = typer.Argument(
     ..., metavar="FILE…", help="dm3, dm4, emd, ser, emi, hspy, tif, mrc, npy, HDF5, png or jpg; FILE::NAME for one signal of several."
@@ -68,15 +70,19 @@ def analyze(
     threshold: float | None = THRESHOLD,
     report: bool = REPORT,
     force: bool = FORCE,
+    cores: str | None = CORES,
+    threads: int = THREADS,
+    provider: str | None = PROVIDER,
     dask: str | None = DASK,
     again: bool = AGAIN,
     as_json: bool = JSON,
 ) -> None:
     """Columns with errors, angles, latents, maps and a report from any microscope file."""
+    session = session_of(cores, threads, provider)
     from stemzoo.analyze import AnalyzeOptions
 
     options = AnalyzeOptions(model, encoder, fit_encoder, latents, seed, pixel_size, window, frames, threshold, report, force)
-    _each("analyze", files, out, options, dask=dask, again=again, as_json=as_json)
+    _each("analyze", files, out, options, session, dask=dask, again=again, as_json=as_json)
 
 
 def locate(
@@ -87,15 +93,19 @@ def locate(
     frames: str | None = FRAMES,
     threshold: float | None = THRESHOLD,
     force: bool = FORCE,
+    cores: str | None = CORES,
+    threads: int = THREADS,
+    provider: str | None = PROVIDER,
     dask: str | None = DASK,
     again: bool = AGAIN,
     as_json: bool = JSON,
 ) -> None:
     """Columns with errors only: columns.csv, without angles, maps or report."""
+    session = session_of(cores, threads, provider)
     from stemzoo.analyze import NONE, AnalyzeOptions
 
     options = AnalyzeOptions(model, NONE, pixel_size=pixel_size, frames=frames, threshold=threshold, force=force)
-    _each("locate", files, out, options, dask=dask, again=again, as_json=as_json)
+    _each("locate", files, out, options, session, dask=dask, again=again, as_json=as_json)
 
 
 def encode(
@@ -110,14 +120,18 @@ def encode(
     window: str | None = WINDOW,
     report: bool = REPORT,
     force: bool = FORCE,
+    cores: str | None = CORES,
+    threads: int = THREADS,
+    provider: str | None = PROVIDER,
     dask: str | None = DASK,
     as_json: bool = JSON,
 ) -> None:
     """Angles and latents for columns that are already known."""
+    session = session_of(cores, threads, provider)
     from stemzoo.analyze import AnalyzeOptions
 
     options = AnalyzeOptions(None, encoder, fit_encoder, latents, seed, pixel_size, window, report=report, force=force)
-    _each("encode", [file], out, options, columns=columns, dask=dask, as_json=as_json)
+    _each("encode", [file], out, options, session, columns=columns, dask=dask, as_json=as_json)
 
 
 def _each(
@@ -125,6 +139,7 @@ def _each(
     files: list[str],
     out: Path | None,
     options: AnalyzeOptions,
+    session: SessionOptions,
     *,
     columns: Path | None = None,
     dask: str | None = None,
@@ -149,7 +164,7 @@ def _each(
         check_folder(folder, options.force)
     skips = (several or dask is not None) and not again
     requests = [Request(path, folder, task, options, columns, unchanged=skips) for path, folder in zip(files, folders, strict=True)]
-    models = models_for(task, options)
+    models = models_for(task, options, session)
     outcomes: list[dict[str, Any]] = []
     failures: list[tuple[str, Exception]] = []
     ended: dict[Path, joint.Input] = {}

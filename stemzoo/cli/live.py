@@ -13,15 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stemzoo.cli.analysis import ENCODER, FORCE, MODEL, PIXEL_SIZE, THRESHOLD, WINDOW
+from stemzoo.cli.session import CORES, PROVIDER, THREADS, session_of
 from stemzoo.errors import OutputError, StemzooError
 
 if TYPE_CHECKING:
     from stemzoo.analyze import Models
     from stemzoo.live.engine import Engine
-    from stemzoo.runtime.session import SessionOptions
-
-CORES = typer.Option(None, "--cores", metavar="LIST", help="Stay on these cores, counted from 0, e.g. 1 or 2,4-7; the others stay free.")
-PROVIDER = typer.Option(None, "--provider", metavar="NAMES", help="Run networks on, e.g. openvino; several in order, then the CPU.")
 
 
 def register(app: typer.Typer) -> None:
@@ -56,11 +53,13 @@ def watch(
         typer.Option("--page", min=0, max=65535, metavar="PORT", help="Also show results on a live page; 0 takes a free port."),
     ] = None,
     cores: str | None = CORES,
+    threads: int = THREADS,
     provider: str | None = PROVIDER,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout, those of watch.jsonl.")] = False,
 ) -> None:
     """Analyse every new or growing file of a folder at rest. Oldest first; what became of each is in watch.jsonl."""
-    session = _session(cores, provider)
+    _leave_cores()
+    session = session_of(cores, threads, provider)
     from stemzoo.analyze import AnalyzeOptions, Models, analyze_file
     from stemzoo.live.watch import Watcher, WatchOptions
 
@@ -114,10 +113,12 @@ def serve(
     timeout: Annotated[float, typer.Option("--timeout", metavar="S", help="The longest a client waits for its result.")] = 60.0,
     max_mb: Annotated[float, typer.Option("--max-mb", metavar="MB", help="Largest body.")] = 64.0,
     cores: str | None = CORES,
+    threads: int = THREADS,
     provider: str | None = PROVIDER,
 ) -> None:
     """Answer over HTTP on this machine, with a live page. The page is for the second monitor; /docs describes the interface."""
-    session = _session(cores, provider)
+    _leave_cores()
+    session = session_of(cores, threads, provider)
     from stemzoo.analyze import AnalyzeOptions, Models
 
     models = Models.load(AnalyzeOptions(model, encoder), session=session)
@@ -148,17 +149,6 @@ def _show(engine: Engine, name: str, place: Path) -> None:
 
     with suppress(StemzooError, OSError):
         engine.show(name, read_results(place / "analysis.h5"))
-
-
-def _session(cores: str | None, provider: str | None) -> SessionOptions:
-    """Keep this process to the cores asked for, and return how the networks are run."""
-    _leave_cores()
-    from stemzoo.runtime.cores import keep_to, parse_cores
-    from stemzoo.runtime.session import SessionOptions, parse_providers
-
-    if cores is not None:
-        keep_to(parse_cores(cores))
-    return SessionOptions(providers=parse_providers(provider))
 
 
 def _say_notices(models: Models) -> None:

@@ -1,6 +1,6 @@
 """Let `stemzoo watch` run for as long as you like on a folder where everything goes wrong, and prove that no frame is lost.
 
-    python scripts/soak_watch.py --minutes 60 --work /tmp/soak [--tmpfs-mb 96] [--model NAME] [--encoder NAME]
+    python scripts/soak_watch.py --minutes 60 --work /tmp/soak [--tmpfs-mb 96] [-- --model NAME --threads 1 …]
 
 Writes one 512² frame of about 700 columns a second, in pieces or under another name first, as acquisition programs do. Among them are
 truncated, late-completed, locked, huge, empty and garbage files, files renamed while they are written and files taken away at once. The
@@ -207,8 +207,7 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--period", type=float, default=1.0, help="seconds between two frames")
     parser.add_argument("--tmpfs-mb", type=int, default=96, help="size of the output disk, where one may be mounted")
-    parser.add_argument("--model", default=None, help="segmenter; default: the one of stemzoo watch")
-    parser.add_argument("--encoder", default=None, help="encoder, or none; default: the one of stemzoo watch")
+    parser.add_argument("more", nargs="*", help="further words for stemzoo watch, after --")
     options = parser.parse_args()
     folder, out = options.work / "in", options.work / "out"
     folder.mkdir(parents=True)
@@ -217,9 +216,8 @@ def main() -> int:
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={options.tmpfs_mb}m", "tmpfs", str(out)], capture_output=True).returncode == 0
     )
     images, feed = frames(options.size), Feed()
-    more = [word for name in ("model", "encoder") if (value := getattr(options, name)) is not None for word in (f"--{name}", value)]
     clock = Clock()
-    watch = Watch(folder, out, columns_of(options.size), options.work / "watch.log", more, clock)
+    watch = Watch(folder, out, columns_of(options.size), options.work / "watch.log", options.more, clock)
     total = round(60 * options.minutes / options.period)
     kills = {round(total * share) for share in (0.08, 0.17, 0.29, 0.41)}
     fills = {round(total * share) for share in (0.23, 0.55)} if own_disk else set()

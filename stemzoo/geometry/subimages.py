@@ -10,10 +10,11 @@ from typing import Iterator, Optional, Sequence, Tuple, Union
 import numpy as np
 
 from stemzoo.errors import ShapeError
-from stemzoo.geometry.resample import cubic, reflect, rescale, to_rescaled
+from stemzoo.geometry.resample import rescale, to_rescaled
 from stemzoo.types import Columns, Frames, SubImages
 
-CHUNK_PX = 2_000_000  # interpolated pixels at a time: bounds the working memory
+CHUNK_PX = 240_000  # interpolated pixels at a time: they and their weights fit a processor's cache
+TAPS = 4  # pixels along one axis that a sample is made of
 
 
 def cut(frames: Frames, columns: Union[Columns, Sequence[Columns]], window_px: float, size: Optional[int] = None) -> SubImages:
@@ -70,10 +71,12 @@ def windows(image: np.ndarray, yx: np.ndarray, step: float, out: np.ndarray) -> 
     else:
         image, steps = np.asarray(image, dtype=np.float32), (step, step)
     n, samples = len(out), out.shape[1]
+    image, before = _continued(image, centres, [(samples - 1) / 2 * each for each in steps])
+    centres = centres + before
     for start, stop in _chunks(n, samples):
-        row_weight, rows = _weights(centres[start:stop, 0], steps[0], samples, image.shape[0])
-        col_weight, cols = _weights(centres[start:stop, 1], steps[1], samples, image.shape[1])
-        patch = image[rows[:, :, None], cols[:, None, :]]
+        row_weight, row = _weights(centres[start:stop, 0], steps[0], samples)
+        col_weight, col = _weights(centres[start:stop, 1], steps[1], samples)
+        patch = _patches(image, row_weight.shape[2], col_weight.shape[2])[row, col]
         np.matmul(np.matmul(row_weight, patch), col_weight.transpose(0, 2, 1), out=out[start:stop])
 
 
@@ -83,18 +86,38 @@ def _chunks(n: int, samples: int) -> Iterator[Tuple[int, int]]:
         yield start, min(start + many, n)
 
 
-def _weights(centre: np.ndarray, step: float, samples: int, length: int) -> Tuple[np.ndarray, np.ndarray]:
-    """Return, along one axis, what each pixel of a patch counts for each sample (n, S, P) float32, and the patch's pixels (n, P).
+def _continued(image: np.ndarray, centres: np.ndarray, reach: Sequence[float]) -> Tuple[np.ndarray, np.ndarray]:
+    """Return the image continued by reflection so far that windows reaching `reach` px from their centres lie inside, and the (2,) pixels
+    added before it."""
+    least, most = centres.min(axis=0) - reach, centres.max(axis=0) + reach
+    before = np.maximum(0, np.ceil(TAPS - least)).astype(np.int64)
+    after = np.maximum(0, np.ceil(most + TAPS + 1 - image.shape)).astype(np.int64)
+    return np.pad(image, list(zip(before, after)), mode="symmetric"), before
 
-    Four in a row are not zero; written out, both axes are two products of matrices, quicker than picking the four.
+
+def _patches(image: np.ndarray, rows: int, cols: int) -> np.ndarray:
+    """Return a view (H', W', rows, cols) of every patch of a contiguous image: picking patches from it copies whole rows of pixels."""
+    shape = (image.shape[0] - rows + 1, image.shape[1] - cols + 1, rows, cols)
+    view: np.ndarray = np.lib.stride_tricks.as_strided(image, shape, image.strides * 2, writeable=False)
+    return view
+
+
+def _weights(centre: np.ndarray, step: float, samples: int) -> Tuple[np.ndarray, np.ndarray]:
+    """Return, along one axis, what each pixel of a patch counts for each sample (n, S, P) float32, and the patch's first pixel (n,).
+
+    Four in a row are not zero, Keys' cubic (resample.cubic) at the distances 1 + t, t, 1 − t and 2 − t; written out, both axes are two
+    products of matrices, quicker than picking the four.
     """
     position = centre[:, None] + (np.arange(samples) - (samples - 1) / 2) * step
-    base = np.floor(position).astype(np.int64) - 1
-    origin = base[:, :1]
-    first = base - origin
-    span = int(first.max()) + 4
+    whole = np.floor(position)
+    t = (position - whole).astype(np.float32)
+    base = whole.astype(np.int64) - 1
+    first = base - base[:, :1]
+    span = int(first.max()) + TAPS
     weight = np.zeros((len(centre), samples, span), np.float32)
-    flat = np.arange(first.size) * span + first.ravel()
-    for tap in range(4):
-        weight.ravel()[flat + tap] = cubic(position - base - tap).ravel()
-    return weight, reflect(origin + np.arange(span), length)
+    place = np.arange(first.size) * span + first.ravel()
+    u = 1 - t
+    edge = -0.5 * t * u
+    for tap, value in enumerate((edge * u, 1 - t * t * (2.5 - 1.5 * t), 1 - u * u * (2.5 - 1.5 * u), edge * t)):
+        weight.ravel()[place + tap] = value.ravel()
+    return weight, base[:, 0]

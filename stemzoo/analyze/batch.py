@@ -18,6 +18,7 @@ from stemzoo.analyze.plan import Plan, frames_of
 from stemzoo.errors import FrameError, ModelError, ReadError
 from stemzoo.io.results import no_encoding
 from stemzoo.runtime import pipeline
+from stemzoo.runtime.cleaned import Cleaned
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.types import Analysis, Columns, Encoding, Frames, Quality
@@ -79,9 +80,10 @@ class _Lap:
                 raise _FailedBefore
             # Read once for both halves. The single frame keeps its number only here.
             one = replace(frames, data=frames.frame(index)[None], notices=())
-            analysis = self._locate(one) if known is None else Analysis(one, (replace(known, frame=0),), self.plan.segmenter)
+            cleaned = Cleaned(one)
+            analysis = self._locate(one, cleaned) if known is None else Analysis(one, (replace(known, frame=0),), self.plan.segmenter)
             if self.encoder is not None:
-                analysis = pipeline.encode(analysis, self.encoder, self.window)
+                analysis = pipeline.encode(analysis, self.encoder, self.window, cleaned=cleaned)
         except _FailedBefore:
             self._nothing(number, known)
             return
@@ -102,13 +104,13 @@ class _Lap:
         """Return what the frames gave."""
         return Part(tuple(self.columns), tuple(self.encoding), tuple(self.failures), self.seconds, self.probability, tuple(self.quality))
 
-    def _locate(self, one: Frames) -> Analysis:
+    def _locate(self, one: Frames, cleaned: Cleaned) -> Analysis:
         segmenter = self.segmenter
         assert segmenter is not None, "without a segmenter, columns come from a table"
         if not self.record or self.probability is not None:
-            return pipeline.locate(one, segmenter, self.options, scale=self.plan.scale)
+            return pipeline.locate(one, segmenter, self.options, scale=self.plan.scale, cleaned=cleaned)
         recording = Recording(segmenter.bundle, segmenter.max_tile_px)
-        analysis = pipeline.locate(one, recording, self.options, scale=self.plan.scale)
+        analysis = pipeline.locate(one, recording, self.options, scale=self.plan.scale, cleaned=cleaned)
         if recording.first is not None:
             self.probability = np.clip(recording.first, 0, 1)
         return analysis

@@ -26,6 +26,7 @@ from stemzoo.errors import FrameError, ReadError, StemzooError
 from stemzoo.geometry.resample import clean
 from stemzoo.io.outputs import check_folder
 from stemzoo.runtime import pipeline
+from stemzoo.runtime.notices import scale_notices
 from stemzoo.runtime.scale import Scale, find_scale
 from stemzoo.types import Frames, ModelId
 
@@ -113,7 +114,7 @@ def start(request: Request, models: Models) -> Plan | Outcome:
     notices = [notice for model in (models.segmenter, models.encoder) if model is not None for notice in model.bundle.session.notices]
     if models.segmenter is not None or (window is None and models.encoder is not None):
         scale = _scale(frames)
-        notices += scale.notices if models.segmenter is None else pipeline.scale_notices(scale, models.segmenter)
+        notices += scale.notices if models.segmenter is None else scale_notices(scale, models.segmenter)
         if window is None and models.encoder is not None:
             window, said = pipeline.window_at(scale.sampling, models.encoder)
             notices += said

@@ -16,6 +16,7 @@ import numpy as np
 
 from stemzoo.errors import StemzooError
 from stemzoo.live.feed import Feed, Shown
+from stemzoo.runtime.cleaned import Cleaned
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.pipeline import LocateOptions, encode, locate
 from stemzoo.runtime.segmenter import Segmenter
@@ -102,12 +103,13 @@ class Engine:
         shown = self.feed.show(frames.path, 0, first)
         more: list[Shown] = []
         try:
-            analysis = locate(frames, self.segmenter, LocateOptions(threshold=threshold), tick)
+            cleaned = Cleaned(frames)
+            analysis = locate(frames, self.segmenter, LocateOptions(threshold=threshold), tick, cleaned=cleaned)
             more = [self.feed.show(frames.path, index, np.asarray(frames.data[index])) for index in range(1, len(frames))]
             self._tell([shown, *more], "located", analysis, began)
             encoder = self.encoder if with_encoder else None
             if encoder is not None and any(len(columns) for columns in analysis.columns):
-                analysis = encode(analysis, encoder, progress=tick)
+                analysis = encode(analysis, encoder, progress=tick, cleaned=cleaned)
                 analysis = replace(analysis, notices=(*analysis.notices, *self.notices))
             self._tell([shown, *more], "done", analysis, began)
         except BaseException as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 
@@ -22,7 +22,9 @@ from stemzoo.geometry.quality import judge
 from stemzoo.geometry.refine import refine
 from stemzoo.geometry.resample import clean, rescale, to_original
 from stemzoo.geometry.subimages import cut
+from stemzoo.runtime.cleaned import Cleaned
 from stemzoo.runtime.encoder import Encoder
+from stemzoo.runtime.notices import over_the_edge, scale_notices, without_columns
 from stemzoo.runtime.scale import Scale, find_scale
 from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.types import Analysis, Columns, Encoding, Frames, Quality, SubImages
@@ -86,6 +88,7 @@ def locate(
     options: Optional[LocateOptions] = None,
     progress: Optional[Progress] = None,
     scale: Optional[Scale] = None,
+    cleaned: Optional[Cleaned] = None,
 ) -> Analysis:
     """Return the columns of every frame, positions and errors in pixels of the input.
 
@@ -95,10 +98,11 @@ def locate(
         options: thresholds and refinement.
         progress: called as progress("locate", done, total) after each frame.
         scale: found before, on another frame of the same stack, and told there; None finds it on frame 0 and says so in the notices.
+        cleaned: the same frames, where whoever encodes them next shall not clean the last one again.
     Returns: an Analysis without encoding; its notices say how the scale was chosen and which frames hold no column.
     Raises: FrameError for a frame without signal; ModelError if the network cannot run.
     """
-    options = options or LocateOptions()
+    options, cleaned = options or LocateOptions(), cleaned or Cleaned(frames)
     stages, notices, tables = Stages(), list(frames.notices) + list(segmenter.bundle.session.notices), []
     quality: List[Quality] = []
     spec = segmenter.spec
@@ -110,7 +114,7 @@ def locate(
         with stages.time("read"):
             raw = frames.frame(index)
         with stages.time("clean"):
-            image, touched = clean(raw)
+            image, touched = cleaned.clean(index, raw)
         if index == 0:
             if scale is None:
                 with stages.time("scale"):
@@ -191,11 +195,17 @@ def _with_peaks(
     return table, width_px
 
 
-def encode(analysis: Analysis, encoder: Encoder, options: Optional[EncodeOptions] = None, progress: Optional[Progress] = None) -> Analysis:
+def encode(
+    analysis: Analysis,
+    encoder: Encoder,
+    options: Optional[EncodeOptions] = None,
+    progress: Optional[Progress] = None,
+    cleaned: Optional[Cleaned] = None,
+) -> Analysis:
     """Return the analysis with angle and latents of every column.
 
     A column whose window reaches over the edge of its frame keeps its row with `inside=False` and NaN.
-    Args: progress: called as progress("encode", done, total) after each frame.
+    Args: progress: called as progress("encode", done, total) after each frame; cleaned: what `locate` was given.
     Raises: ShapeError if the window does not fit the frame; ModelError if the network cannot run.
     """
     options = options or EncodeOptions()
@@ -205,10 +215,10 @@ def encode(analysis: Analysis, encoder: Encoder, options: Optional[EncodeOptions
         with stages.time("scale"):
             window, said = encoder_window(analysis, encoder)
         notices += [text for text in said if text not in notices]
-    cleaned, parts = _cleaned(analysis.frames), []
+    frames, parts = (cleaned or Cleaned(analysis.frames)).frames(), []
     for index, columns in enumerate(analysis.columns):
         with stages.time("cut"):
-            pieces = cut(cleaned, replace(columns, frame=index), window, encoder.spec.window_px)
+            pieces = cut(frames, replace(columns, frame=index), window, encoder.spec.window_px)
         with stages.time("encode"):
             parts.append(encoder.encode(pieces))
         if progress is not None:
@@ -238,8 +248,9 @@ def analyze(
     progress: Optional[Progress] = None,
 ) -> Analysis:
     """Return columns and, with an encoder, their angles and latents. Arguments and errors as in `locate` and `encode`."""
-    analysis = locate(frames, segmenter, locate_options, progress)
-    return analysis if encoder is None else encode(analysis, encoder, encode_options, progress)
+    cleaned = Cleaned(frames)
+    analysis = locate(frames, segmenter, locate_options, progress, cleaned=cleaned)
+    return analysis if encoder is None else encode(analysis, encoder, encode_options, progress, cleaned)
 
 
 def encoder_window(analysis: Analysis, encoder: Encoder) -> Tuple[float, Tuple[str, ...]]:
@@ -282,63 +293,11 @@ def window_for(analysis: Analysis, spacings: float = WINDOW_SPACINGS) -> float:
 def subimages(analysis: Analysis, window_px: float, size: Optional[int] = None) -> SubImages:
     """Return the sub-images of every column of every frame, cut from cleaned frames: (N, size, size). Raises: ShapeError as
     geometry.subimages.cut."""
-    return cut(
-        _cleaned(analysis.frames), [replace(columns, frame=index) for index, columns in enumerate(analysis.columns)], window_px, size
-    )
-
-
-class _CleanedData:
-    """The data of Frames, each frame freed of hot, dead and non-finite pixels as it is read."""
-
-    def __init__(self, frames: Frames) -> None:
-        self._frames = frames
-        self.shape = (len(frames), *frames.shape)
-        self.dtype = np.dtype(np.float32)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return clean(self._frames.frame(index))[0]
-
-
-def _cleaned(frames: Frames) -> Frames:
-    data: Any = _CleanedData(frames)
-    return replace(frames, data=data)
+    tables = [replace(columns, frame=index) for index, columns in enumerate(analysis.columns)]
+    return cut(Cleaned(analysis.frames).frames(), tables, window_px, size)
 
 
 def _joined(parts: List[Encoding]) -> Encoding:
     """Return the encodings of several frames as one."""
     names = ("angle", "angle_sigma", "symmetry", "latents", "frame", "column", "inside")
     return Encoding(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
-
-
-def scale_notices(scale: Scale, segmenter: Segmenter) -> Tuple[str, ...]:
-    """Return what is to be said of the scale: how it was found and, where the pixel size is the cause, that frames are resampled."""
-    if scale.factor(segmenter.spec) == 1 or scale.sampling is None or scale.estimated:
-        return scale.notices
-    low, high, nominal = segmenter.spec.sampling
-    return (
-        *scale.notices,
-        f"The frame has {scale.sampling:.4g} Å/px; {segmenter.spec.id} was trained on {low:g}–{high:g} Å/px, so the network saw it "
-        f"resampled to {nominal:g} Å/px; positions are in the original pixels",
-    )
-
-
-def without_columns(indices: List[int], total: int, threshold: float) -> str:
-    """Return the sentence that says in which frames no column was found."""
-    return f"No column was found in {_frames_text(indices, total)} (probability stays below {threshold:g})"
-
-
-def over_the_edge(outside: int, total: int, window_px: float) -> str:
-    """Return the sentence that says how many columns lie too near an edge to be encoded."""
-    return (
-        f"{outside} of {total} columns lie so near an edge that their window of {window_px:.3g} px reaches over it; they have no "
-        "angle and no latents"
-    )
-
-
-def _frames_text(indices: List[int], total: int) -> str:
-    """Return `the frame`, `every frame` or `frames 3, 4, 5 …`."""
-    if total == 1:
-        return "the frame"
-    if len(indices) == total:
-        return "every frame"
-    return f"frame{'s' if len(indices) > 1 else ''} {', '.join(map(str, indices[:8]))}{' …' if len(indices) > 8 else ''}"

@@ -1,0 +1,42 @@
+"""The sentences that the report says of how frames were located and encoded. Called by runtime.pipeline, and by analyze for many frames."""
+
+from __future__ import annotations
+
+from typing import List, Tuple
+
+from stemzoo.runtime.scale import Scale
+from stemzoo.runtime.segmenter import Segmenter
+
+
+def scale_notices(scale: Scale, segmenter: Segmenter) -> Tuple[str, ...]:
+    """Return what is to be said of the scale: how it was found and, where the pixel size is the cause, that frames are resampled."""
+    if scale.factor(segmenter.spec) == 1 or scale.sampling is None or scale.estimated:
+        return scale.notices
+    low, high, nominal = segmenter.spec.sampling
+    return (
+        *scale.notices,
+        f"The frame has {scale.sampling:.4g} Å/px; {segmenter.spec.id} was trained on {low:g}–{high:g} Å/px, so the network saw it "
+        f"resampled to {nominal:g} Å/px; positions are in the original pixels",
+    )
+
+
+def without_columns(indices: List[int], total: int, threshold: float) -> str:
+    """Return the sentence that says in which frames no column was found."""
+    return f"No column was found in {_frames_text(indices, total)} (probability stays below {threshold:g})"
+
+
+def over_the_edge(outside: int, total: int, window_px: float) -> str:
+    """Return the sentence that says how many columns lie too near an edge to be encoded."""
+    return (
+        f"{outside} of {total} columns lie so near an edge that their window of {window_px:.3g} px reaches over it; they have no "
+        "angle and no latents"
+    )
+
+
+def _frames_text(indices: List[int], total: int) -> str:
+    """Return `the frame`, `every frame` or `frames 3, 4, 5 …`."""
+    if total == 1:
+        return "the frame"
+    if len(indices) == total:
+        return "every frame"
+    return f"frame{'s' if len(indices) > 1 else ''} {', '.join(map(str, indices[:8]))}{' …' if len(indices) > 8 else ''}"

@@ -23,6 +23,7 @@ import stemzoo
 from stemzoo.errors import OutputError, StemzooError
 from stemzoo.live import upload
 from stemzoo.live.answer import AnalysisOut, Health, Image, ModelOut, analysis_out, model_out
+from stemzoo.live.claims import TooLargeError
 from stemzoo.live.engine import Busy, Engine, GivenUp, Place
 from stemzoo.live.guard import Guard, check_binding
 from stemzoo.live.metrics import CONTENT_TYPE, Counting, Metrics
@@ -241,9 +242,9 @@ async def _result(
     try:
         return await asyncio.wait_for(asyncio.shield(future), seconds)
     except StemzooError as error:
-        raise Refused(422, str(error)) from None
+        raise Refused(413 if isinstance(error, TooLargeError) else 422, str(error)) from None
     except MemoryError:
-        raise Refused(422, "the frame is too large for this machine's memory") from None
+        raise Refused(413, "the frame is too large for this machine's memory") from None
     except (TimeoutError, GivenUp):
         raise Refused(504, f"not finished within {seconds:g} s", {"Retry-After": "5"}) from None
     finally:

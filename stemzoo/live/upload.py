@@ -23,7 +23,7 @@ import numpy as np
 
 from stemzoo.errors import ReadError, StemzooError
 from stemzoo.io.read import read
-from stemzoo.live.claims import HDF5, TIFF, pixels_claimed
+from stemzoo.live.claims import HDF5, TIFF, TooLargeError, check_claims
 from stemzoo.types import Frames
 
 FILES = (".npy", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".mrc", ".dm3", ".dm4", ".emd", ".h5", ".hspy")
@@ -68,7 +68,7 @@ def from_lists(image: list[list[float]], body: bytes, pixel_size: float | None, 
     if len(widths) != 1:
         raise ReadError(f"image has rows of {min(widths, default=0)} to {max(widths, default=0)} numbers; wanted all of one length")
     if len(image) * widths.pop() > limits.pixels:
-        raise ReadError(f"image has more than {limits.pixels} pixels")
+        raise TooLargeError(f"image has more than {limits.pixels} pixels, the most taken")
     with np.errstate(over="ignore"):  # beyond float32 is not finite, which is said of the frame
         return _frames(np.array(image, dtype=np.float64).astype(np.float32), body, pixel_size, name)
 
@@ -83,14 +83,13 @@ def from_file(body: bytes, suffix: str, pixel_size: float | None, name: str, lim
     with _own_file(body, suffix) as path:
         if pointer := _points_outside(path, body, suffix):
             raise ReadError(f"the file refers to another ({pointer}); send one that holds its own pixels")
-        if (claimed := pixels_claimed(path, suffix)) > limits.pixels:
-            raise ReadError(f"the file says that it has {claimed} pixels; the most taken is {limits.pixels}")
+        check_claims(path, suffix, limits.pixels)
         try:
             frames = read(path, pixel_size)
         except StemzooError as error:
             raise type(error)(str(error).replace(str(path), name)) from None
         if math.prod(frames.data.shape) > limits.pixels:
-            raise ReadError(f"the file has {math.prod(frames.data.shape)} pixels; the most taken is {limits.pixels}")
+            raise TooLargeError(f"the file has {math.prod(frames.data.shape)} pixels; the most taken is {limits.pixels}")
         data = np.stack([np.asarray(frames.data[index]) for index in range(len(frames))])
     said = tuple(notice.replace(str(path), name) for notice in frames.notices)
     return Frames(data, frames.pixel_size, frames.pixel_size_source, name, frames.sha256, frames.metadata, said)
@@ -100,10 +99,10 @@ def _numbers(data: bytes, shape: tuple[int, ...], dtype: np.dtype, limits: Limit
     """Return the numbers (n,) in `data`, once they are as many as `shape` says."""
     if len(shape) not in (2, 3) or dtype.kind not in "uif" or dtype.itemsize > 8 or 0 in shape:
         raise ReadError(f"the array is {dtype} of shape {shape}; wanted real numbers (H, W) or (T, H, W)")
-    if math.prod(shape) > limits.pixels:
-        raise ReadError(f"shape {shape} has {math.prod(shape)} pixels; the most taken is {limits.pixels}")
     if math.prod(shape) * dtype.itemsize != len(data):
         raise ReadError(f"{dtype} of shape {shape} takes {math.prod(shape) * dtype.itemsize} bytes; the body has {len(data)}")
+    if math.prod(shape) > limits.pixels:
+        raise TooLargeError(f"shape {shape} has {math.prod(shape)} pixels; the most taken is {limits.pixels}")
     return np.frombuffer(data, dtype)
 
 

@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 import time
+import zlib
 
 import h5py
 import numpy as np
@@ -83,7 +84,13 @@ def test_a_stack_gives_its_frames_and_the_page_gets_each(client, frame):
         (b"x", {"Content-Type": "text/plain"}, "", 415, "Content-Type is text/plain"),
         (b"x", {}, "", 415, "Content-Type is missing"),
         (b"x" * 100, {**RAW, "X-Frame-Shape": "16,16", "X-Frame-Dtype": "uint8"}, "", 422, "takes 256 bytes; the body has 100"),
-        (b"x", {**RAW, "X-Frame-Shape": "99999999,99999999", "X-Frame-Dtype": "uint8"}, "", 422, "the most taken is"),
+        (
+            b"x",
+            {**RAW, "X-Frame-Shape": "99999999,99999999", "X-Frame-Dtype": "uint8"},
+            "",
+            422,
+            "takes 9999999800000001 bytes; the body has 1",
+        ),
         (b"x", {**RAW, "X-Frame-Shape": "4", "X-Frame-Dtype": "uint8"}, "", 422, "wanted H,W"),
         (b"x", {**RAW, "X-Frame-Shape": "16,16", "X-Frame-Dtype": "object"}, "", 422, "wanted one of uint8"),
         (b"x", RAW, "", 422, "X-Frame-Shape"),
@@ -136,6 +143,20 @@ def test_files_that_point_to_others_are_not_followed(client, frame, tmp_path):
         said = client.ask("POST", f"/analyze?file={name}", (tmp_path / name).read_bytes(), RAW)
         assert said.status == 422 and "refers to another" in said.json["error"], (name, said.body)
     assert client.ask("POST", "/analyze?file=a.h5&pixel_size=0.2", (tmp_path / "target.h5").read_bytes(), RAW).status == 200
+
+
+def test_what_holds_too_much_is_413_and_what_lies_about_it_422(client, tmp_path):
+    with h5py.File(tmp_path / "large.h5", "w") as file:
+        file.create_dataset("image", (20_000, 20_000), "f4", chunks=(1000, 1000), compression="gzip")
+    with h5py.File(tmp_path / "false.h5", "w") as file:
+        dataset = file.create_dataset("image", (64, 64), "f4", chunks=(64, 64), compression="gzip")
+        dataset.id.write_direct_chunk((0, 0), zlib.compress(bytes(64 << 20), 9))
+    for name, status, reason in (
+        ("large.h5", 413, "the most taken is 67108864"),
+        ("false.h5", 422, "16384 bytes unpacks to more"),
+    ):
+        said = client.ask("POST", f"/analyze?file={name}", (tmp_path / name).read_bytes(), RAW)
+        assert said.status == status and reason in said.json["error"], said.body
 
 
 def test_pickles_are_never_loaded(client):

@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import inspect
 import json
+import os
 import random
 import shutil
 import signal
@@ -43,6 +44,7 @@ from stemzoo.zoo.card import read_card
 
 ROOT = Path(__file__).resolve().parents[1]
 HANG_S = 5  # of CPU time
+RESTARTS = 20  # of a target whose process ends at a find
 
 
 def open_image(path: Path) -> None:
@@ -252,7 +254,7 @@ def _kept(name: str, data: bytes, error: BaseException, out: Path, known: set[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=20, help="wall clock, for all targets together")
+    parser.add_argument("--minutes", type=float, default=20, help="of running, for all targets together")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--target", choices=list(TARGETS), help="only this one, in this process")
@@ -265,37 +267,43 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         examples = seeds(folder)[arguments.target]
-        report = _Report(arguments.target, arguments.out)
+        report = _Report(arguments.target, arguments.out, 60 * arguments.minutes)
         folder = report.folder  # what was tried last outlives a crash there
         if arguments.atheris:
             _guided(examples, arguments, folder, report)
-        rng, end = random.Random(arguments.seed), time.monotonic() + 60 * arguments.minutes
-        while time.monotonic() < end:
-            report.take(mutate(rng.choice(examples), rng), folder)
-        report.write()
+        rng = random.Random(arguments.seed)
+        while report.take(mutate(rng.choice(examples), rng), folder):
+            pass
 
 
 class _Report:
-    """Counts what one target took, in a file that is there whenever the process ends, and keeps what broke it."""
+    """Counts what one target took, in a file that is there whenever the process ends, and keeps what broke it.
 
-    def __init__(self, name: str, out: Path) -> None:
-        self.name, self.out, self.known, self.tries = name, out, set[str](), 0
+    seconds: how long it may run; time that the process was stopped or starved does not count.
+    """
+
+    def __init__(self, name: str, out: Path, seconds: float) -> None:
+        self.name, self.out, self.seconds, self.known, self.tries = name, out, seconds, set[str](), 0
         self.folder = out / "last" / name
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.written = 0.0
+        self.ran, self.now, self.written = 0.0, time.monotonic(), 0.0
+        self.write()
 
-    def take(self, data: bytes, folder: Path) -> None:
-        """Try one input."""
+    def take(self, data: bytes, folder: Path) -> bool:
+        """Try one input; return whether there is time for more."""
         self.tries += 1
         if (error := attempt(self.name, data, folder)) is not None:
             _kept(self.name, data, error, self.out, self.known)
-        if time.monotonic() > self.written + 1:
+        before, self.now = self.now, time.monotonic()
+        self.ran += min(self.now - before, 1.0)
+        if self.ran > self.written + 1 or self.ran > self.seconds:
             self.write()
+        return self.ran <= self.seconds
 
     def write(self) -> None:
         """Write the counts."""
-        self.written = time.monotonic()
-        counts = {"inputs": self.tries, "finds": len(self.known), "cpu_s": round(time.process_time(), 1)}
+        self.written = self.ran
+        counts = {"inputs": self.tries, "finds": len(self.known), "seconds": self.ran, "cpu_s": time.process_time()}
         (self.folder / "counts.json").write_text(json.dumps(counts))
 
 
@@ -303,18 +311,16 @@ def _all(arguments: argparse.Namespace) -> int:
     """Run every target that has a valid file to start from; return 1 where any broke."""
     with tempfile.TemporaryDirectory() as scratch:
         names = [name for name, examples in seeds(Path(scratch)).items() if examples]
-    begun, total = time.monotonic(), defaultdict[str, float](float)
-    for number, name in enumerate(names, 1):
+    total, share = defaultdict[str, float](float), 60 * arguments.minutes / len(names)
+    for name in names:
         counts, seed = defaultdict[str, float](float), arguments.seed
-        while (left := 60 * arguments.minutes * number / len(names) - (time.monotonic() - begun)) > 0:
-            _one(name, seed, left / 60, arguments, counts)
+        while counts["seconds"] < share and seed < arguments.seed + RESTARTS:
+            _one(name, seed, (share - counts["seconds"]) / 60, arguments, counts)
             seed += 1
         print(f"{name}: " + ", ".join(f"{value:,.0f} {key}" for key, value in counts.items()), flush=True)
         for key, value in counts.items():
             total[key] += value
-    print(
-        f"all in {(time.monotonic() - begun) / 60:.1f} min: " + ", ".join(f"{value:,.0f} {key}" for key, value in total.items()), flush=True
-    )
+    print("all: " + ", ".join(f"{value:,.0f} {key}" for key, value in total.items()), flush=True)
     return int(total["finds"] > 0)
 
 
@@ -344,14 +350,16 @@ def _guided(examples: list[bytes], arguments: argparse.Namespace, folder: Path, 
         (start / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
 
     def one(data: bytes) -> None:
-        report.take(data, folder)
+        if not report.take(data, folder):
+            sys.stdout.flush()
+            os._exit(0)  # libFuzzer's own limit goes by the clock
 
     def changed(data: bytes, most: int, seed: int) -> bytes:
         rng = random.Random(seed)
         return mutate(data, rng)[:most] if rng.random() < 0.5 else atheris.Mutate(data, most)
 
-    words = [sys.argv[0], f"-max_total_time={max(1, round(60 * arguments.minutes))}", f"-seed={arguments.seed + 1}", "-max_len=200000"]
-    words += ["-timeout=1800", "-rss_limit_mb=4096", f"-artifact_prefix={arguments.out}/", str(start)]
+    words = [sys.argv[0], f"-seed={arguments.seed + 1}", "-max_len=200000", "-timeout=1800", "-rss_limit_mb=4096"]
+    words += [f"-artifact_prefix={arguments.out}/", str(start)]
     for module in [module for name, module in sys.modules.items() if name.startswith("stemzoo.")]:  # all of Python would take minutes
         for function in [item for item in vars(module).values() if inspect.isfunction(item) and item.__module__ == module.__name__]:
             atheris.instrument_func(function)

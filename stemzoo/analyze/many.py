@@ -17,6 +17,7 @@ from stemzoo.analyze.finish import finish
 from stemzoo.analyze.models import Models
 from stemzoo.analyze.options import Progress
 from stemzoo.analyze.outcome import Outcome
+from stemzoo.analyze.pieces import pieces_of, write_piece
 from stemzoo.analyze.plan import Plan, Request, start
 from stemzoo.errors import ModelError, OutputError, ReadError, StemzooError
 
@@ -41,7 +42,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Job:
-    """One call: `kind` of `begin`, `work`, `give_up`, `finish`."""
+    """One call: `kind` of `begin`, `work`, `give_up`, `piece`, `finish`."""
 
     entry: Entry
     kind: str
@@ -202,6 +203,8 @@ class _Loop:
             self.pool.submit(job, work, plan, plan.stages[entry.stage], job.number)
         elif job.kind == "give_up":
             self.pool.submit(job, _give_up, plan, plan.stages[entry.stage], job.number, job.reason)
+        elif job.kind == "piece":
+            self.pool.submit(job, write_piece, plan, pieces_of(plan)[job.number])
         else:
             self.pool.submit(job, finish, plan)
 
@@ -217,16 +220,21 @@ class _Loop:
             self._stage(entry)
         else:
             entry.left -= 1
-            self._tick(int(result), 0)
+            if job.kind != "piece":
+                self._tick(int(result), 0)
             if not entry.left:
                 entry.stage += 1
                 self._stage(entry)
 
     def _stage(self, entry: Entry) -> None:
-        """Put the jobs of the next stage before those of files that are not open yet."""
+        """Put the jobs of the next stage before those of files that are not open yet; after the last stage, the pieces side by side."""
         plan = entry.plan
         assert plan is not None
-        if entry.stage == len(plan.stages):
+        if entry.stage == len(plan.stages) and self.pool.room > 1:
+            entry.left = len(pieces_of(plan))
+            self.ready.extend(Job(entry, "piece", number) for number in range(entry.left))
+            return
+        if entry.stage >= len(plan.stages):
             self.ready.append(Job(entry, "finish"))
             return
         entry.left = 1 if plan.stages[entry.stage] == "fit" else len(plan.batches)

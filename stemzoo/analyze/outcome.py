@@ -74,30 +74,36 @@ def write_run(folder: Path, outcome: Outcome) -> None:
     (folder / RUN_FILE).write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
+def read_run(folder: Path) -> Outcome:
+    """Return what run.json in a folder of results says. Raises: OSError, ValueError, KeyError or TypeError where it is damaged."""
+    facts = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    summary = facts["summary"]
+    return Outcome(
+        input=facts["input"],
+        sha256=facts["sha256"],
+        folder=folder,
+        files=tuple(facts["files"]),
+        key=facts["key"],
+        summary=Summary(**{**summary, "doubts": tuple(summary["doubts"])}),
+        segmenter=ModelId(**facts["segmenter"]),
+        encoder=None if facts["encoder"] is None else ModelId(**facts["encoder"]),
+        window_px=facts["window_px"],
+        sampling_factor=facts["sampling_factor"],
+        notices=tuple(facts["notices"]),
+        seconds=facts["seconds"],
+        version=facts["version"],
+        failures=tuple(Failure(**failure) for failure in facts["failed_frames"]),
+        options=facts["options"],
+    )
+
+
 def done_before(folder: Path, key: str) -> Outcome | None:
     """Return what an earlier run left in `folder`, if it belongs to `key`, lacks no file and no frame that may still succeed."""
     try:
-        facts = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-        if facts["key"] != key or not all((folder / name).exists() for name in facts["files"]):
+        outcome = read_run(folder)
+        if outcome.key != key or not all((folder / name).exists() for name in outcome.files):
             return None
-        summary = facts["summary"]
-        outcome = Outcome(
-            input=facts["input"],
-            sha256=facts["sha256"],
-            folder=folder,
-            files=tuple(facts["files"]),
-            key=key,
-            summary=Summary(**{**summary, "doubts": tuple(summary["doubts"])}),
-            segmenter=ModelId(**facts["segmenter"]),
-            encoder=None if facts["encoder"] is None else ModelId(**facts["encoder"]),
-            window_px=facts["window_px"],
-            sampling_factor=facts["sampling_factor"],
-            notices=tuple(facts["notices"]),
-            seconds=facts["seconds"],
-            version=facts["version"],
-            failures=tuple(Failure(**failure) for failure in facts["failed_frames"]),
-            options=facts["options"],
-        )
+        lasting = all(failure.lasting for failure in outcome.failures)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return outcome if all(failure.lasting for failure in outcome.failures) else None
+    return outcome if lasting else None

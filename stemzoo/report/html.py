@@ -16,6 +16,7 @@ import numpy as np
 
 from stemzoo.errors import OutputError
 from stemzoo.geometry.tracks import Tracks
+from stemzoo.io.tracks import FILE as TRACKS_FILE
 from stemzoo.report.summary import Summary, summarise, thousands
 from stemzoo.types import Analysis, SubImages
 
@@ -148,7 +149,7 @@ def _pictures(analysis: Analysis, inputs: ReportInputs, folder: Path) -> tuple[l
             drawing("series.png", "Over the frames", "How the stack develops.", plots.series_figure(analysis))
             courses = None if inputs.tracks is None else tracks.tracks_figure(analysis, inputs.tracks)
             if courses is not None:
-                caption = f"Each column's latents through the stack; those that change most are named as in {tracks.FILE}."
+                caption = f"Each column's latents through the stack; those that change most are named as in {TRACKS_FILE}."
                 drawing("tracks.png", "Columns through the stack", caption, courses)
     return plates, drawings
 

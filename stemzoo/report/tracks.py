@@ -1,8 +1,6 @@
-"""Columns' courses through a stack: `tracks.csv`, and the latents that change, as a drawing. Called by `analyze` and `report.html`."""
+"""Columns' courses through a stack as a drawing: the latents that change. io.tracks owns their table. Called by `report.html`."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,29 +9,8 @@ from stemzoo.geometry.tracks import Tracks
 from stemzoo.report import style
 from stemzoo.types import Analysis
 
-FILE = "tracks.csv"
 SHOWN = 150  # courses drawn faintly, evenly chosen
 MARKED = 5  # courses drawn boldly: those whose latent changes most
-
-
-def write_tracks(path: Path, analysis: Analysis, tracks: Tracks) -> None:
-    """Write a row for each column of each frame, ordered by track and frame; `drift_*_px` is the frame's displacement against the first."""
-    encoding = analysis.encoding
-    n_latents = 0 if encoding is None else encoding.latents.shape[1]
-    header = "track,frame,column,y_px,x_px,drift_y_px,drift_x_px"
-    header += "" if encoding is None else ",angle_rad," + ",".join(f"z{k + 1}" for k in range(n_latents))
-    lines = []
-    row = 0
-    for columns, numbers, drift in zip(analysis.columns, tracks.track, tracks.drift, strict=True):
-        for k, (number, (y, x)) in enumerate(zip(numbers.tolist(), columns.yx.tolist(), strict=True)):
-            text = f"{number},{columns.frame},{k},{y:.6f},{x:.6f},{drift[0]:.4f},{drift[1]:.4f}"
-            if encoding is not None:
-                values = (encoding.angle[row + k], *encoding.latents[row + k])
-                text += "".join("," + (f"{value:.8g}" if np.isfinite(value) else "") for value in values)
-            lines.append((number, columns.frame, text))
-        row += len(columns)
-    lines.sort(key=lambda line: line[:2])
-    path.write_text("\n".join([header, *(line[2] for line in lines)]) + "\n", encoding="utf-8")
 
 
 def tracks_figure(analysis: Analysis, tracks: Tracks) -> Figure | None:

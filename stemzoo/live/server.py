@@ -26,6 +26,7 @@ from stemzoo.live.answer import AnalysisOut, Health, Image, ModelOut, analysis_o
 from stemzoo.live.claims import TooLargeError
 from stemzoo.live.engine import Busy, Engine, GivenUp, Place
 from stemzoo.live.guard import Guard, check_binding
+from stemzoo.live.linger import Lingering
 from stemzoo.live.metrics import CONTENT_TYPE, Counting, Metrics
 from stemzoo.live.pages import add_live, add_page
 from stemzoo.live.refusal import Refused, add_refusals, first_of, may_say
@@ -107,6 +108,7 @@ def create_app(engine: Engine, options: ServeOptions) -> FastAPI:
     )
     app.add_middleware(Guard, hosts=(*options.names, options.host), token=options.token)
     app.add_middleware(Counting, metrics=metrics)
+    app.add_middleware(Lingering)
     add_refusals(app)
 
     @app.post(

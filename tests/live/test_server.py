@@ -14,6 +14,7 @@ import tifffile
 pytest.importorskip("fastapi")
 
 from stemzoo.errors import OutputError
+from stemzoo.live import linger
 from stemzoo.live.server import ServeOptions
 from stemzoo.runtime.pipeline import analyze
 from stemzoo.types import Frames
@@ -183,6 +184,47 @@ def test_a_body_too_large_or_too_slow_is_cut_off(start, frame):
         line.sendall(b"POST /analyze HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-npy\r\nContent-Length: 500\r\n\r\nab")
     time.sleep(0.1)
     assert engine.taken == 0
+
+
+@pytest.mark.parametrize("closing", ["", "Connection: close\r\n"])
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ("Host: localhost\r\nContent-Length: 12000000\r\n", 413),
+        ("Host: evil.example\r\nContent-Length: 12000000\r\n", 403),
+        ("Host: localhost\r\nContent-Type: text/html\r\nContent-Length: 12000000\r\n", 415),
+    ],
+)
+def test_a_refusal_is_heard_by_a_client_that_still_sends(start, headers, status, closing):
+    """No broken pipe: the answer is there at once, and the line takes the rest of the body."""
+    client, engine = start(max_mb=10)
+    kind = "" if "Content-Type" in headers else "Content-Type: application/x-npy\r\n"
+    with socket.create_connection(("127.0.0.1", client.port), timeout=20) as line:
+        line.sendall(f"POST /analyze HTTP/1.1\r\n{headers}{kind}{closing}\r\n".encode())
+        said = line.recv(4000)
+        assert f" {status} ".encode() in said.split(b"\r\n")[0]
+        for _ in range(12):
+            line.sendall(bytes(1_000_000))
+            time.sleep(0.01)
+        if b"connection: close" not in said.lower():
+            line.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        while more := line.recv(4000):  # until the line is ended; it is not reset
+            said += more
+        assert said.count(b"HTTP/1.1 ") == 1 + (b" 200 OK" in said)
+    assert engine.taken == 0
+
+
+def test_a_client_that_never_stops_sending_is_cut_off(start, monkeypatch):
+    monkeypatch.setattr(linger, "LINGER_S", 0.3)
+    client, _ = start(max_mb=1)
+    with socket.create_connection(("127.0.0.1", client.port), timeout=20) as line:
+        line.sendall(b"POST /analyze HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-npy\r\nContent-Length: 900000000\r\n\r\n")
+        assert b" 413 " in line.recv(4000)
+        with pytest.raises(OSError):
+            for _ in range(200):
+                line.sendall(bytes(1000))
+                time.sleep(0.02)
+    assert client.get("/health").status == 200
 
 
 def test_a_full_queue_answers_429_and_recovers(start, frame, monkeypatch):

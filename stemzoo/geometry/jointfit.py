@@ -14,7 +14,7 @@ from stemzoo.geometry import noise, priors
 from stemzoo.geometry.background import Background
 from stemzoo.geometry.columnmodel import CORE, State, fit_amplitudes, normal_equations, pair_blocks, render
 from stemzoo.geometry.coupling import Equations, covariance, joint_step
-from stemzoo.geometry.neighbours import Pairs, nearest_distance, pairs_among
+from stemzoo.geometry.neighbours import Pairs, Vicinity, nearest_distance
 from stemzoo.geometry.rim import find_beyond
 from stemzoo.geometry.windows import Windows
 
@@ -80,6 +80,7 @@ class JointFit:
         self.progress = Progress(place, start, nearest, np.zeros(n, bool), damping, np.full(n, np.inf))
         self.state = State(start.copy(), np.ones(n), np.zeros(n), np.eye(2) * width_px**2)
         self.previous: Optional[State] = None
+        self.vicinity = Vicinity()
         self.windows = Windows(image, usable, start, width_px)
         self.residual, self.weight = np.empty_like(self.windows.image), np.empty_like(self.windows.image)
         self.state.amplitude, level = fit_amplitudes(self.windows, self.state)
@@ -146,9 +147,7 @@ class JointFit:
     def _couple(self) -> None:
         """Keep how columns overlap with each other and with the background: used for later steps too, scaled to their noise and
         amplitudes."""
-        near = pairs_among(self.state.yx, COUPLED * self.width)
-        order = np.lexsort((near.second, near.first))
-        self.pairs = Pairs(near.first[order], near.second[order], near.distance[order])
+        self.pairs = self.vicinity.among(self.state.yx, COUPLED * self.width)
         self.blocks = pair_blocks(self.state, self.windows, self.weight, self.pairs)
         self.node, self.lift = self.windows.reach(self.background).node, self.normal.lift
         self.coupled = self._strength(), float(self.weight.sum())

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+SLACK = 1.2  # times the radius asked for: how far a vicinity looks, so that points may move before it looks again
+
 
 class Pairs(NamedTuple):
     """Index `first` into one set of points, `second` into the other, and the distance between the two; (p,) each."""
@@ -59,6 +61,30 @@ def pairs_among(yx: np.ndarray, radius: float) -> Pairs:
     return Pairs(pairs.first[other], pairs.second[other], pairs.distance[other])
 
 
+class Vicinity:
+    """The pairs of points that move a little from one time to the next; a search is made only when some pair might have been missed."""
+
+    def __init__(self) -> None:
+        self._found, self._at, self._reach = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)), np.zeros((0, 2)), -1.0
+
+    def among(self, yx: np.ndarray, radius: float) -> Pairs:
+        """Return every ordered pair (i, j), i ≠ j, of points yx (n, 2) within `radius`, ordered by i, then j."""
+        moved = 0.0
+        if len(yx) == len(self._at) and len(yx):
+            step = yx - self._at
+            moved = float(np.sqrt((step * step).sum(axis=1).max()))
+        if len(yx) != len(self._at) or not radius + 2 * moved <= self._reach:
+            self._reach = SLACK * radius
+            found = pairs_among(yx, self._reach)
+            order = np.lexsort((found.second, found.first))
+            self._found, self._at = Pairs(*(part[order] for part in found)), yx.copy()
+        first, second, _ = self._found
+        step = yx[first] - yx[second]
+        distance = np.sqrt((step * step).sum(axis=1))
+        near = distance <= radius
+        return Pairs(first[near], second[near], distance[near])
+
+
 def nearest_distance(yx: np.ndarray, guess: float) -> np.ndarray:
     """Return the distance of each of (n, 2) points to its nearest neighbour, (n,); infinite where there is no other within 64 × `guess`."""
     points = np.asarray(yx, dtype=np.float64).reshape(-1, 2)
@@ -70,7 +96,10 @@ def nearest_distance(yx: np.ndarray, guess: float) -> np.ndarray:
             break
         pairs = pairs_within(points[todo], points, radius)
         other = todo[pairs.first] != pairs.second
-        np.minimum.at(nearest, todo[pairs.first[other]], pairs.distance[other])
+        first, distance = pairs.first[other], pairs.distance[other]
+        begins = np.flatnonzero(np.diff(first, prepend=-1))  # pairs are ordered by their first point
+        if len(begins):
+            nearest[todo[first[begins]]] = np.minimum.reduceat(distance, begins)
         todo = todo[~np.isfinite(nearest[todo])]
         radius *= 2
     return nearest

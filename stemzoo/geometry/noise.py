@@ -14,6 +14,7 @@ from stemzoo.geometry.leftover import Leftover
 
 CLIP = 9.0  # squared residuals above this many variances (three sigma) are outliers, not noise …
 KEPT = 0.9733  # … and the mean square of a normal law below it
+ITERATIONS, SETTLED = 8, 1e-3  # of the variance's fit: at most so many, or until it changes by less than this share of the variance
 
 
 class VarianceModel(NamedTuple):
@@ -53,7 +54,8 @@ def fit_variance(expected: np.ndarray, squared: np.ndarray, smallest: float) -> 
         return flat(level)
     rise = np.clip((expected - v_low) / (v_high - v_low), -0.5, 2.0)
     low = high = level
-    for _ in range(8):
+    for _ in range(ITERATIONS):
+        before = low, high
         variance = np.maximum(low + (high - low) * rise, 0.05 * level)
         weight = np.where(squared < CLIP * variance, 1.0 / variance**2, 0.0)
         base = 1.0 - rise
@@ -68,6 +70,8 @@ def fit_variance(expected: np.ndarray, squared: np.ndarray, smallest: float) -> 
         if high < 0.02 * low:
             low, high = b1 / a11, 0.02 * low
         level = max(float((low + (high - low) * np.clip(rise, 0, 1)).mean()), smallest)
+        if max(abs(low - before[0]), abs(high - before[1])) < SETTLED * level:
+            break
     low, high = max(low, smallest), max(high, smallest)
     return VarianceModel(v_low, v_high, low, high, max(smallest, 0.25 * min(low, high)))
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from stemzoo.errors import ShapeError
 from stemzoo.geometry import noise
+from stemzoo.geometry.columnmodel import fit_amplitudes
 from stemzoo.geometry.jointfit import NO_PAIRS, JointFit
 from stemzoo.geometry.leftover import leftover
 from stemzoo.geometry.neighbours import nearest_distance, pairs_among
@@ -148,13 +149,21 @@ def _fitted(
         better = _believable(again, end, settings)
         if better.mean() > believable.mean():
             fit, believable = again, better
-    fit.progress.held = ~believable
-    if fit.progress.held.any():
-        held, state = fit.progress.held, fit.state
-        state.yx[held], state.log_width[held] = fit.progress.start[held], 0.0
+    _hold(fit, ~believable)
+    return _result(fit, starts, offset, scale, pooling, settings)
+
+
+def _hold(fit: JointFit, failed: np.ndarray) -> None:
+    """Put the columns that failed (n,) back to their starts and fit what they leave: the whole frame where they overlap with others, else
+    their own intensities alone."""
+    state, progress = fit.state, fit.progress
+    progress.held = failed
+    state.yx[failed], state.log_width[failed] = progress.start[failed], 0.0
+    if failed[fit.pairs.first].any():
         fit.evaluate()
         fit.step()
-    return _result(fit, starts, offset, scale, pooling, settings)
+    elif failed.any():
+        state.amplitude[failed] = fit_amplitudes(fit.windows, state)[0][failed]
 
 
 def _believable(fit: JointFit, end: np.ndarray, settings: RefineOptions) -> np.ndarray:

@@ -25,6 +25,7 @@ from stemzoo.runtime.bundle import MODEL_FILE, Bundle
 from stemzoo.runtime.cores import keep_to, parse_cores
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.golden import verify
+from stemzoo.runtime.manifest import MANIFEST_FILE, check_manifest, check_vouched
 from stemzoo.runtime.pipeline import analyze, locate
 from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.runtime.session import PROVIDERS, SessionOptions, parse_providers
@@ -70,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--encoder", metavar="ID", help="encoder, or none; default: the only one here")
         command.add_argument("--pixel-size", metavar="Å", type=float, help="Å per pixel")
         command.add_argument("--out", metavar="DIR", type=Path, required=True, help="columns.csv and run.json go there")
-    commands.add_parser("verify", help="replay the golden tensors of every model here")
+    commands.add_parser("verify", help="check every file here and replay the golden tensors of every model")
     for command in commands.choices.values():
         command.add_argument("--threads", metavar="N", type=int, default=0, help="threads of the networks; 0: as many as there are cores")
         command.add_argument("--cores", metavar="LIST", help="stay on these cores, counted from 0, e.g. 1 or 2,4-7; the others stay free")
@@ -123,6 +124,9 @@ def _run(models: Path, session: SessionOptions, options: argparse.Namespace) -> 
     encoder = None
     if options.command == "analyze" and options.encoder != "none":
         encoder = Encoder(_load(models, options.encoder, "encoding", session, opened))
+    for model in (segmenter, encoder):
+        if model is not None:
+            check_vouched(models.parent, model.bundle.folder / MODEL_FILE, model.bundle.sha256)
     analysis = locate(frames, segmenter) if options.command == "locate" else analyze(frames, segmenter, encoder)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
@@ -173,6 +177,11 @@ def _verify(models: Path, session: SessionOptions) -> int:
         raise ModelError(f"no model in {models}; the folder was not copied whole")
     failed = 0
     notices: List[str] = []
+    try:
+        print(f"{MANIFEST_FILE}: {check_manifest(models.parent)} files are as they were made")
+    except StemzooError as error:
+        print(f"{MANIFEST_FILE}: FAILED: {error}")
+        failed += 1
     for name, folder in found.items():
         try:
             result = verify(Bundle.load(folder, session))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import stemzoo
 from stemzoo.errors import ModelError, OutputError
+from stemzoo.runtime.manifest import write_manifest
 from stemzoo.zoo.card import Card, read_card
 from stemzoo.zoo.catalog import resolve
 from stemzoo.zoo.check import check_files
@@ -43,7 +44,8 @@ Once, after copying:
 
     python stemzoo.pyz verify
 
-replays stored examples through every model and prints which execution provider runs. Each line must say that all elements agree.
+checks every file of this folder and replays stored examples through every model. The first line must say that the files are as they were
+made, each further one that all elements agree, and which execution provider runs.
 
 For each frame, saved with numpy.save as (H, W), or (T, H, W) for a stack:
 
@@ -103,6 +105,7 @@ def make_folder(models: Sequence[str], out: str | Path, wheels: Sequence[str] = 
         title = f"stemzoo {stemzoo.__version__}, for the microscope"
         text = README.format(version=stemzoo.__version__, line="=" * len(title), models=listed, wheels=_about_wheels(targets))
         (work / "README.txt").write_text(text, encoding="utf-8")
+        write_manifest(work)
     return cards
 
 

@@ -62,7 +62,10 @@ def test_application_holds_source_of_the_layer_and_nothing_else(folder):
 
 def test_verify_passes_here_and_fails_with_one_flipped_bit(folder, tmp_path, capsys):
     assert main(["verify"], folder) == 0
-    assert capsys.readouterr().out.count("CPU") == len(MODELS)
+    said = capsys.readouterr().out
+    assert said.count("CPU") == len(MODELS) and "FAILED" not in said
+    files = sum(path.is_file() for path in folder.rglob("*")) - 1
+    assert f"MANIFEST: {files} files are as they were made" in said
     damaged = tmp_path / "damaged"
     shutil.copytree(folder, damaged)
     path = damaged / "models" / "adf-unet" / "v1" / "model.onnx"
@@ -70,7 +73,34 @@ def test_verify_passes_here_and_fails_with_one_flipped_bit(folder, tmp_path, cap
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     assert main(["verify"], damaged) == 1
-    assert "adf-unet@1: FAILED" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "adf-unet@1: FAILED" in said and "models/adf-unet/v1/model.onnx has changed" in said
+
+
+def test_a_flipped_bit_is_seen_without_the_card_and_a_missing_file_is_a_fault(folder, frame, tmp_path, capsys):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(folder, damaged)
+    place = damaged / "models" / "rvae-sr3fe2o7" / "v1"
+    (place / "README.md").unlink()
+    assert main(["verify"], damaged) == 1
+    assert "1 of " in (said := capsys.readouterr().out) and "models/rvae-sr3fe2o7/v1/README.md is missing" in said
+    data = bytearray((place / "model.onnx").read_bytes())
+    at = data.index(b"stemzoo_card") - 40  # in the last weights: the graph still loads, and gives what it gave within tolerance
+    data[at] ^= 1
+    (place / "model.onnx").write_bytes(data)
+    assert main(["verify"], damaged) == 1
+    assert "README.md is missing" in (said := capsys.readouterr().out) and "models/rvae-sr3fe2o7/v1/model.onnx has changed" in said
+    assert main(["analyze", str(frame), "--pixel-size", "0.2", "--out", str(tmp_path / "x")], damaged) == 1
+    assert "MANIFEST lists another" in capsys.readouterr().err and not (tmp_path / "x").exists()
+    (damaged / "MANIFEST").unlink()
+    assert main(["verify"], damaged) == 1
+    assert "MANIFEST: missing" in capsys.readouterr().out
+
+
+def test_the_manifest_lists_what_sha256sum_reads(folder):
+    if shutil.which("sha256sum") is None:
+        pytest.skip("no sha256sum here")
+    assert subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "MANIFEST"], cwd=folder).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ DETECTED_NOISE = 1.0 / 3.0  # cycles per px: beyond, a frame of sampled columns 
 LARGEST_PX = 1024  # a frame's middle of this size decides: more pixels sharpen nothing that is asked for here
 RIM = 48  # px added around an image before it is filtered; a multiple of COARSEST
 COARSEST = 8  # px between the samples of the coarsest answers
+SCALES = 15  # between the finest and the coarsest spots
 SAMPLED = 1.2  # samples per sigma that an answer needs at least
 
 
@@ -73,13 +74,14 @@ def mean_width(image: np.ndarray, usable: np.ndarray, yx: np.ndarray, nearest_px
     return float(scales[int(answer.argmax()), 0])
 
 
-def find_spots(image: np.ndarray, largest_px: int = LARGEST_PX) -> Optional[Spots]:
+def find_spots(image: np.ndarray, largest_px: int = LARGEST_PX, scales: int = SCALES) -> Optional[Spots]:
     """Return how wide and how far apart the bright spots of a frame are, lattice or not, or None where none stand out of the noise.
 
-    Args: image (H, W), cleaned (resample.clean); largest_px: side of its middle that is looked at.
+    Args: image (H, W), cleaned (resample.clean); largest_px: side of its middle that is looked at; scales: how many are tried,
+            between the finest and the coarsest that spots of a frame can have.
     """
     middle = middle_of(image, largest_px)
-    blobs = find_blobs(middle)
+    blobs = find_blobs(middle, scales)
     if blobs is None:
         return None
     nearest = nearest_distance(blobs.yx, 4 * blobs.scale_px)
@@ -89,7 +91,7 @@ def find_spots(image: np.ndarray, largest_px: int = LARGEST_PX) -> Optional[Spot
     return Spots(width, float(np.median(finite)) if len(finite) else None) if width > SPIKE else None
 
 
-def find_blobs(image: np.ndarray) -> Optional[Blobs]:
+def find_blobs(image: np.ndarray, scales: int = SCALES) -> Optional[Blobs]:
     """Return the bright spots of an image (H, W) at the scale at which all of them together answer most strongly; None for too few.
 
     The answers at coarse scales hold no high frequencies, so they are worked out on every second, fourth … pixel alone. Where single
@@ -105,14 +107,15 @@ def find_blobs(image: np.ndarray) -> Optional[Blobs]:
     spectrum = np.fft.rfft2(padded)
     squared = np.fft.fftfreq(sides[0])[:, None] ** 2 + np.fft.rfftfreq(sides[1])[None] ** 2
     noise = float(np.sqrt(np.mean(np.abs(spectrum[squared > DETECTED_NOISE**2]) ** 2) / padded.size))
+    bent = (2 * np.pi) ** 2 * squared * spectrum  # minus the Laplacian of the image
     skewness = _skewness(image)
     best: Optional[Blobs] = None
     strongest = 0.0
-    for scale in np.geomspace(0.8, max(1.0, min(14.0, min(frame.shape) / 12)), 15).tolist():
+    for scale in np.geomspace(0.8, max(1.0, min(14.0, min(frame.shape) / 12)), scales).tolist():
         step = 1
         while step < COARSEST and scale / (2 * step) >= SAMPLED:
             step *= 2
-        answer = _answer(spectrum, squared, scale, step)[: -(-frame.shape[0] // step), : -(-frame.shape[1] // step)]
+        answer = _answer(bent, scale, step)[: -(-frame.shape[0] // step), : -(-frame.shape[1] // step)]
         significant = SIGNIFICANT + skewness * LONE_COUNT / scale * (SIGNIFICANT**2 - 1) / 6
         limit = significant * noise / (scale * np.sqrt(2 * np.pi))
         blobs = _maxima(answer, limit, scale, step)
@@ -146,17 +149,19 @@ def _fast_length(least: int) -> int:
         parts += 1
 
 
-def _answer(spectrum: np.ndarray, squared: np.ndarray, scale: float, step: int) -> np.ndarray:
+def _answer(bent: np.ndarray, scale: float, step: int) -> np.ndarray:
     """Return the answer to the Laplacian of a Gaussian of `scale` px at every `step`-th pixel, the rim before the image cut off.
 
-    Args: spectrum, squared: (n, m // 2 + 1) of the padded image and its squared frequencies [cycles per px].
+    Args: bent: (n, m // 2 + 1) spectrum of minus the padded image's Laplacian.
     """
-    height, width = len(spectrum), 2 * (spectrum.shape[1] - 1)
+    height, width = len(bent), 2 * (bent.shape[1] - 1)
     rows, cols = height // step, width // step
-    kept = np.concatenate([np.arange(rows // 2), np.arange(height - rows // 2, height)]) if step > 1 else slice(None)
-    frequency = squared[kept, : cols // 2 + 1]
-    kernel = (2 * np.pi * scale / step) ** 2 * frequency * np.exp(-2 * (np.pi * scale) ** 2 * frequency)
-    answer: np.ndarray = np.fft.irfft2(spectrum[kept, : cols // 2 + 1] * kernel, (rows, cols))
+    by_row, by_col = (np.exp(-2 * (np.pi * scale * axis) ** 2) for axis in (np.fft.fftfreq(height), np.fft.rfftfreq(width)))
+    low, part = bent[:, : cols // 2 + 1], (scale / step) ** 2 * by_col[: cols // 2 + 1]
+    if step > 1:
+        kept = np.concatenate([np.arange(rows // 2), np.arange(height - rows // 2, height)])
+        low, by_row = low[kept], by_row[kept]
+    answer: np.ndarray = np.fft.irfft2(low * (by_row[:, None] * part), (rows, cols))
     return answer[RIM // step :, RIM // step :]
 
 

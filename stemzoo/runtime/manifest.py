@@ -1,6 +1,6 @@
 """MANIFEST, the sha256 of every file of a folder for the microscope: a witness beside the models' own cards, which could go missing.
 
-Owns its form, one `<sha256>  <path>` a line as `sha256sum -c` reads it. Called by stemzoo.zoo.folder, which writes it, and runtime.app.
+Reads one `<sha256>  <path>` a line, as `sha256sum -c` does and zoo.folder writes it. Called by runtime.app.
 """
 
 from __future__ import annotations
@@ -13,13 +13,6 @@ from stemzoo.runtime.bundle import sha256_of
 
 MANIFEST_FILE = "MANIFEST"
 SHOWN = 5  # so many faults are named
-
-
-def write_manifest(folder: Path) -> None:
-    """List every file below `folder`, which is finished with it."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = [f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
-    (folder / MANIFEST_FILE).write_bytes("".join(lines).encode())
 
 
 def read_manifest(folder: Path) -> Dict[str, str]:
@@ -39,7 +32,7 @@ def read_manifest(folder: Path) -> Dict[str, str]:
 
 
 def check_manifest(folder: Path) -> int:
-    """Return how many files are listed, all there and as they were made; others may lie beside. Raises: ModelError that names the faults."""
+    """Return how many files are listed, all there and as they were made; others may lie beside. Raises: ModelError naming the faults."""
     listed = read_manifest(folder)
     faults = []
     for name, digest in listed.items():

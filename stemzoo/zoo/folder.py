@@ -13,13 +13,13 @@ from pathlib import Path
 
 import stemzoo
 from stemzoo.errors import ModelError, OutputError
-from stemzoo.runtime.manifest import write_manifest
 from stemzoo.zoo.card import Card, read_card
 from stemzoo.zoo.catalog import resolve
-from stemzoo.zoo.check import check_files
+from stemzoo.zoo.check import check_files, sha256_of
 from stemzoo.zoo.wheels import Target, fetch
 from stemzoo.zoo.whole import whole_folder
 
+MANIFEST_FILE = "MANIFEST"
 LAYER = ("__init__.py", "types.py", "errors.py", "geometry", "runtime")
 MAIN = """import os
 import sys
@@ -105,7 +105,7 @@ def make_folder(models: Sequence[str], out: str | Path, wheels: Sequence[str] = 
         title = f"stemzoo {stemzoo.__version__}, for the microscope"
         text = README.format(version=stemzoo.__version__, line="=" * len(title), models=listed, wheels=_about_wheels(targets))
         (work / "README.txt").write_text(text, encoding="utf-8")
-        write_manifest(work)
+        _list_files(work)
     return cards
 
 
@@ -116,6 +116,13 @@ def _about_wheels(targets: Sequence[Target]) -> str:
     command = "    python -m pip install --no-index --no-deps --find-links wheels/{} numpy onnxruntime"
     choices = "run" if len(targets) == 1 else "run the line of this PC's system and Python"
     return WHEELS.format(choices=choices, commands="\n".join(command.format(target.name) for target in targets))
+
+
+def _list_files(folder: Path) -> None:
+    """Write the sha256 of every file below `folder`, which is finished with it, as `sha256sum -c` and runtime.manifest read them."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    (folder / MANIFEST_FILE).write_bytes("".join(lines).encode())
 
 
 def write_application(path: Path) -> None:

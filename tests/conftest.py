@@ -1,13 +1,15 @@
-"""Fixtures that every room's tests share: where the experimental frames lie. A room's own fixtures live in its folder."""
+"""What every room's tests share: where the experimental frames lie, and `import standins`. A room's own fixtures live in its folder."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(Path(__file__).parent / "shared"))  # pytest's importlib mode leaves test folders off the path
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import standins
 
 _SPEC = importlib.util.spec_from_file_location("stemzoo_cli_conftest", Path(__file__).resolve().parents[1] / "cli" / "conftest.py")
 assert _SPEC is not None and _SPEC.loader is not None
@@ -20,7 +21,7 @@ zoo_root, only_this_zoo, truth, frame, run = _CLI.zoo_root, _CLI.only_this_zoo, 
 @pytest.fixture
 def stack(tmp_path: Path) -> Path:
     """Nine frames of 64 × 72 px at 0.2 Å/px, columns 3 Å apart; frame 4 is blank."""
-    frames = np.stack([_CLI.STANDINS.draw((64, 72), _CLI.STANDINS.square_lattice((64, 72), 15.0) + k / 7, 2.0, seed=k) for k in range(9)])
+    frames = np.stack([standins.draw((64, 72), standins.square_lattice((64, 72), 15.0) + k / 7, 2.0, seed=k) for k in range(9)])
     frames[4] = 3
     np.save(tmp_path / "stack.npy", frames.astype(np.float32))
     return tmp_path / "stack.npy"

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+import standins
 import tifffile
 
 from stemzoo.cli import main
 from stemzoo.zoo.card import dump_card, make_card
 
-TESTS = Path(__file__).resolve().parents[1]
 COMMON: dict[str, Any] = {
     "version": 1,
     "title": "A stand-in",
@@ -30,17 +28,6 @@ COMMON: dict[str, Any] = {
     "parameters": 1,
     "default": True,
 }
-
-
-def _standins() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("stemzoo_standins", TESTS / "runtime" / "conftest.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-STANDINS = _standins()
 
 
 def _card(folder: Path, data: dict[str, Any]) -> None:
@@ -56,15 +43,15 @@ def zoo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A zoo with the segmenter blob@1 and the encoder dipole@1, each the default of its task."""
     root = tmp_path_factory.mktemp("zoo")
     for name, save, card in (
-        ("blob", STANDINS.save_segmenter, STANDINS.SEGMENTER_CARD),
-        ("dipole", STANDINS.save_encoder, STANDINS.ENCODER_CARD),
+        ("blob", standins.save_segmenter, standins.SEGMENTER_CARD),
+        ("dipole", standins.save_encoder, standins.ENCODER_CARD),
     ):
         folder = root / name / "v1"
         folder.mkdir(parents=True)
         save(folder / "model.onnx")
         if name == "dipole":
-            STANDINS.save_decoder(folder / "decoder.onnx")
-        STANDINS.save_golden(folder)
+            standins.save_decoder(folder / "decoder.onnx")
+        standins.save_golden(folder)
         header = b'{"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}'
         (folder / "weights.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
         _card(folder, {**card, "materials": ["Sr3Fe2O7"]})
@@ -84,14 +71,14 @@ def only_this_zoo(zoo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.fixture
 def truth() -> np.ndarray:
     """Positions of the columns in `frame`, (n, 2) yx px."""
-    return np.asarray(STANDINS.square_lattice((96, 112), 15.0))
+    return np.asarray(standins.square_lattice((96, 112), 15.0))
 
 
 @pytest.fixture
 def frame(tmp_path: Path, truth: np.ndarray) -> Path:
     """A 96 × 112 px tif at 0.2 Å/px (stated by the user in tests) with columns 3 Å apart."""
     path = tmp_path / "lattice.tif"
-    tifffile.imwrite(path, STANDINS.draw((96, 112), truth, 2.0, seed=1).astype(np.float32))
+    tifffile.imwrite(path, standins.draw((96, 112), truth, 2.0, seed=1).astype(np.float32))
     return path
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+import standins
 
 from stemzoo.io.datasets import DatasetWriter, LabelledFrame
 from stemzoo.runtime.bundle import Bundle
@@ -18,38 +17,27 @@ from stemzoo.runtime.segmenter import Segmenter
 PIXEL_SIZE = 0.2
 
 
-def _standins() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("stemzoo_standins", Path(__file__).parents[1] / "runtime" / "conftest.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-STANDINS = _standins()
-
-
 @pytest.fixture(scope="session")
 def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
     """Finds bright blobs."""
     folder = tmp_path_factory.mktemp("blob")
-    STANDINS.save_segmenter(folder / "model.onnx")
-    return Segmenter(Bundle.load(folder, STANDINS.ONE_THREAD))
+    standins.save_segmenter(folder / "model.onnx")
+    return Segmenter(Bundle.load(folder, standins.ONE_THREAD))
 
 
 @pytest.fixture(scope="session")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     """Reads in which direction a sub-image is bright; its decoder draws flat patterns."""
     folder = tmp_path_factory.mktemp("dipole")
-    STANDINS.save_encoder(folder / "model.onnx")
-    STANDINS.save_decoder(folder / "decoder.onnx")
-    return Encoder(Bundle.load(folder, STANDINS.ONE_THREAD))
+    standins.save_encoder(folder / "model.onnx")
+    standins.save_decoder(folder / "decoder.onnx")
+    return Encoder(Bundle.load(folder, standins.ONE_THREAD))
 
 
 @pytest.fixture
 def lattice() -> np.ndarray:
     """Positions of columns, (n, 2) yx px in 96 × 112 px."""
-    return np.asarray(STANDINS.square_lattice((96, 112), 15.0))
+    return np.asarray(standins.square_lattice((96, 112), 15.0))
 
 
 @pytest.fixture
@@ -70,4 +58,4 @@ def dataset(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def draw() -> Callable[..., np.ndarray]:
     """Draw columns: (shape, yx, width_px, seed) to counts."""
-    return STANDINS.draw  # type: ignore[no-any-return]
+    return standins.draw  # type: ignore[no-any-return]

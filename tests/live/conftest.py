@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import importlib.util
 import io
 import json
 import socket
@@ -11,47 +10,35 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+import standins
 
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.segmenter import Segmenter
 
 
-def _standins() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("stemzoo_standins", Path(__file__).resolve().parents[1] / "runtime" / "conftest.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-STANDINS = _standins()
-
-
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Segmenter, Encoder]:
     """The segmenter blob@1 and the encoder dipole@1."""
     root = tmp_path_factory.mktemp("models")
-    for name, save in (("blob", STANDINS.save_segmenter), ("dipole", STANDINS.save_encoder)):
+    for name, save in (("blob", standins.save_segmenter), ("dipole", standins.save_encoder)):
         (root / name).mkdir()
         save(root / name / "model.onnx")
     return (
-        Segmenter(Bundle.load(root / "blob", STANDINS.ONE_THREAD)),
-        Encoder(Bundle.load(root / "dipole", STANDINS.ONE_THREAD)),
+        Segmenter(Bundle.load(root / "blob", standins.ONE_THREAD)),
+        Encoder(Bundle.load(root / "dipole", standins.ONE_THREAD)),
     )
 
 
 @pytest.fixture(scope="session")
 def frame() -> np.ndarray:
     """A frame (96, 112) uint16 of 42 columns 15 px apart, 0.2 Å/px."""
-    yx = STANDINS.square_lattice((96, 112), 15.0)
-    return np.asarray(STANDINS.draw((96, 112), yx, 2.0, seed=1), dtype=np.uint16)
+    yx = standins.square_lattice((96, 112), 15.0)
+    return np.asarray(standins.draw((96, 112), yx, 2.0, seed=1), dtype=np.uint16)
 
 
 @dataclass(frozen=True)

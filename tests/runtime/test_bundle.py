@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import standins
 
 from stemzoo.errors import ModelError
 from stemzoo.runtime.bundle import Bundle, ModelSpec
@@ -27,8 +28,8 @@ def test_spec_and_hash(segmenter: Segmenter, segmenter_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["id", "sampling", "classes", "receptive_px", "stride_px"])
-def test_missing_field_is_named(standins: type, name: str) -> None:
-    card = {key: value for key, value in standins.segmenter_card.items() if key != name}
+def test_missing_field_is_named(name: str) -> None:
+    card = {key: value for key, value in standins.SEGMENTER_CARD.items() if key != name}
     with pytest.raises(ModelError, match=f"model.onnx: its card lacks {name}, which a model for segmentation needs"):
         ModelSpec.from_card(card, "model.onnx")
 
@@ -44,16 +45,16 @@ def test_missing_field_is_named(standins: type, name: str) -> None:
         ({"calibration": {"probability": [0.9, 0.2], "confidence": [0.1, 0.5]}}, "calibrates 2 probabilities by 2 confidences; wanted"),
     ],
 )
-def test_wrong_field_is_named(standins: type, change: dict, message: str) -> None:
+def test_wrong_field_is_named(change: dict, message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        ModelSpec.from_card({**standins.segmenter_card, **change}, "model.onnx")
+        ModelSpec.from_card({**standins.SEGMENTER_CARD, **change}, "model.onnx")
 
 
-def test_confidence_follows_the_cards_calibration(standins: type) -> None:
-    plain = ModelSpec.from_card(standins.segmenter_card, "model.onnx")
+def test_confidence_follows_the_cards_calibration() -> None:
+    plain = ModelSpec.from_card(standins.SEGMENTER_CARD, "model.onnx")
     np.testing.assert_array_equal(plain.confidence(np.float32([0.3, 0.9])), np.float32([0.3, 0.9]))
     mended = ModelSpec.from_card(
-        {**standins.segmenter_card, "calibration": {"probability": [0.2, 0.6, 1.0], "confidence": [0.0, 0.8, 1.0]}}, "model.onnx"
+        {**standins.SEGMENTER_CARD, "calibration": {"probability": [0.2, 0.6, 1.0], "confidence": [0.0, 0.8, 1.0]}}, "model.onnx"
     )
     np.testing.assert_allclose(mended.confidence(np.float32([0.1, 0.4, 0.8])), [0.0, 0.4, 0.9], atol=1e-6)
 
@@ -108,7 +109,7 @@ def test_golden_replay_agrees(segmenter: Segmenter, encoder: Encoder) -> None:
         assert "golden elements agree on CPUExecutionProvider" in result.summary()
 
 
-def test_golden_replay_counts_and_finds_the_worst(tmp_path: Path, segmenter_folder: Path, standins: type) -> None:
+def test_golden_replay_counts_and_finds_the_worst(tmp_path: Path, segmenter_folder: Path) -> None:
     folder = tmp_path / "v1"
     shutil.copytree(segmenter_folder, folder)
     with np.load(folder / "golden.npz") as archive:
@@ -116,7 +117,7 @@ def test_golden_replay_counts_and_finds_the_worst(tmp_path: Path, segmenter_fold
     golden["output_probability_1"][0, 0, 5, 7] += 0.25
     golden["output_probability_1"][0, 0, 6, 7] -= 0.01
     np.savez(folder / "golden.npz", **golden)
-    result = verify(Bundle.load(folder, standins.options))
+    result = verify(Bundle.load(folder, standins.ONE_THREAD))
     assert not result.ok
     assert [check.n_differ for check in result.checks] == [0, 2]
     assert result.checks[1].worst == pytest.approx(0.25, abs=1e-5) and result.checks[1].worst_index == (0, 0, 5, 7)
@@ -125,14 +126,14 @@ def test_golden_replay_counts_and_finds_the_worst(tmp_path: Path, segmenter_fold
     )
 
 
-def test_angle_is_compared_on_the_circle(tmp_path: Path, encoder_folder: Path, standins: type) -> None:
+def test_angle_is_compared_on_the_circle(tmp_path: Path, encoder_folder: Path) -> None:
     folder = tmp_path / "v1"
     shutil.copytree(encoder_folder, folder)
     with np.load(folder / "golden.npz") as archive:
         golden = dict(archive)
     golden["output_angle_0"] = golden["output_angle_0"] - np.float32(2 * np.pi)
     np.savez(folder / "golden.npz", **golden)
-    assert verify(Bundle.load(folder, standins.options)).ok
+    assert verify(Bundle.load(folder, standins.ONE_THREAD)).ok
 
 
 def test_missing_or_damaged_golden(tmp_path: Path, segmenter_folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import standins
 
 from stemzoo.errors import FrameError, ModelError
 from stemzoo.geometry.matching import scores
@@ -36,7 +37,7 @@ def test_columns_lie_where_they_were_put(segmenter: Segmenter, lattice_frames: L
 
 
 @pytest.mark.parametrize("sampling", [0.1, 0.42])
-def test_frames_outside_the_trained_range_come_back_in_their_own_pixels(segmenter: Segmenter, standins: type, sampling: float) -> None:
+def test_frames_outside_the_trained_range_come_back_in_their_own_pixels(segmenter: Segmenter, sampling: float) -> None:
     shape = (round(26 / sampling), round(31 / sampling))
     truth = standins.square_lattice(shape, 3.0 / sampling)
     frames = Frames(standins.draw(shape, truth, 0.4 / sampling, seed=2)[None], sampling, "file")
@@ -54,7 +55,7 @@ def test_frames_outside_the_trained_range_come_back_in_their_own_pixels(segmente
 
 
 @pytest.mark.parametrize("sampling", [0.07, 0.2, 0.4])
-def test_unknown_pixel_size_is_replaced_by_the_lattice(segmenter: Segmenter, standins: type, sampling: float) -> None:
+def test_unknown_pixel_size_is_replaced_by_the_lattice(segmenter: Segmenter, sampling: float) -> None:
     shape = (round(30 / sampling), round(36 / sampling))
     truth = standins.square_lattice(shape, 3.2 / sampling)
     analysis = locate(Frames(standins.draw(shape, truth, 0.4 / sampling, seed=2)[None]), segmenter)
@@ -67,7 +68,7 @@ def test_unknown_pixel_size_is_replaced_by_the_lattice(segmenter: Segmenter, sta
     )
 
 
-def test_impossible_pixel_size_is_contradicted(segmenter: Segmenter, standins: type) -> None:
+def test_impossible_pixel_size_is_contradicted(segmenter: Segmenter) -> None:
     shape = (128, 128)
     truth = standins.square_lattice(shape, 16.0)
     frames = Frames(standins.draw(shape, truth, 2.0, seed=2)[None], 2.0, "file")  # nm taken for Å, or a scale off by ten
@@ -103,7 +104,7 @@ def test_stack_with_a_frame_without_columns(segmenter: Segmenter, encoder: Encod
     np.testing.assert_array_equal(np.unique(analysis.encoding.frame), [0, 2])
 
 
-def test_angles_and_edges(segmenter: Segmenter, encoder: Encoder, standins: type) -> None:
+def test_angles_and_edges(segmenter: Segmenter, encoder: Encoder) -> None:
     """Each column has a faint companion in a known direction; the encoder must see it there, at a sampling other than its own."""
     sampling, shape = 0.16, (170, 190)
     truth = standins.square_lattice(shape, 30.0)
@@ -166,10 +167,10 @@ def test_constant_frame_is_refused(segmenter: Segmenter) -> None:
         locate(Frames(np.stack([np.random.default_rng(0).random((32, 32)), np.ones((32, 32))]), 0.2, "user"), segmenter)
 
 
-def test_classes_must_match_the_graph(tmp_path: Path, standins: type, lattice_frames: LatticeFrames) -> None:
-    standins.save_segmenter(tmp_path / "model.onnx", {**standins.segmenter_card, "classes": ["A", "B"]})
+def test_classes_must_match_the_graph(tmp_path: Path, lattice_frames: LatticeFrames) -> None:
+    standins.save_segmenter(tmp_path / "model.onnx", {**standins.SEGMENTER_CARD, "classes": ["A", "B"]})
     with pytest.raises(ModelError, match="blob@1: its graph gives 1 classes, its card names 2"):
-        locate(lattice_frames[0], Segmenter(Bundle.load(tmp_path, standins.options)))
+        locate(lattice_frames[0], Segmenter(Bundle.load(tmp_path, standins.ONE_THREAD)))
 
 
 def test_single_counts_do_not_overrule_a_pixel_size(segmenter: Segmenter) -> None:

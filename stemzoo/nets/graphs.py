@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stemzoo.nets.polar import Fixed, PolarRVAE, recut
+from stemzoo.nets.gauge import gauge_table, look_up
+from stemzoo.nets.polar import Fixed, PolarRVAE
 from stemzoo.nets.posterior import Peak, Posterior, angle_sigma, wrap
+from stemzoo.nets.recut import recut
 from stemzoo.nets.rvae import RVAE
 from stemzoo.nets.weighting import FARTHEST, SURE, Weighing
 
@@ -32,7 +34,7 @@ class EncoderGraph(nn.Module):
         self.cases = []
         if isinstance(net, PolarRVAE):
             with torch.no_grad():
-                self.register_buffer("table", net.gauge_table(), persistent=False)
+                self.register_buffer("table", gauge_table(net), persistent=False)
                 for name, value in net.fixed()._asdict().items():
                     self.register_buffer(name, value, persistent=False)
                 self.weighing = Weighing(net)
@@ -46,7 +48,7 @@ class EncoderGraph(nn.Module):
         if isinstance(net, RVAE):
             return net.angle_and_latents(subimages)
         seen = look(net, net.normalise(subimages), Fixed(*(self.get_buffer(name) for name in Fixed._fields)))
-        symmetry, gauge = net.look_up(seen.latents, self.table)
+        symmetry, gauge = look_up(net, seen.latents, self.table)
         log_inflation = net.log_inflation(seen.latents)
         sigma = angle_sigma(seen.peak, seen.log_likelihood, log_inflation, symmetry)
         disorder = 1 - torch.exp(-log_inflation.clamp(min=0))
@@ -65,7 +67,7 @@ class DecoderGraph(nn.Module):
         self.net = net
         if isinstance(net, PolarRVAE):
             with torch.no_grad():
-                self.register_buffer("table", net.gauge_table(), persistent=False)
+                self.register_buffer("table", gauge_table(net), persistent=False)
 
     table: Tensor
 
@@ -73,7 +75,7 @@ class DecoderGraph(nn.Module):
         """Return the patterns."""
         if isinstance(self.net, RVAE):
             return self.net.decode(latents, angle)
-        _, gauge = self.net.look_up(latents, self.table)
+        _, gauge = look_up(self.net, latents, self.table)
         return self.net.render(self.net.pattern(self.net.hidden(latents)), angle - gauge)
 
 

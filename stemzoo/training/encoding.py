@@ -18,8 +18,9 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from stemzoo.nets.graphs import DecoderGraph, EncoderGraph, look
-from stemzoo.nets.polar import PolarRVAE, recut
+from stemzoo.nets.polar import PolarRVAE
 from stemzoo.nets.posterior import Posterior
+from stemzoo.nets.recut import recut
 from stemzoo.nets.rvae import RVAE, capacity_loss
 from stemzoo.training.disorder import TURNS, Jackknife, deviance
 from stemzoo.training.encoding_config import EncoderConfig

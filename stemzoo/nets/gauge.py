@@ -1,0 +1,74 @@
+"""What a pattern says of itself: its order of symmetry and the angle at which it points. Owns the angle's gauge; called by nets.graphs.
+
+A reference pattern has the phase of its n-th circular harmonic (integrated over the window) at 0, n being its order of symmetry. Two
+trainings on the same kind of column hence agree on the angle. Between columns of different kinds the angle compares each with its own
+reference.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from stemzoo.nets.polar import PolarRVAE
+
+ORDERS = (1, 2, 3, 4, 6)  # rotational symmetries that a motif is tested for
+SYMMETRIC = 0.025  # share of its angular power that a pattern may lose when turned by 2π/n and still count as n-fold
+NEAR = 0.4  # latent distance over which landmarks are averaged
+INDISTINGUISHABLE = 9.0  # squared distance, in noise units, below which two orientations cannot be told apart in one sub-image
+
+
+def symmetry_and_gauge(net: PolarRVAE, decoded: Tensor, log_inflation: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the order n of each pattern and the angle (N,) at which its n-th harmonic points; order 1 where it has no structure.
+
+    A pattern is n-fold if turning it by 2π/n changes it by less than a small share of its angular power, or by less than one sub-image
+    could tell; what a shift of the pattern would explain does not count.
+    Only rings inside the window are asked: of the corners, a crystal in one orientation shows each ring at some angles alone.
+
+    Args: decoded: (N, 3, D), pattern and derivatives as `decode` gives them.
+    """
+    half, seen = net.n_half, (net.moment > 0).to(decoded.dtype)
+    cosine, sine = decoded[..., :half], decoded[..., half:]
+    weighted_cosine, weighted_sine = cosine * seen, sine * seen
+    # (N, 3, M): the pattern turned against itself, and against its gradients
+    even = (weighted_cosine[:, :1] * cosine + weighted_sine[:, :1] * sine) @ net.ring_sum
+    odd = (weighted_sine[:, :1] * cosine - weighted_cosine[:, :1] * sine) @ net.ring_sum
+    a11, a22 = ((weighted_cosine[:, j] * cosine[:, j] + weighted_sine[:, j] * sine[:, j]).sum(1) + 1e-6 for j in (1, 2))
+    a12 = (weighted_cosine[:, 1] * cosine[:, 2] + weighted_sine[:, 1] * sine[:, 2]).sum(1)
+    determinant = (a11 * a22 - a12**2).clamp(min=1e-9)
+    total = (even[:, 0] * (net.orders > 0)).sum(1)
+    noise = net.noise * torch.exp(log_inflation)
+    moments = (cosine[:, 0] * net.moment) @ net.ring_sum, (sine[:, 0] * net.moment) @ net.ring_sum
+    order, gauge = torch.ones_like(total), torch.atan2(moments[1][:, 1], moments[0][:, 1] + 1e-12)
+    for n in ORDERS[1:]:
+        turn = 2 * math.pi / n
+        change = 2 * (even[:, 0] * (1 - torch.cos(turn * net.orders))).sum(1)
+        b1, b2 = (even[:, 1:] * (1 - torch.cos(turn * net.orders)) + odd[:, 1:] * torch.sin(turn * net.orders)).sum(2).unbind(1)
+        change = change - (a22 * b1**2 + a11 * b2**2 - 2 * a12 * b1 * b2) / determinant
+        same = (change < 2 * SYMMETRIC * total) | (change < INDISTINGUISHABLE * noise)
+        same = same & (total > 0.5 * INDISTINGUISHABLE * noise)
+        order = torch.where(same, torch.full_like(order, n), order)
+        gauge = torch.where(same, torch.atan2(moments[1][:, n], moments[0][:, n] + 1e-12) / n, gauge)
+    return order, gauge
+
+
+def gauge_table(net: PolarRVAE) -> Tensor:
+    """Return (LANDMARKS, 15): at each landmark the order as one of `ORDERS`, and cosine and sine of n times the gauge in its place."""
+    order, gauge = symmetry_and_gauge(net, net.decode(net.landmarks, net.fixed()).pattern, net.log_inflation(net.landmarks))
+    chosen = (order[:, None] == order.new_tensor(ORDERS)).to(order.dtype)
+    return torch.cat([chosen, chosen * torch.cos(order * gauge)[:, None], chosen * torch.sin(order * gauge)[:, None]], 1)
+
+
+def look_up(net: PolarRVAE, latents: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+    """Return order and gauge (N,) of latents (N, Z) as their nearest landmarks have it, averaged.
+
+    One sub-image's own pattern would do, were its latents free of noise; the average keeps that noise out of the angle.
+    """
+    distance = latents.square().sum(1, keepdim=True) - 2 * latents @ net.landmarks.T + net.landmarks.square().sum(1)
+    votes, cosine, sine = (torch.softmax(-distance / (2 * NEAR**2), 1) @ table).chunk(3, 1)
+    best = (votes == votes.amax(1, keepdim=True)).to(votes.dtype)
+    best = best / best.sum(1, keepdim=True)
+    order = (best @ votes.new_tensor(ORDERS)).round()
+    return order, torch.atan2((best * sine).sum(1), (best * cosine).sum(1) + 1e-12) / order

@@ -33,7 +33,7 @@ RESTING = 0.1  # standard errors: a smaller step of a column is its last …
 FINEST = 1e-3  # … or one of so many sigmas: half a thousandth of an ångström
 RESTLESS = 0.03  # … and of the fit, when no more than this fraction of columns steps farther
 UNQUIET = 0.2  # fraction of columns on the move above which overlaps are worked out anew …
-LONG_STEP = 0.1  # … as they are after a step of any column by so many sigmas
+LONG_STEP, FEW = 0.1, 0.01  # … as they are where more than this fraction stepped by so many sigmas
 WILD = 0.8  # sigmas: where the steps of one in fifty are longer, the joint equations were out of date and the step is not taken
 CG_ITERATIONS = 30
 BEYOND_DAMPING = 0.03
@@ -96,7 +96,7 @@ class JointFit:
         """Iterate until the columns rest."""
         last_learning, moving = LEARN_AT, 1.0
         for iteration in range(max_iterations):
-            unquiet = iteration > last_learning + 1 and (moving > UNQUIET or float(self.last_step.max()) > LONG_STEP * self.width)
+            unquiet = iteration > last_learning + 1 and (moving > UNQUIET or self._long_steps() > FEW)
             self.evaluate(first=iteration == 0, couple=iteration in (0, last_learning + 1) or unquiet)
             self._steady()
             if iteration == LEARN_AT:
@@ -109,6 +109,10 @@ class JointFit:
             moving = self.step()
             if iteration > last_learning and moving < RESTLESS:
                 break
+
+    def _long_steps(self) -> float:
+        """Return the fraction of columns whose last step was long."""
+        return float((self.last_step > LONG_STEP * self.width).mean())
 
     def evaluate(self, first: bool = False, couple: bool = False) -> None:
         """Compare the model with the frame: residual, the noise and the weights that follow from it, normal equations, overlaps."""
@@ -161,13 +165,12 @@ class JointFit:
         """Take back the steps of columns that fit much worse than before, and step more carefully there; less so where all is well."""
         progress = self.progress
         worse = (self.normal.squares > WORSE * progress.squares) & (self.last_step > HARMLESS * self.width)
-        if self.previous is not None and worse.any():
+        if self.previous is not None and worse.mean() > FEW:
             for name in ("yx", "amplitude", "log_width"):
                 getattr(self.state, name)[worse] = getattr(self.previous, name)[worse]
-            progress.squares = np.where(worse, progress.squares, self.normal.squares)
             self.evaluate(couple=self.normal.lift.size > 0)
-        else:
-            progress.squares = self.normal.squares
+        # also of those taken back: what fits worse because its surroundings moved is not its own step's doing, and would be for ever
+        progress.squares = self.normal.squares
         # of one beyond the edge, distance and height can hardly be told apart
         least = np.where(progress.place < 0, BEYOND_DAMPING, self.least_damping)
         progress.damping = np.where(worse, np.minimum(10 * progress.damping, 10.0), np.maximum(0.2 * progress.damping, least))
@@ -197,6 +200,7 @@ class JointFit:
         error = 1 / np.sqrt(np.maximum(self.normal.matrix[:, 0, 0], 1e-30))
         seen = self.progress.place >= 0
         seen[self.pairs.first[self.progress.place[self.pairs.second] < 0]] = False  # these wait for what is beyond the edge, slowly
+        seen &= ((state.yx > -0.5) & (state.yx < np.asarray(self.windows.size) - 0.5)).all(axis=1)  # and these will not be believed
         return float((length > np.maximum(RESTING * error, FINEST * self.width))[seen].mean()) if seen.any() else 0.0
 
     def _widen(self, log_factor: float) -> None:

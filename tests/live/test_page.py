@@ -258,3 +258,48 @@ def test_five_thousand_columns_are_brushed_without_stutter(open_page):
         return times.sort((a, b) => a - b)[12]; }"""
     )
     assert took < 50, f"{took:.1f} ms a step"
+
+
+def test_columns_are_drawn_where_they_are_at_every_magnification(open_page):
+    """The middle of mass of what is drawn for one column, between pixels too, in masks and in paths."""
+    page, _, engine = open_page()
+    show(engine, grid(1))
+    until(page, "stemzoo.app.frame?.n === 1")
+    page.wait_for_timeout(200)
+    off = page.evaluate(
+        """() => { const { app, views } = stemzoo, view = views.angle, worst = [];
+        for (const [zoom, shift] of [[1, 0.13], [1.37, 0.4], [2.2, 0.62], [0.3, 0.9]]) {
+          view.camera.zoom = zoom; view.camera.at = [app.frame.field.x[0] + shift, app.frame.field.y[0] - shift];
+          app.frame.spacing = zoom > 2 ? 400 : 40; view.place(); view.paint(new Set(["points"]));
+          const { width, height } = view.points.canvas, a = view.points.getImageData(0, 0, width, height).data;
+          let sum = 0, x = 0, y = 0;
+          for (let k = 0; k < width * height; k++) {
+            const v = a[4 * k + 3]; sum += v; x += v * (k % width + 0.5); y += v * (Math.floor(k / width) + 0.5);
+          }
+          const [sx, sy] = view.screen(app.frame.field.x[0], app.frame.field.y[0]);
+          worst.push(Math.hypot(x / sum - sx, y / sum - sy), Math.abs(sum / 255 / (Math.PI * view.radius() ** 2) - 1));
+        }
+        return worst; }"""
+    )
+    assert max(off[::2]) < 0.2, f"{off[::2]} px off"
+    assert max(off[1::2]) < 0.05, f"areas {off[1::2]} off"
+
+
+def test_turning_the_wheel_keeps_the_point_under_it_and_leaves_time_for_the_hand(open_page):
+    page, _, engine = open_page()
+    show(engine, grid(71))
+    until(page, "stemzoo.app.frame?.n === 5041")
+    page.wait_for_timeout(300)
+    before, after, took = page.evaluate(
+        """() => { const { app, views } = stemzoo, view = views.scan, all = Object.values(views), times = [];
+        const box = view.host.getBoundingClientRect(), turn = { deltaY: -40, clientX: 301, clientY: 605 };
+        const at = [turn.clientX - box.left, turn.clientY - box.top], before = view.data(...at);
+        for (let k = 0; k < 24; k++) { const t = performance.now();
+          for (let twice = 0; twice < 2; twice++) view.host.dispatchEvent(new WheelEvent("wheel", turn));
+          for (const one of all) one.paint(new Set(["ground", "points", "light"]));
+          times.push((performance.now() - t) / all.length); }
+        view.place();
+        return [before, view.data(...at), times.sort((a, b) => a - b)[12]]; }"""
+    )
+    assert np.allclose(before, after, atol=0.01), "several turns of the wheel between two screen frames count from where the last one ended"
+    assert took < 40, f"{took:.1f} ms a panel"

@@ -3,7 +3,9 @@ import * as api from "./api.js";
 import * as panels from "./panels.js";
 import * as exporting from "./export.js";
 import { inside, label, limits, unpack } from "./frame.js";
-import { Camera, FADED, ScatterView, SpatialView } from "./views.js";
+import { ScatterView } from "./scatter.js";
+import { SpatialView } from "./spatial.js";
+import { Camera, FADED } from "./views.js";
 
 const $ = (id) => document.getElementById(id);
 const KEPT = 16; // frames whose picture and columns stay in the browser

@@ -40,9 +40,15 @@ function spacing({ y, x }, { height, width }) {
   return found.sort((a, b) => a - b)[found.length >> 1] ?? cell;
 }
 
-/** [low, high] of a field: the 1st and 99th percentile of what is finite; an angle's whole turn. */
+/** [low, high] of a field: the 1st and 99th percentile of what is finite; an angle's whole turn. Kept with the frame. */
 export function limits(frame, name) {
   if (name === "angle") return [-Math.PI, Math.PI];
+  frame.limits ??= new Map();
+  if (!frame.limits.has(name)) frame.limits.set(name, found(frame, name));
+  return frame.limits.get(name);
+}
+
+function found(frame, name) {
   const sorted = frame.field[name]?.filter(Number.isFinite).sort() ?? [];
   if (!sorted.length) return [0, 1];
   const low = sorted[Math.floor(0.01 * (sorted.length - 1))], high = sorted[Math.ceil(0.99 * (sorted.length - 1))];

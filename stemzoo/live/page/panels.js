@@ -92,7 +92,7 @@ function rows(frame, members, pixelSize) {
   const { field } = frame, out = [];
   const of = (name) => members.map((i) => field[name][i]).filter(Number.isFinite);
   const mean = (values) => values.reduce((sum, value) => sum + value, 0) / (values.length || 1);
-  const spread = (values) => Math.sqrt(mean(values.map((value) => (value - mean(values)) ** 2)));
+  const spread = (values, middle = mean(values)) => Math.sqrt(mean(values.map((value) => (value - middle) ** 2)));
   if (!members.length) return out;
   const sigma = of("sigma").sort((a, b) => a - b)[members.length >> 1];
   out.push(["median error", pixelSize ? `${(100 * sigma * pixelSize).toFixed(1)} pm` : `${sigma.toFixed(3)} px`]);
@@ -110,10 +110,10 @@ function rows(frame, members, pixelSize) {
   return out;
 }
 
-/** Mean of the picture around up to 300 columns whose window lies inside; turned back by each one's angle where asked. */
+/** Mean of the picture around up to 150 columns whose window lies inside; turned back by each one's angle where asked. */
 function meanPattern(canvas, frame, picture, members, turned) {
   const window = (frame.answer.window_px ?? 2.75 * frame.spacing) / picture.step, size = 48, sum = new Float64Array(size * size), { grey, width, height } = picture;
-  const reach = window / 2, every = Math.max(1, Math.floor(members.length / 300));
+  const reach = window / 2, every = Math.max(1, Math.floor(members.length / 150));
   let used = 0;
   for (let m = 0; m < members.length; m += every) {
     const i = members[m], x0 = (frame.field.x[i] + 0.5) / picture.step - 0.5, y0 = (frame.field.y[i] + 0.5) / picture.step - 0.5;

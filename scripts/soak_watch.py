@@ -32,6 +32,7 @@ from soak_clock import Clock
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PIXEL_SIZE, SPACING_PX, WIDTH_PX, MAX_MB = 0.12, 19.0, 3.0, 20.0
+PATIENCE_S = 900.0  # on a machine that others use, a watcher that fell behind may take long over a file
 FAULTS = {  # every so many frames, this instead of a plain frame: what it should end as
     "truncated": (31, {"failed"}),
     "completed_late": (23, {"done"}),
@@ -174,6 +175,16 @@ def fill(out: Path, seconds: float) -> None:
     filler.unlink()
 
 
+def left(ledger: Path, feed: Feed) -> int:
+    """Return how many of the files that stay have not ended yet."""
+    ended = set()
+    for line in ledger.read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        if "file" in record:
+            (ended.add if record["event"] in ("done", "failed", "gone") else ended.discard)(record["file"])
+    return sum(name not in ended for name, fate in feed.fate.items() if "unseen" not in fate)
+
+
 def judge(ledger: Path, feed: Feed, clock: Clock) -> tuple[list[str], list[float], Counter[str]]:
     """Return what went wrong, the delays of the finished files [s] and the events in the ledger."""
     ends: dict[str, str] = {}
@@ -237,13 +248,17 @@ def main() -> int:
                 watch.tell(number + 1)
             clock.sleep_until(began + (number + 1) * options.period)
         fed = clock.now() - began
-        quiet, seen = clock.now(), -1
-        while clock.now() - quiet < 30:  # until the ledger has not grown for half a minute
+        quiet, seen, told = clock.now(), -1, clock.now()
+        while clock.now() - quiet < (PATIENCE_S if left(out / "watch.jsonl", feed) else 30):
             watch.look()
             size = (out / "watch.jsonl").stat().st_size
             if size != seen:
                 quiet, seen = clock.now(), size
-            time.sleep(1)
+            if clock.now() - told > 300:
+                told = clock.now()
+                watch.tell(total)
+            time.sleep(5)
+        drained = clock.now() - began - fed
         watch.look()
         watch.process.terminate()
         end = clock.now() + 30
@@ -256,6 +271,7 @@ def main() -> int:
             subprocess.run(["umount", "-l", str(out)], check=False)
     disk = "its disk filled" if own_disk else "no tmpfs, its disk filled"
     print(f"watcher killed {len(kills)} times, {disk} {len(fills)} times; it ended with {code}")
+    print(f"after the last file it went on for {drained / 60:.1f} min")
     return report(watch, feed, fed, clock, options.work / "watch.jsonl")
 
 

@@ -164,6 +164,7 @@ def fit(
         warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
         warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # it is: see saving.batches_done
         warnings.filterwarnings("ignore", message=".*Starting from v1.9.0.*")
+        warnings.filterwarnings("ignore", message=".*`srun` command is available.*")  # wherever SLURM is installed, also beside its jobs
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
         trainer = L.Trainer(
             accelerator="auto",

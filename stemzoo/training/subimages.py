@@ -22,6 +22,7 @@ from stemzoo.geometry.subimages import cut
 from stemzoo.io.datasets import Dataset
 from stemzoo.training.encoding_config import EncoderConfig
 from stemzoo.training.pool import hold_back
+from stemzoo.training.saving import batches_done
 from stemzoo.types import Columns, Frames, SubImages
 
 MIN_SUBIMAGES = 64  # fewer cannot tell a pattern of a thousand pixels from its noise, nor fill a few batches
@@ -129,17 +130,20 @@ class SubImageData(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[SubImageBatch]:
         """Shuffled batches, all of the same length."""
-        return DataLoader(_Batches(self.train_chunks, self.batch, self.config.seed, self._epoch, shuffle=True), batch_size=None)
+        return DataLoader(_Batches(self.train_chunks, self.batch, self.config.seed, self._epoch, self._seen), batch_size=None)
 
     def val_dataloader(self) -> DataLoader[SubImageBatch] | list[None]:
         """Batches in order; none where nothing is held back."""
         if not self.val_parts:
             return []
-        return DataLoader(_Batches(self.val_chunks, 4 * self.batch, self.config.seed, self._epoch, shuffle=False), batch_size=None)
+        return DataLoader(_Batches(self.val_chunks, 4 * self.batch, self.config.seed, self._epoch), batch_size=None)
 
     def _epoch(self) -> int:
         """Return which epoch runs; asked when its first batch is wanted, for a resumed run knows it no earlier."""
         return 0 if self.trainer is None else int(self.trainer.current_epoch)
+
+    def _seen(self) -> int:
+        return batches_done(self.trainer)
 
 
 @dataclass(frozen=True)
@@ -159,25 +163,37 @@ class _Cut:
 
 
 class _Batches(IterableDataset[SubImageBatch]):
-    """Batches from one chunk after the other; a single chunk stays in memory."""
+    """Batches from one chunk after the other; a single chunk stays in memory.
 
-    def __init__(self, chunks: Sequence[Sequence[Part]], batch: int, seed: int, epoch: Callable[[], int], *, shuffle: bool) -> None:
-        self.chunks, self.batch, self.seed, self.shuffle, self.epoch = chunks, batch, seed, shuffle, epoch
+    Args: seen: says, when an epoch's first batch is wanted, how many of its batches had been drawn before the run was broken off. With it,
+        batches are shuffled and all of the same length; without, they come in order, the last one shorter.
+    """
+
+    def __init__(
+        self, chunks: Sequence[Sequence[Part]], batch: int, seed: int, epoch: Callable[[], int], seen: Callable[[], int] | None = None
+    ) -> None:
+        self.chunks, self.batch, self.seed, self.epoch, self.seen = chunks, batch, seed, epoch, seen
         self._held: Tensor | None = None
 
     def __iter__(self) -> Iterator[SubImageBatch]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch())
-        order = torch.randperm(len(self.chunks), generator=generator).tolist() if self.shuffle else range(len(self.chunks))
+        order = range(len(self.chunks)) if self.seen is None else torch.randperm(len(self.chunks), generator=generator).tolist()
+        lengths = [sum(part.n for part in chunk) for chunk in self.chunks]
+        left_out = 0 if self.seen is None else self.seen() % max(1, sum(n // self.batch for n in lengths))  # all: that epoch has just ended
         for number in order:
-            chunk = self.chunks[number]
+            chunk, n = self.chunks[number], lengths[number]
+            rows = torch.arange(n) if self.seen is None else torch.randperm(n, generator=generator)
+            starts = range(0, n if self.seen is None else n - n % self.batch, self.batch)
+            drawn = starts[left_out:]
+            left_out -= len(starts) - len(drawn)
+            if not drawn:
+                continue
             data = self._held if self._held is not None else torch.from_numpy(_load(chunk))
             if len(self.chunks) == 1:
                 self._held = data
             index = torch.cat([torch.arange(part.first, part.first + part.n) for part in chunk])
-            rows = torch.randperm(len(data), generator=generator) if self.shuffle else torch.arange(len(data))
-            end = len(rows) - len(rows) % self.batch if self.shuffle else len(rows)
-            for start in range(0, end, self.batch):
-                chosen = rows[start : min(start + self.batch, end)]
+            for start in drawn:
+                chosen = rows[start : start + self.batch]
                 yield SubImageBatch(data[chosen], index[chosen])
             del data  # before the next chunk is loaded
 

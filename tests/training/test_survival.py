@@ -18,6 +18,7 @@ import torch
 from stemzoo.errors import DatasetError, ModelError, OutputError
 from stemzoo.training import train_segmenter
 from stemzoo.training.encoder_run import train_encoder
+from stemzoo.training.encoding import EncoderTask
 from stemzoo.training.encoding_config import EncoderConfig
 from stemzoo.training.saving import AtomicCheckpoints, sound
 from stemzoo.training.segmentation import SegmenterTask
@@ -101,6 +102,30 @@ def test_broken_off_within_an_epoch_and_resumed_a_run_ends_at_the_same_weights(c
     monkeypatch.setattr(SegmenterTask, "training_step", step)
     again = train_segmenter(config, tmp_path / "broken", resume=tmp_path / "broken", progress=False)
     assert not again.interrupted and _same(_weights(whole.folder), _weights(again.folder))
+
+
+@pytest.mark.parametrize("memory_mb", [2000, 1])
+def test_an_encoder_broken_off_within_an_epoch_and_resumed_ends_at_the_same_weights(dataset, tmp_path, monkeypatch, memory_mb):
+    """With all sub-images in memory, and read chunk by chunk."""
+    options = {"window": 5.0, "window_px": 16, "width": 8, "epochs": 3, "min_steps": 1, "centring": 0, "validation_fraction": 0.2}
+    config = EncoderConfig(datasets=(str(dataset),), batch=100, **options).model_copy(update={"memory_mb": memory_mb})
+    whole = train_encoder(config, tmp_path / "whole", progress=False)
+    step, seen = EncoderTask.training_step, []
+
+    def break_off(self, batch, index):
+        if self.current_epoch == 1 and index == 2:
+            raise KeyboardInterrupt
+        return step(self, batch, index)
+
+    def count(self, batch, index):
+        seen.append((self.current_epoch, index))
+        return step(self, batch, index)
+
+    monkeypatch.setattr(EncoderTask, "training_step", break_off)
+    assert train_encoder(config, tmp_path / "broken", progress=False).interrupted
+    monkeypatch.setattr(EncoderTask, "training_step", count)
+    again = train_encoder(config, tmp_path / "broken", resume=tmp_path / "broken", progress=False)
+    assert seen[0] == (1, 2) and not again.interrupted and _same(_weights(whole.folder), _weights(again.folder))
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(config, tmp_path, capsys):

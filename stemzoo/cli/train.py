@@ -5,6 +5,7 @@ Options left out take the configuration's own values; `--config` names a TOML wi
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -213,8 +214,16 @@ def _devices(text: str | None) -> int | str | None:
 
 @contextmanager
 def _torch() -> Iterator[None]:
-    """Turn a missing extra into a refusal that says how to install it."""
+    """Turn a missing extra into a refusal that says how to install it.
+
+    Without a GPU, Lightning's import of torch's compiler, which nothing here uses, is spared Triton and its 80 MB.
+    """
     try:
+        import torch
+
+        if not torch.cuda.is_available():
+            sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
+            logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)  # which would say that it is missing
         yield
     except ImportError as error:
         if (error.name or "").split(".")[0] == "stemzoo":

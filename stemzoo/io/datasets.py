@@ -35,6 +35,7 @@ from stemzoo.errors import DatasetError, OutputError
 
 SCHEMA = 2
 OLDEST = 1
+_METADATA_BYTES = 2**19
 
 
 @dataclass(frozen=True)
@@ -260,7 +261,7 @@ class Dataset:
             if not self.path.is_file():
                 raise DatasetError(f"{self.path}: no such dataset; make one with `stemzoo data simulate` or `stemzoo data label`")
             try:
-                self._file = h5py.File(self.path, "r")
+                self._file = _lean(h5py.File(self.path, "r"))
             except OSError as failure:
                 raise DatasetError(f"{self.path}: {_why_unreadable(failure)}") from None
             self._owner = os.getpid()
@@ -268,6 +269,15 @@ class Dataset:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None, "_owner": -1}
+
+
+def _lean(file: h5py.File) -> h5py.File:
+    """The open file, remembering no more than `_METADATA_BYTES` of its index; by default HDF5 keeps 32 MB of what was once looked at."""
+    config = file.id.get_mdc_config()
+    config.set_initial_size, config.initial_size = True, _METADATA_BYTES
+    config.min_size = config.max_size = _METADATA_BYTES
+    file.id.set_mdc_config(config)
+    return file
 
 
 def digest(image: np.ndarray) -> str:

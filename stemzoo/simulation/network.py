@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import Delaunay
+from scipy.spatial import Delaunay, cKDTree
 
 _STEPS = 150
 _PACE = 0.15
+_SHELL = 5.0
+"""Points up to this many spacings from one that moves are looked at."""
 _SECOND = 0.35
 """Stiffness between second neighbours against that of a bond: about that of graphene's angles."""
 
@@ -25,12 +27,18 @@ def atoms_of_rings(centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def settled(points: np.ndarray, free: np.ndarray, spacing: float) -> np.ndarray:
     """Ring centres moved, where `free`, until neighbours lie about `spacing` apart; the neighbours are found anew on the way."""
-    points = points.copy()
+    if not free.any():
+        return points.copy()
+    near = np.isfinite(cKDTree(points[free]).query(points, distance_upper_bound=_SHELL * spacing)[0])
+    some, moving = points[near], free[near]
     for _ in range(8):
-        triangles = Delaunay(points).simplices
-        edges = np.unique(np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [0, 2]]]), axis=1), axis=0)
-        points = relaxed(points, edges[np.linalg.norm(points[edges[:, 0]] - points[edges[:, 1]], axis=1) < 2 * spacing], free, spacing, 8)
-    return points
+        corners = np.sort(Delaunay(some).simplices, axis=1)
+        codes = np.unique(corners[:, [0, 0, 1]] * len(some) + corners[:, [1, 2, 2]])
+        edges = np.stack([codes // len(some), codes % len(some)], 1)
+        some = relaxed(some, edges[np.linalg.norm(some[edges[:, 0]] - some[edges[:, 1]], axis=1) < 2 * spacing], moving, spacing, 8)
+    moved = points.copy()
+    moved[near] = some
+    return moved
 
 
 def relaxed(points: np.ndarray, bonds: np.ndarray, free: np.ndarray, length: float, steps: int = _STEPS) -> np.ndarray:
@@ -38,7 +46,6 @@ def relaxed(points: np.ndarray, bonds: np.ndarray, free: np.ndarray, length: flo
 
     Where there are three bonds an atom, second neighbours also push each other to √3 of that length.
     """
-    points = points.copy()
     pairs, rest, stiffness = bonds, np.full(len(bonds), length), np.ones(len(bonds))
     if len(bonds) < 2 * len(points):  # a network of atoms, not of rings
         second = second_neighbours(bonds, len(points))
@@ -46,16 +53,20 @@ def relaxed(points: np.ndarray, bonds: np.ndarray, free: np.ndarray, length: flo
         rest = np.concatenate([rest, np.full(len(second), 3**0.5 * length)])
         stiffness = np.concatenate([stiffness, np.full(len(second), _SECOND)])
     near = free[pairs].any(axis=1)
-    pairs, rest, stiffness = pairs[near], rest[near], stiffness[near]
+    rest, stiffness = rest[near], stiffness[near]
+    used, local = np.unique(pairs[near], return_inverse=True)
+    first, second = local.reshape(-1, 2).T
+    place, pace = points[used], _PACE * free[used]
     for _ in range(steps):
-        arrow = points[pairs[:, 1]] - points[pairs[:, 0]]
-        distance = np.maximum(np.linalg.norm(arrow, axis=1), 1e-6)
+        arrow = place[second] - place[first]
+        distance = np.maximum(np.hypot(arrow[:, 0], arrow[:, 1]), 1e-6)
         pull = (stiffness * (distance - rest) / distance)[:, None] * arrow
-        force = np.zeros_like(points)
         for axis in range(2):
-            force[:, axis] = np.bincount(pairs[:, 0], pull[:, axis], len(points)) - np.bincount(pairs[:, 1], pull[:, axis], len(points))
-        points[free] += _PACE * force[free]
-    return points
+            force = np.bincount(first, pull[:, axis], len(used)) - np.bincount(second, pull[:, axis], len(used))
+            place[:, axis] += pace * force
+    moved = points.copy()
+    moved[used] = place
+    return moved
 
 
 def second_neighbours(bonds: np.ndarray, n: int) -> np.ndarray:
@@ -63,6 +74,12 @@ def second_neighbours(bonds: np.ndarray, n: int) -> np.ndarray:
     both = np.concatenate([bonds, bonds[:, ::-1]])
     both = both[np.argsort(both[:, 0], kind="stable")]
     start = np.searchsorted(both[:, 0], np.arange(n + 1))
-    around = [both[start[i] : start[i + 1], 1] for i in range(n)]
-    found = [(a, b) for near in around for k, a in enumerate(near) for b in near[k + 1 :]]
-    return np.unique(np.sort(np.array(found, dtype=np.int64).reshape(-1, 2), axis=1), axis=0)
+    degree = np.diff(start)
+    codes = []
+    for one in range(int(degree.max(initial=0))):
+        for other in range(one + 1, int(degree.max(initial=0))):
+            at = start[:-1][degree > other]
+            pair = np.sort(np.stack([both[at + one, 1], both[at + other, 1]], 1), axis=1)
+            codes.append(pair[:, 0] * n + pair[:, 1])
+    found = np.unique(np.concatenate([np.zeros(0, np.int64), *codes]))
+    return np.stack([found // n, found % n], 1)

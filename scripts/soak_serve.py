@@ -5,8 +5,9 @@
 Every client sends frames as fast as it is answered; where it is told 429 it waits and tries again. Malformed are: bodies cut short, of the
 wrong type, too large, pickles, lies about shape, wild query values, foreign hosts, half a request and then silence, and connections dropped
 in the middle. Printed are answers by status, latency percentiles of the served, and the server's memory over time. Fails on any answer with
-500, on a malformed request that was served, on a good one refused for anything but 429, or where the server is gone at the end. Requests
-during which all of it was stopped from outside (SIGSTOP, a suspended machine) are counted apart: deadlines may have passed meanwhile.
+500, on a malformed request that was served, on a good one refused for anything but 429, on any line that was closed without an answer, or
+where the server is gone at the end. Requests during which all of it was stopped from outside (SIGSTOP, a suspended machine) are counted
+apart: deadlines may have passed meanwhile.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from soak_clock import Clock
 REPOSITORY = Path(__file__).resolve().parents[1]
 NPY = {"Content-Type": "application/x-npy"}
 RAW = {"Content-Type": "application/octet-stream"}
+CLOSED = 0  # stands for a status where there was no answer
 IDLE_S = 10.0  # the server closes a line that was idle for 15 s, so a client that waited so long opens another
 
 
@@ -56,7 +58,7 @@ class Seen:
             self.answers[kind, status] += 1
             if kind == "good" and status == 200:
                 self.latency.append(seconds)
-            if status >= 500 or (kind == "good" and status not in (200, 429)) or (kind != "good" and status == 200):
+            if status >= 500 or status == CLOSED or (kind == "good" and status not in (200, 429)) or (kind != "good" and status == 200):
                 self.wrong.append(f"{kind}: {status} {body[:200]!r}")
 
 
@@ -108,7 +110,7 @@ def half(port: int, kind: str, body: bytes, seen: Seen) -> None:
         )
         if kind == "half":
             said = line.recv(1000)
-            seen.note(kind, int(said.split()[1]) if said else 0, time.monotonic() - began, said)
+            seen.note(kind, int(said.split()[1]) if said else CLOSED, time.monotonic() - began, said)
 
 
 def client(number: int, port: int, good: bytes, until: float, seen: Seen) -> None:
@@ -126,13 +128,14 @@ def client(number: int, port: int, good: bytes, until: float, seen: Seen) -> Non
             if kind in ("half", "hang up"):
                 half(port, kind, body, seen)
                 continue
+            reused = connection.sock is not None
             connection.request("POST", path, body, headers)
             answer = connection.getresponse()
             text = answer.read()
-        except (OSError, http.client.HTTPException) as error:  # a refusal may close the line before all of a large body is sent
+        except (OSError, http.client.HTTPException) as error:
+            took, idle = time.monotonic() - began, began - used
             connection.close()
-            took = time.monotonic() - began
-            seen.note(kind, 599, took, repr(error).encode()) if kind == "good" else seen.note(kind, 0, took, b"")
+            seen.note(kind, CLOSED, took, f"{error!r} after {took:.1f} s; line {'idle for' if reused else 'new,'} {idle:.1f} s".encode())
             continue
         used = time.monotonic()
         seen.note(kind, answer.status, used - began, text)
@@ -184,7 +187,7 @@ def report(seen: Seen, memory: list[tuple[float, float]], alive: bool, health: s
     """Print what was seen; return 0 where nothing went wrong."""
     statuses, kinds = Counter[str](), Counter[str]()
     for (kind, status), count in seen.answers.items():
-        statuses["closed" if status == 0 else str(status)] += count
+        statuses["closed" if status == CLOSED else str(status)] += count
         kinds["good" if kind == "good" else "malformed"] += count
     at, mb = np.array(memory).T
     fifth = max(len(mb) // 5, 1)

@@ -62,20 +62,6 @@ class ServeOptions:
                 raise OutputError(f"{name} is {getattr(self, name)}; wanted a positive number")
 
 
-_FRAME_BODY = {
-    "required": True,
-    "content": {
-        NPY: {"schema": {"type": "string", "format": "binary", "description": "numpy.save of (H, W) or (T, H, W)"}},
-        RAW: {
-            "schema": {
-                "type": "string",
-                "format": "binary",
-                "description": "little-endian numbers, with X-Frame-Shape and X-Frame-Dtype; or a microscope's file, with `file`",
-            }
-        },
-        JSON: {"schema": Image.model_json_schema()},
-    },
-}
 _SHAPE: dict[str, Any] = {"pattern": upload.SHAPE}
 _DTYPE: dict[str, Any] = {"enum": [*upload.DTYPES, None]}
 _ANALYSIS_ANSWER = {
@@ -115,7 +101,7 @@ def create_app(engine: Engine, options: ServeOptions) -> FastAPI:
         "/analyze",
         response_model=AnalysisOut,
         responses={**_ANALYSIS_ANSWER, **may_say(408, 413, 415, 422, 429, 504)},  # type: ignore[dict-item]
-        openapi_extra={"requestBody": _FRAME_BODY},
+        openapi_extra={"requestBody": _frame_body(limits.body_bytes)},
         tags=["analysis"],
     )
     async def analyze(
@@ -133,6 +119,7 @@ def create_app(engine: Engine, options: ServeOptions) -> FastAPI:
         if kind not in (NPY, RAW, JSON):
             raise Refused(415, f"Content-Type is {kind[:80] or 'missing'}; wanted {NPY}, {RAW} or {JSON}")
         called = name if name != "frame" or file is None else Path(file).name
+        _check_stated(request, limits.body_bytes)  # what will never be taken is not told to try again
         with metrics.latency.time():
             place = _admit(engine)
             try:
@@ -179,6 +166,20 @@ def create_app(engine: Engine, options: ServeOptions) -> FastAPI:
     return app
 
 
+def _frame_body(most: int) -> dict[str, Any]:
+    """Return what OpenAPI says of a body of at most so many bytes."""
+    bytes_ = {"type": "string", "format": "binary", "maxLength": most}
+    bare = "little-endian numbers, with X-Frame-Shape and X-Frame-Dtype; or a microscope's file, with `file`"
+    return {
+        "required": True,
+        "content": {
+            NPY: {"schema": {**bytes_, "description": "numpy.save of (H, W) or (T, H, W)"}},
+            RAW: {"schema": {**bytes_, "description": bare}},
+            JSON: {"schema": Image.model_json_schema()},
+        },
+    }
+
+
 def _admit(engine: Engine) -> Place:
     try:
         return engine.admit()
@@ -186,11 +187,15 @@ def _admit(engine: Engine) -> Place:
         raise Refused(429, f"all {engine.capacity} places are taken; try again", {"Retry-After": "1"}) from None
 
 
-async def _body(request: Request, most: int, seconds: float) -> bytes:
-    """Return the body. Raises: Refused where it is larger than `most` bytes or does not arrive in time."""
+def _check_stated(request: Request, most: int) -> None:
+    """Raise Refused where the request says that its body is larger than `most` bytes."""
     stated = request.headers.get("content-length", "")
     if stated.isdigit() and int(stated) > most:
         raise Refused(413, f"the body has {stated} bytes; the most taken is {most}", {"Connection": "close"})
+
+
+async def _body(request: Request, most: int, seconds: float) -> bytes:
+    """Return the body. Raises: Refused where it is larger than `most` bytes or does not arrive in time."""
     parts, size = [], 0
     try:
         async with asyncio.timeout(seconds):

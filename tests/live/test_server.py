@@ -241,6 +241,8 @@ def test_a_full_queue_answers_429_and_recovers(start, frame, monkeypatch):
     said = client.analyze(frame)
     assert said.status == 429 and said.headers["retry-after"] == "1" and "all 2 places" in said.json["error"]
     assert client.get("/health").json["waiting"] == 2, "the server answers while it is busy"
+    said = client.ask("POST", "/analyze", bytes(70_000_000), {"Content-Type": "application/x-npy"})
+    assert said.status == 413, "what will never be taken is not told to try again"
     gate.set()
     for thread in threads:
         thread.join()

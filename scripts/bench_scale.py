@@ -2,8 +2,8 @@
 
     python scripts/bench_scale.py                          # small: a few minutes on two quiet cores
     python scripts/bench_scale.py --part write --frames 100 1000 10000
-    python scripts/bench_scale.py --part stack --frames 10 100 10000 --side 512 --model adf-unet-nano --workers 2    # an hour
-    python scripts/bench_scale.py --part workers --frames 128 --side 512      # two workers beside one
+    python scripts/bench_scale.py --part stack --frames 10 100 10000 --side 512 --model adf-unet-nano --workers 1    # an hour
+    python scripts/bench_scale.py --part workers --frames 256 --side 512      # two workers beside one
 
 Each measurement is a process of its own, whose resident memory is sampled twice a second, its workers' beside it. CPU seconds are quoted
 beside wall seconds: on a busy machine only the former mean something.
@@ -39,26 +39,24 @@ from stemzoo.analyze.plan import Plan, start
 from stemzoo.types import Columns
 
 OPTIONS = AnalyzeOptions(encoder=NONE, pixel_size=0.2, report=False)
-PERIOD_PX = 20  # 4 Å, about the cell of a perovskite
+CELL = 4.0  # Å, about that of a perovskite
 PICTURES = 8  # different frames of a stack, which come again and again
 
 
-def make_stack(folder: Path, frames: int, side: int) -> Path:
-    """Write a stack of noisy lattices, float64; a few frames lie on the disk, and the stack is a view that shows them by turns."""
-    rng = np.random.default_rng(0)
+def make_stack(folder: Path, frames: int, side: int, pixel_size: float) -> Path:
+    """Write a stack of noisy lattices, float64; a few frames lie on the disk, and the stack names them over and over as its pages."""
+    rng, period = np.random.default_rng(0), CELL / pixel_size
     y, x = np.mgrid[:side, :side]
-    with h5py.File(folder / "pictures.h5", "w") as file:
-        stored = file.create_dataset("data", shape=(PICTURES, side, side), dtype=np.float64, chunks=(1, side, side))
-        for k in range(PICTURES):
-            dy, dx = rng.uniform(0, PERIOD_PX, 2)
-            wave = np.cos(2 * np.pi * (y - dy) / PERIOD_PX) + np.cos(2 * np.pi * (x - dx) / PERIOD_PX)
-            stored[k] = rng.poisson(100 * np.exp(4 * (wave - 2)) + 5)
-    view = h5py.VirtualLayout((frames, side, side), np.float64)
-    source = h5py.VirtualSource(str(folder / "pictures.h5"), "data", (PICTURES, side, side))
-    for k in range(frames):
-        view[k] = source[k % PICTURES]
+    with (folder / "pictures.raw").open("wb") as pictures:
+        for _ in range(PICTURES):
+            dy, dx = rng.uniform(0, period, 2)
+            wave = np.cos(2 * np.pi * (y - dy) / period) + np.cos(2 * np.pi * (x - dx) / period)
+            pictures.write(rng.poisson(100 * np.exp(4 * (wave - 2)) + 5).astype(np.float64).tobytes())
+    whole, rest = divmod(frames, PICTURES)
+    raw, page = str(folder / "pictures.raw"), side * side * 8
+    pages = [(raw, 0, n * page) for n in [PICTURES] * whole + [rest] * (rest > 0)]
     with h5py.File(folder / "stack.h5", "w") as file:
-        file.create_virtual_dataset("data", view)
+        file.create_dataset("data", shape=(frames, side, side), dtype=np.float64, external=pages)
     return folder / "stack.h5"
 
 
@@ -100,6 +98,15 @@ def _descendants(process: int) -> list[int]:
     return found
 
 
+def _cpu_s(process: int) -> float:
+    """Return the CPU seconds of a process so far (Linux)."""
+    try:
+        words = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _resident_mb(process: int) -> float:
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
@@ -122,23 +129,27 @@ def workers_of_one_thread(n: int, models: Models) -> Iterator[Any]:
         yield pool
 
 
-def measure_stack(folder: Path, frames: int, side: int, workers: int, model: str | None = None) -> dict[str, float]:
+def measure_stack(
+    folder: Path, frames: int, side: int, workers: int, model: str | None = None, pixel_size: float = 0.2
+) -> dict[str, float]:
     """Analyse a stack in this process, or on workers of one thread each; wall time without the start of the workers, CPU time with it."""
     import stemzoo.io.hdf5
 
     stemzoo.io.hdf5.EAGER_BYTES = 1  # short stacks too are read lazily, as long ones are
-    options = replace(OPTIONS, model=model)
-    request = Request(str(make_stack(folder, frames, side)), folder / "out", "analyze", options)
+    options = replace(OPTIONS, model=model, pixel_size=pixel_size)
+    request = Request(str(make_stack(folder, frames, side, pixel_size)), folder / "out", "analyze", options)
     models = models_for("analyze", options)
     outcomes: list[Outcome] = []
-    memory, laps = Memory(), []
+    memory, laps = Memory(), list[tuple[int, float]]()
 
     def failed(request: Request, error: Exception) -> None:
         raise error
 
     def progress(_: str, done: int, total: int) -> None:
         laps.append((done, time.perf_counter()))
-        print(f"{done} of {total} frames after {laps[-1][1] - begun:.0f} s, {dict(memory.peak)}", file=sys.stderr, flush=True)
+        cpu = sum(map(_cpu_s, [os.getpid(), *_descendants(os.getpid())])) - spent
+        peak = ", ".join(f"{name} {value:.0f}" for name, value in memory.peak.items())
+        print(f"{done} of {total} frames after {laps[-1][1] - begun:.0f} s, {cpu:.1f} of CPU; {peak}", file=sys.stderr, flush=True)
 
     spent = time.process_time()
     with memory.sampled():
@@ -202,7 +213,7 @@ def measure_task(folder: Path, tasks: int) -> dict[str, float]:
     return {"wall_s": wall, "cpu_s": spent, "per_task_ms": 1000 * spent / tasks}
 
 
-def apart(name: str, **options: int | str | None) -> dict[str, float]:
+def apart(name: str, **options: float | str | None) -> dict[str, float]:
     """Measure in a process of its own; return what it found and its peak of resident memory [MB]."""
     words = [sys.executable, __file__, "--measure", name, "--with", json.dumps(options)]
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True)
@@ -224,6 +235,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, nargs="+")
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--model", help="segmenter; the zoo's default where not said")
+    parser.add_argument("--pixel-size", type=float, default=0.2, help="Å/px of `stack`; a cell of 4 Å holds a column")
     parser.add_argument("--workers", type=int, default=0, help="of `stack`; 0 is this process alone")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     parser.add_argument("--with", dest="numbers", type=json.loads, help=argparse.SUPPRESS)
@@ -238,7 +250,8 @@ def main() -> None:
     parts = [arguments.part] if arguments.part else ["stack", "pixels", "write", "columns", "workers", "task"]
     if "stack" in parts:
         for frames in arguments.frames or (4, 16, 64):
-            show(f"analyse {frames} frames of {side}²", **apart("stack", frames=frames, side=side, workers=arguments.workers, model=model))
+            words = {"side": side, "workers": arguments.workers, "model": model, "pixel_size": arguments.pixel_size}
+            show(f"analyse {frames} frames of {side}²", **apart("stack", frames=frames, **words))
     if "pixels" in parts:
         for extent in (128, 256, 512):
             show(f"analyse 8 frames of {extent}²", **apart("stack", frames=8, side=extent, workers=0, model=model))

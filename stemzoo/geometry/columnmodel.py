@@ -8,7 +8,7 @@ pixels, which one matrix product gives for many columns. NumPy only. Called by j
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
@@ -67,8 +67,8 @@ class Templates(NamedTuple):
     plane: np.ndarray
 
 
-def templates(state: State, shift: np.ndarray, which: Optional[np.ndarray] = None) -> Templates:
-    """Return the polynomials of columns `which` (c,), all if None, in windows whose centres lie `shift` (c, 2) px away from them."""
+def templates(state: State, shift: np.ndarray, which: Union[np.ndarray, slice, None] = None) -> Templates:
+    """Return the polynomials of columns `which` (indices or a slice; all if None) in windows whose centres lie `shift` (c, 2) px away."""
     amplitude, log_width = (array if which is None else array[which] for array in (state.amplitude, state.log_width))
     none, one = np.zeros(len(shift)), np.ones(len(shift))
     y, x = shift.T
@@ -125,17 +125,16 @@ def normal_equations(
     Args: background: given where the coupling to its nodes is wanted.
     """
     flat_residual, flat_weight = residual.ravel(), weight.ravel()
-    terms = templates(state, windows.centre - state.yx)
     powers, quadratic, cubic = windows.fit_powers, windows.fit_powers[:, :6].copy(), windows.fit_powers[:, :10].copy()
 
-    def work(start: int, stop: int) -> Tuple[np.ndarray, ...]:
-        peak = gaussian(terms.exponent[start:stop], quadratic)
+    def work(start: int, stop: int) -> Normal:
+        columns = slice(start, stop)
+        terms = templates(state, windows.centre[columns] - state.yx[columns], columns)
+        peak = gaussian(terms.exponent, quadratic)
         index = windows.flat_index(start, stop, windows.fit_y, windows.fit_x)
         left, w = flat_residual.take(index), flat_weight.take(index)
         own = w * peak
-        lift = np.zeros((stop - start, CORE, 0))
-        if background is not None:
-            lift = _lift(own, terms.core[start:stop], windows, background, start, stop)
+        lift = np.zeros((stop - start, CORE, 0)) if background is None else _lift(own, terms.core, windows, background, start, stop)
         flat, once = product(w, quadratic), product(own, cubic)
         pixels = np.count_nonzero(w, axis=1)
         own *= peak
@@ -144,10 +143,16 @@ def normal_equations(
         w *= left
         chi2 = np.einsum("cm,cm->c", w, left)
         w *= peak
-        return product(w, quadratic), flat, once, twice, chi2, squares, pixels, lift
+        return _assembled(terms, product(w, quadratic), flat, once, twice)._replace(chi2=chi2, squares=squares, pixels=pixels, lift=lift)
 
     parts = zip(*windows.each(len(windows.fit_y), work))
-    pull, flat, once, twice, chi2, squares, pixels, lift = (np.concatenate(part).astype(np.float64) for part in parts)
+    return Normal(*(np.concatenate(part).astype(np.float64) for part in parts))
+
+
+def _assembled(terms: Templates, pull: np.ndarray, flat: np.ndarray, once: np.ndarray, twice: np.ndarray) -> Normal:
+    """Return what of the normal equations of c columns follows from their moments, of residual × Gaussian (c, 6), and of the weight alone
+    (c, 6), times the Gaussian (c, 10) and times its square (c, 15)."""
+    pull, flat, once, twice = (moments.astype(np.float64) for moments in (pull, flat, once, twice))
     core, shape, plane = terms.core, terms.shape, terms.plane
     matrix = np.empty((len(core), CORE + 3, CORE + 3))
     alike = twice[:, TOGETHER]
@@ -158,7 +163,8 @@ def normal_equations(
     score = (shape @ pull[:, :, None])[:, :, 0]
     information = np.einsum("nki,nij,nkj->nk", shape, alike, shape)
     gradient = (core @ pull[:, :, None])[:, :, 0]
-    return Normal(matrix, gradient, chi2, squares, pixels, np.stack([score, information], axis=2), lift)
+    none = np.zeros(len(core))
+    return Normal(matrix, gradient, none, none, none, np.stack([score, information], axis=2), none)
 
 
 def _lift(own: np.ndarray, core: np.ndarray, windows: Windows, background: Background, start: int, stop: int) -> np.ndarray:
@@ -194,25 +200,26 @@ def pair_blocks(state: State, windows: Windows, weight: np.ndarray, pairs: Pairs
     flat_weight = weight.ravel()
     radius = float((windows.fit_y**2 + windows.fit_x**2).max())
     first, second = pairs.first[once], pairs.second[once]
-    own = templates(state, windows.centre - state.yx)
-    other = templates(state, windows.centre[first] - state.yx[second], second)
-    exponent = own.exponent[first] + other.exponent
-    apart = (windows.centre[first] - windows.centre[second]).astype(np.float32)
 
     def work(start: int, stop: int) -> np.ndarray:
         part = slice(ends[start], ends[stop])
+        one, other = first[part], second[part]
+        own = templates(state, windows.centre[start:stop] - state.yx[start:stop], slice(start, stop))
+        away_from = templates(state, windows.centre[one] - state.yx[other], other)
         w = flat_weight.take(windows.flat_index(start, stop, windows.fit_y, windows.fit_x))
-        both = gaussian(exponent[part], windows.fit_powers)
-        both *= w[first[part] - start]
+        both = gaussian(own.exponent[one - start] + away_from.exponent, windows.fit_powers)
+        both *= w[one - start]
         # from the other's window: |offset|² + 2 offset · apart + |apart|², one matrix product instead of six passes
-        away = product(2 * apart[part], np.ascontiguousarray(windows.fit_powers[:, 1:3].T))
+        apart = (windows.centre[one] - windows.centre[other]).astype(np.float32)
+        away = product(2 * apart, np.ascontiguousarray(windows.fit_powers[:, 1:3].T))
         away += (windows.fit_y**2 + windows.fit_x**2).astype(np.float32)
-        both *= away <= (radius - (apart[part] ** 2).sum(axis=1))[:, None]
-        return product(both, windows.fit_powers)
+        both *= away <= (radius - (apart**2).sum(axis=1))[:, None]
+        moments = product(both, windows.fit_powers).astype(np.float64)
+        shared: np.ndarray = own.core[one - start] @ moments[:, TOGETHER] @ away_from.core.transpose(0, 2, 1)
+        return shared
 
     per_column = len(once) // len(state.yx)
-    moments = np.concatenate(windows.each(len(windows.fit_y) * (1 + per_column), work)).astype(np.float64)
-    blocks[once] = own.core[first] @ moments[:, TOGETHER] @ other.core.transpose(0, 2, 1)
+    blocks[once] = np.concatenate(windows.each(len(windows.fit_y) * (1 + per_column), work))
     # the k-th pair in order of its second column is the k-th in order, the other way round
     backward = np.lexsort((pairs.first, pairs.second))
     mirrored = blocks[backward].transpose(0, 2, 1)

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -35,7 +36,6 @@ from stemzoo.training.patches import PatchData
 from stemzoo.training.segmentation import SegmenterTask
 
 RECIPES = Path(__file__).parents[1] / "datasets"
-MATERIALS = ("srtio3", "sr3fe2o7", "mos2", "graphene", "atoms_on_carbon")
 FFTS = ("fft", "ifft", "rfft", "irfft", "fft2", "ifft2", "rfft2", "irfft2")
 DISTINCT = 4  # frames simulated for the big file, whose content repeats
 
@@ -59,11 +59,13 @@ class Clock:
 
 
 def render(size_px: int, n_frames: int) -> None:
-    """Print frames a second a core, and rendering over the FFTs inside it."""
+    """Print of every recipe the frames a second a core, rendered and whole, and rendering over the FFTs inside it."""
     print(f"rendering, {size_px}² px, one core; goal: 20 frames/s, or rendering within 3 times its FFTs")
-    print(f"{'material':<18}{'columns':>9}{'frame/s':>9}{'render/s':>10}{'FFTs/s':>9}{'render : FFTs':>15}")
-    for material in MATERIALS:
-        recipe = load(RECIPES / f"{material}.toml", {"frame.size_px": size_px})
+    print(f"{'recipe':<22}{'columns':>9}{'whole/s':>9}{'render/s':>10}{'FFTs/s':>9}{'render : FFTs':>15}")
+    for path in sorted(RECIPES.glob("*.toml")):
+        recipe = load(path, {"frame.size_px": size_px})
+        if recipe.structure is None:  # a mixture of the others
+            continue
         whole, rendering, ffts, columns = Clock(), Clock(), Clock(), 0
         simulated.simulate(recipe, np.random.default_rng(99))  # plans and caches
 
@@ -76,7 +78,7 @@ def render(size_px: int, n_frames: int) -> None:
                 columns += len(whole.around(simulated.simulate)(recipe, np.random.default_rng(seed)).yx)
         rate = [n_frames / clock.seconds for clock in (whole, rendering, ffts)]
         ratio = f"{rendering.seconds / ffts.seconds:.1f}"
-        print(f"{material:<18}{columns // n_frames:>9}{rate[0]:>9.1f}{rate[1]:>10.1f}{rate[2]:>9.1f}{ratio:>15}", flush=True)
+        print(f"{path.stem:<22}{columns // n_frames:>9}{rate[0]:>9.1f}{rate[1]:>10.1f}{rate[2]:>9.1f}{ratio:>15}", flush=True)
 
 
 def patches(work: Path, n_steps: int) -> None:
@@ -158,29 +160,51 @@ def grow(path: Path, gigabytes: float) -> None:
         packed.close()
 
 
-def _peak(command: list[str]) -> np.ndarray:
-    """Run python with `command` on one thread; return its highest `_resident`."""
+@dataclass(frozen=True)
+class Resident:
+    """Memory of one process [GB]: all of it (rss); its share of what several hold (pss); what is no page of a file (anonymous); its share
+    of that, which its children hold too until one of them writes to it (own)."""
+
+    name: str
+    rss: float
+    pss: float
+    anonymous: float
+    own: float
+
+    @property
+    def file(self) -> float:
+        """Pages of libraries, which the kernel may drop."""
+        return self.rss - self.anonymous
+
+
+def total(family: list[Resident]) -> float:
+    """GB that processes of one family hold together: what each has for itself, and the libraries that they map once."""
+    return sum(one.own for one in family) + max((one.file for one in family), default=0.0)
+
+
+def _peak(command: list[str]) -> tuple[list[Resident], float]:
+    """Run python with `command` on one thread; return its processes when they held most, and the largest rss of the first [GB]."""
     process = subprocess.Popen([sys.executable, *command], env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
-    peak = np.zeros(3)
+    peak: list[Resident] = []
+    first = 0.0
     while process.poll() is None:
-        peak = max(peak, _resident(process.pid), key=np.sum)
+        now = [one for one in (_resident(pid, "trainer" if pid == process.pid else "worker") for pid in _family(process.pid)) if one]
+        peak, first = max(peak, now, key=total), max([first, *(one.rss for one in now[:1])])
         time.sleep(0.1)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed")
-    return peak
+    return peak, first
 
 
-def _resident(pid: int) -> np.ndarray:
-    """GB resident: what the process has for itself, what its children have for themselves, and once the libraries that they map."""
-    own, mapped = [0, 0], 0
-    for process in _family(pid):
-        try:
-            rollup, status = Path(f"/proc/{process}/smaps_rollup").read_text(), Path(f"/proc/{process}/status").read_text()
-        except (OSError, ProcessLookupError):
-            continue
-        own[process != pid] += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
-        mapped = max([mapped, *(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssFile:"))])
-    return np.array([*own, mapped]) * 1024 / 1e9
+def _resident(pid: int, name: str) -> Resident | None:
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    except (OSError, ProcessLookupError):
+        return None
+    held = {line.split(":")[0]: int(line.split()[1]) * 1024 / 1e9 for line in rollup}
+    if "Rss" not in held:
+        return None
+    return Resident(name, held["Rss"], held["Pss"], held["Anonymous"], held["Pss_Anon"] + held["Pss_Shmem"])
 
 
 def _family(pid: int) -> list[int]:
@@ -197,19 +221,23 @@ def memory(work: Path, gigabytes: float, steps: int, batch: int) -> None:
     if free < 0.35 * gigabytes + 1:
         raise SystemExit(f"{work}: {free:.1f} GB free; the file wants about {0.3 * gigabytes:.0f} GB: name another --work")
     print(f"\ntraining the default segmenter, batches of {batch}, one worker, {steps} steps and a validation; goal: under 1 GB", flush=True)
-    imports = _peak(["-c", "import stemzoo.training, time; time.sleep(2)"])
+    for said, code in (("import torch", "import torch"), ("import torch, lightning", "import torch, lightning.pytorch")):
+        (floor,), _ = _peak(["-c", f"{code}, time; time.sleep(2)"])
+        print(f"{said:<26}{floor.rss:>6.2f} GB: anonymous {floor.anonymous:.2f}, libraries {floor.file:.2f}", flush=True)
     settings = work / "run.toml"
     settings.write_text(f"steps_per_epoch = {steps}\nvalidation_patches = {batch}\nworkers = 1\n")
     for size in (max(gigabytes / 100, 0.05), gigabytes):
         path = work / f"{size:g}.h5"
         grow(path, size)
-        run, sizes = str(work / f"run{size:g}"), ["--steps", str(steps), "--batch", str(batch)]
-        peak = _peak(["-m", "stemzoo", "train", "segmenter", str(path), "--config", str(settings), "--out", run, *sizes])
         on_disk = os.stat(path).st_size / 1e9
-        print(f"{size:>8.3g} GB read, {on_disk:>6.3g} GB on disk, {len(Dataset(path)):>6} frames: peak {peak.sum():.2f} GB resident")
-        print(
-            f"{'':>10}trainer {peak[0]:.2f}, of which {imports[0]:.2f} imports; worker {peak[1]:.2f}; libraries {peak[2]:.2f}", flush=True
-        )
+        print(f"{size:.3g} GB read, {on_disk:.3g} GB on disk, {len(Dataset(path))} frames")
+        for parts in (1, 2, 4):
+            sizes = ["--steps", str(steps), "--batch", str(batch), "--accumulate", str(parts), "--out", str(work / f"run{size:g}-{parts}")]
+            family, first = _peak(["-m", "stemzoo", "train", "segmenter", str(path), "--config", str(settings), *sizes])
+            print(f"  in {parts} part{'s' if parts > 1 else ''}: {total(family):.2f} GB together, rss of the trainer {first:.2f} at most")
+            for one in family:
+                shares = f"pss {one.pss:.2f}, anonymous {one.anonymous:.2f}, of which its share {one.own:.2f}"
+                print(f"    {one.name:<9}rss {one.rss:.2f}, {shares}, libraries {one.file:.2f}", flush=True)
         for left in work.glob(f"{size:g}*.h5"):
             left.unlink()
 

@@ -79,13 +79,13 @@ def manifold_figure(encoding: Encoding, decode: Decode) -> Figure:
         tile[top : top + size, left : left + size] = pattern
     side, head, pad = 7.0, 0.85, 0.9
     tall = side * tile.shape[0] / tile.shape[1]
-    width, height = side + 1.5 * pad, tall + head + pad
+    width, height = 11.2, tall + head + pad  # as wide as the other plates, so that the page shows its text as large as theirs
     figure = Figure(figsize=(width, height), dpi=style.DPI, facecolor=style.PAPER)
     FigureCanvasAgg(figure)
-    figure.text(0.35 / width, 1 - 0.30 / height, "Latent manifold", color=style.INK, fontsize=15, fontweight="bold", va="center")
+    figure.text(0.025, 1 - 0.30 / height, "Latent manifold", color=style.INK, fontsize=15, fontweight="bold", va="center")
     note = "Patterns the decoder draws over the latents, each at the reference angle of its own kind"
-    figure.text(0.35 / width, 1 - 0.57 / height, note, color=style.MUTED, fontsize=10.5, va="center")
-    axes = figure.add_axes((pad / width, pad / height, side / width, tall / height))
+    figure.text(0.025, 1 - 0.57 / height, note, color=style.MUTED, fontsize=10.5, va="center")
+    axes = figure.add_axes(((width - side) / 2 / width, pad / height, side / width, tall / height))
     finite = tile[np.isfinite(tile)]
     top_value = float(np.percentile(finite, 99.8))
     axes.imshow(tile, cmap=PATTERN_MAP, vmin=float(finite.min()), vmax=top_value, interpolation="nearest", aspect="auto")
@@ -93,9 +93,9 @@ def manifold_figure(encoding: Encoding, decode: Decode) -> Figure:
         spine.set_visible(False)
     axes.set_facecolor(style.PAPER)
     centres = (np.arange(GRID) + 0.5) * (size + gap) - gap / 2 - 0.5
-    axes.set_xticks(centres[::2], [f"{v:.3g}" for v in spans[0][::2]])
+    axes.set_xticks(centres[::2], [_signed(v) for v in spans[0][::2]])
     axes.set_xlabel("z1", color=style.INK)
-    axes.set_yticks(centres[:rows:2] if rows > 1 else [], [f"{v:.3g}" for v in spans[1][::-1][::2]] if rows > 1 else [])
+    axes.set_yticks(centres[:rows:2] if rows > 1 else [], [_signed(v) for v in spans[1][::-1][::2]] if rows > 1 else [])
     if rows > 1:
         axes.set_ylabel("z2", color=style.INK)
     axes.tick_params(colors=style.MUTED, length=0, labelsize=10)
@@ -117,8 +117,13 @@ def groups_of(encoding: Encoding, subimages: SubImages, decode: Decode | None, l
         turned = turn(subimages.data[part], -np.asarray(encoding.angle)[part]).mean(axis=0)
         centre = np.median(encoding.latents[members], axis=0, keepdims=True).astype(np.float32)
         drawn = decode(centre, np.zeros(1, dtype=np.float32))[0] if decode is not None else None
-        groups.append(Group(f"z{latent + 1} = {centre[0, latent]:.3g}", len(members), turned, drawn))
+        groups.append(Group(f"z{latent + 1} = {_signed(centre[0, latent])}", len(members), turned, drawn))
     return tuple(groups)
+
+
+def _signed(value: float) -> str:
+    """Return a number with a true minus sign."""
+    return f"{value:.3g}".replace("-", "−")
 
 
 def groups_figure(traversals: Sequence[tuple[Group, ...]]) -> Figure:

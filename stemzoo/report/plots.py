@@ -92,4 +92,8 @@ def _median(values: np.ndarray, axes: Axes, unit: str) -> None:
     median = float(np.median(values))
     axes.axvline(median, color=style.PLOT_INK, linewidth=1.1, linestyle=(0, (3, 2)))
     axes.set_ylim(0, axes.get_ylim()[1] * 1.16)
-    axes.text(median, axes.get_ylim()[1], f"  median {median:.3g} {unit}", color=style.PLOT_INK, fontsize=10, va="top", ha="left")
+    said, top = f"median {median:.3g} {unit}", axes.get_ylim()[1]
+    behind = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+    axes.annotate(
+        said, (median, top), (6, -2), textcoords="offset points", color=style.PLOT_INK, fontsize=10, va="top", ha="left", bbox=behind
+    )

@@ -13,7 +13,7 @@ from PIL import Image
 from stemzoo.errors import OutputError
 from stemzoo.report import figures, patterns, style
 from stemzoo.report.field import field_of
-from stemzoo.report.html import ReportInputs, write_report
+from stemzoo.report.html import ModelNote, ReportInputs, write_report
 from stemzoo.report.legends import GREYS
 from stemzoo.report.summary import nearest_distances, summarise
 from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId, Quality, SubImages
@@ -187,9 +187,19 @@ def test_page_is_self_contained_and_quotes_the_analysis(analysis: Analysis, tmp_
         "confidence.png",
         "spacing.png",
     }
+    widths = []
     for name in names:
         picture = np.asarray(Image.open(tmp_path / name).convert("RGB"))
         assert min(picture.shape[:2]) > 300 and picture.std() > 5
+        if name not in ("sigma.png", "confidence.png", "spacing.png"):
+            widths.append(picture.shape[1])
+    assert max(widths) < 1.05 * min(widths), "plates of one width, or the page shows their text in several sizes"
+
+
+def test_a_work_that_two_models_cite_is_cited_once(analysis: Analysis, tmp_path: Path) -> None:
+    notes = tuple(ModelNote(role, f"{role}@1", "ab" * 32, citation=f"Works ({year})") for role, year in (("a", 1), ("b", 2), ("c", 1)))
+    page = write_report(analysis, tmp_path, ReportInputs(models=notes)).read_text(encoding="utf-8")
+    assert (page.count("Works (1)"), page.count("Works (2)")) == (1, 1)
 
 
 def test_page_escapes_what_a_file_name_smuggles_in(tmp_path: Path) -> None:

@@ -168,7 +168,13 @@ SEGMENTERS["adf-unet@3"] = {
         "augmentation": {"dose_factor": (0.2, 2.0)},
     },
     "threshold": 0.45,
-    "card": SEGMENTERS["adf-unet@2"]["card"],
+    "card": {
+        **SEGMENTERS["adf-unet@2"]["card"],
+        "limits": [
+            *SEGMENTERS["adf-unet@2"]["card"]["limits"],
+            "On the carbon around a bright particle it may take texture for columns at high dose.",
+        ],
+    },
 }
 FAST = {
     "classes": ("column",),

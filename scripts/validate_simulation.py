@@ -54,6 +54,17 @@ class Case:
     outer_mrad: float = 130.0
     configurations: int = 2
 
+    @property
+    def scanned(self) -> tuple[float, float]:
+        """Lengths in x and y [Å] that are scanned: mirrors in x = 0 and y = 0 give the rest; MoS2 has the latter alone."""
+        return self.cell[0] * (1 if self.recipe == "mos2" else 0.5), self.cell[1] / 2
+
+    @property
+    def fine(self) -> tuple[int, int]:
+        """Shape (ny, nx) of the grid of about `FINE` on which both sides are compared."""
+        ny, nx = (2 * int(np.ceil(length / FINE / 2)) for length in self.cell[1::-1])
+        return ny, nx
+
 
 _A, _SI, _AU, _MO = 3.905, 5.431, 4.078, 3.160
 CASES = (
@@ -149,7 +160,7 @@ def _abtem(case: Case, configuration: int) -> tuple[np.ndarray, np.ndarray]:
     probe = abtem.Probe(energy=case.energy_kev * 1e3, semiangle_cutoff=case.convergence_mrad)
     probe.grid.match(potential)
     gpts = scan_points(case)
-    scan = abtem.GridScan(start=(0, 0), end=(cell[0] * (1 if case.recipe == "mos2" else 0.5), cell[1] / 2), gpts=gpts, endpoint=True)
+    scan = abtem.GridScan(start=(0, 0), end=case.scanned, gpts=gpts, endpoint=True)
     detector = abtem.AnnularDetector(inner=case.inner_mrad, outer=case.outer_mrad)
     measured: Any = probe.scan(potential, scan=scan, detectors=detector).compute()
     image = np.swapaxes(np.asarray(measured.array).reshape(-1, *gpts), 1, 2)
@@ -160,8 +171,8 @@ def _abtem(case: Case, configuration: int) -> tuple[np.ndarray, np.ndarray]:
 
 def scan_points(case: Case) -> tuple[int, int]:
     """Probe positions in x and y, at most 0.29 Å apart, both ends of the half cell among them."""
-    x = case.cell[0] * (1 if case.recipe == "mos2" else 0.5)
-    return int(np.ceil(x / 0.29)) + 1, int(np.ceil(case.cell[1] / 2 / 0.29)) + 1
+    nx, ny = (int(np.ceil(length / 0.29)) + 1 for length in case.scanned)
+    return nx, ny
 
 
 SOURCE_FWHM = 0.8
@@ -190,8 +201,8 @@ RADII = np.arange(0.0, 1.9, 0.1)
 def unfolded(case: Case, image: np.ndarray) -> np.ndarray:
     """(ny, nx) over the whole cell, mirrored and blurred by the source, on a grid of about `FINE`; row y, column x."""
     rows = np.concatenate([image, image[-2:0:-1]])
-    whole = rows[:, :-1] if case.recipe == "mos2" else np.concatenate([rows, rows[:, -2:0:-1]], axis=1)
-    shape = tuple(2 * int(np.ceil(length / FINE / 2)) for length in case.cell[1::-1])
+    whole = rows[:, :-1] if case.scanned[0] == case.cell[0] else np.concatenate([rows, rows[:, -2:0:-1]], axis=1)
+    shape = case.fine
     spectrum = np.fft.fftshift(np.fft.fft2(whole))
     fy, fx = (np.fft.fftshift(np.fft.fftfreq(n, length / n)) for n, length in zip(whole.shape, case.cell[1::-1], strict=True))
     spectrum *= np.exp(-2 * (np.pi * SOURCE_FWHM / 2.3548) ** 2 * (fy[:, None] ** 2 + fx**2))
@@ -222,17 +233,14 @@ def modelled(case: Case, depth: float, exponent: float) -> np.ndarray:
     width = np.hypot(seen.thermal, contrast.spread(atoms, elements, repeats, repeat))
     to_cell = seen.axes[:2]  # x and y of the cell as the projection shows them
     xy = seen.yx @ np.linalg.inv(to_cell)
-    shape = tuple(2 * int(np.ceil(length / FINE / 2)) for length in case.cell[1::-1])
     reach = 4
     cells = np.stack(np.meshgrid(*2 * [np.arange(-reach, reach + 1)], indexing="ij"), -1).reshape(-1, 2)
     every = (xy[None] + cells[:, None]).reshape(-1, 2) * case.cell[:2]
-    size = 256
-    px = 0.1
-    yx = every[:, ::-1] / px + size // 2 - np.array([case.cell[1], case.cell[0]]) / 2 / px
+    size, px = 256, 0.1
+    start = size // 2 - np.array(case.cell[1::-1]) / 2 / px
     optics = Optics(case.energy_kev, case.convergence_mrad, source_fwhm=SOURCE_FWHM)
-    image = render(yx, np.tile(weight, len(cells)), np.tile(width, len(cells)), (size, size), px, optics)
-    start = size // 2 - np.array([case.cell[1], case.cell[0]]) / 2 / px
-    rows, cols = (start[k] + np.arange(shape[k]) * case.cell[1 - k] / shape[k] / px for k in (0, 1))
+    image = render(every[:, ::-1] / px + start, np.tile(weight, len(cells)), np.tile(width, len(cells)), (size, size), px, optics)
+    rows, cols = (start[k] + np.arange(n) * case.cell[1 - k] / n / px for k, n in enumerate(case.fine))
     return np.asarray(bilinear(image, rows, cols) + haze)
 
 

@@ -115,6 +115,7 @@ def locate(
             raw = frames.frame(index)
         with stages.time("clean"):
             image, touched = cleaned.clean(index, raw)
+            del raw
         if index == 0:
             if scale is None:
                 with stages.time("scale"):
@@ -134,7 +135,7 @@ def locate(
         del scaled, probability, members
         with stages.time("refine"):
             empty = Columns.empty(spec.classes, frames.pixel_size, index)
-            columns, width_px = _with_peaks(empty, peaks, agreed, 0.5 / factor, (raw, touched) if options.refine else None)
+            columns, width_px = _with_peaks(empty, peaks, agreed, 0.5 / factor, (image, touched) if options.refine else None)
             tables.append(columns)
         with stages.time("quality"):
             width = None if width_px is None or sampling is None else width_px * sampling
@@ -172,7 +173,7 @@ def _with_peaks(
     Args:
         agreed: (n,) share of an ensemble's networks that find each peak; None for a single network.
         sigma_px: standard error of positions that are not fitted.
-        fit_to: the raw frame (H, W) and the mask of pixels not to be trusted; None leaves the peaks where they are.
+        fit_to: the cleaned frame (H, W) and the mask of pixels not to be trusted; None leaves the peaks where they are.
     """
     n = len(peaks.yx)
     yx, sigma, intensity, ok = peaks.yx, np.full((n, 2), sigma_px), np.zeros(n), np.zeros(n, dtype=bool)

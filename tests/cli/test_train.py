@@ -102,6 +102,16 @@ def test_an_rvae_trains_on_datasets_and_on_a_frame(
     assert refused.code == 1 and "--devices: for training on datasets" in refused.err
 
 
+def test_training_without_a_gpu_loads_no_triton() -> None:
+    code = (
+        "import sys\nfrom stemzoo.cli.train import _torch\nwith _torch():\n    from stemzoo.training import train_segmenter\n"
+        "import torch\nassert torch.cuda.is_available() or not any(name.startswith('triton.') for name in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=600)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.slow
 def test_interrupt_keeps_a_checkpoint_to_go_on_from(dataset: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}

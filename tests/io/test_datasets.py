@@ -90,6 +90,19 @@ def test_a_handle_is_left_behind_when_pickled(path):
     assert np.array_equal(copy.image(0), before)
 
 
+def test_the_index_of_a_large_file_is_not_kept_in_memory(tmp_path):
+    """HDF5 would keep tens of MB of groups that were once looked at, in the trainer and in every worker."""
+    with h5py.File(tmp_path / "many.h5", "w") as file:
+        file.attrs.update(schema_version=SCHEMA, classes="[]")
+        for number in range(1500):
+            file.create_group(f"frames/{number:06d}").attrs["pixel_size"] = 0.2
+    data = Dataset(tmp_path / "many.h5")
+    for index in range(len(data)):
+        assert data.attributes(index)["pixel_size"] == 0.2
+    with data.reading(0) as group:
+        assert group.file.id.get_mdc_config().max_size <= 2**20
+
+
 def test_version_1_is_read_as_it_stands(path):
     with h5py.File(path, "a") as file:
         file.attrs["schema_version"] = 1

@@ -61,13 +61,18 @@ def gauge_table(net: PolarRVAE) -> Tensor:
     return torch.cat([chosen, chosen * torch.cos(order * gauge)[:, None], chosen * torch.sin(order * gauge)[:, None]], 1)
 
 
-def look_up(net: PolarRVAE, latents: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
-    """Return order and gauge (N,) of latents (N, Z) as their nearest landmarks have it, averaged.
+def nearness(net: PolarRVAE, latents: Tensor, near: float = NEAR) -> Tensor:
+    """Return (N, L): the share of each landmark in what is averaged over the neighbourhood of latents (N, Z)."""
+    distance = latents.square().sum(1, keepdim=True) - 2 * latents @ net.landmarks.T + net.landmarks.square().sum(1)
+    return torch.softmax(-distance / (2 * near**2), 1)
+
+
+def look_up(near: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+    """Return order and gauge (N,), averaged over the landmarks that are `near` (N, L).
 
     One sub-image's own pattern would do, were its latents free of noise; the average keeps that noise out of the angle.
     """
-    distance = latents.square().sum(1, keepdim=True) - 2 * latents @ net.landmarks.T + net.landmarks.square().sum(1)
-    votes, cosine, sine = (torch.softmax(-distance / (2 * NEAR**2), 1) @ table).chunk(3, 1)
+    votes, cosine, sine = (near @ table).chunk(3, 1)
     best = (votes == votes.amax(1, keepdim=True)).to(votes.dtype)
     best = best / best.sum(1, keepdim=True)
     order = (best @ votes.new_tensor(ORDERS)).round()

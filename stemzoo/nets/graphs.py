@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stemzoo.nets.gauge import gauge_table, look_up
+from stemzoo.nets.gauge import gauge_table, look_up, nearness
 from stemzoo.nets.polar import Fixed, PolarRVAE
 from stemzoo.nets.posterior import Peak, Posterior, angle_sigma, wrap
 from stemzoo.nets.recut import recut
 from stemzoo.nets.rvae import RVAE
 from stemzoo.nets.weighting import FARTHEST, SURE, Weighing
+
+LIKE = 0.2  # latent distance over which latents are averaged before their pattern is drawn: it should not follow one sub-image's noise
 
 
 class EncoderGraph(nn.Module):
@@ -48,14 +50,12 @@ class EncoderGraph(nn.Module):
         if isinstance(net, RVAE):
             return net.angle_and_latents(subimages)
         seen = look(net, net.normalise(subimages), Fixed(*(self.get_buffer(name) for name in Fixed._fields)))
-        symmetry, gauge = look_up(net, seen.latents, self.table)
+        symmetry, gauge = look_up(nearness(net, seen.latents), self.table)
         log_inflation = net.log_inflation(seen.latents)
         sigma = angle_sigma(seen.peak, seen.log_likelihood, log_inflation, symmetry)
         disorder = 1 - torch.exp(-log_inflation.clamp(min=0))
-        turn, narrower = self.weighing(seen.images, seen.posterior.pattern, seen.peak.angle, seen.step, disorder)
-        sure = sigma < SURE
-        angle = seen.peak.angle + torch.where(sure, turn.clamp(-FARTHEST, FARTHEST), torch.zeros_like(turn))
-        sigma = torch.where(sure, sigma * narrower, sigma)
+        turn = self.weighing(seen.images, seen.posterior.pattern, seen.peak.angle, seen.step, disorder).clamp(-FARTHEST, FARTHEST)
+        angle = seen.peak.angle + torch.where(sigma < SURE, turn, torch.zeros_like(turn))
         return wrap(angle + gauge, 2 * math.pi / symmetry), sigma, symmetry.to(torch.int64), seen.latents
 
 
@@ -75,7 +75,7 @@ class DecoderGraph(nn.Module):
         """Return the patterns."""
         if isinstance(self.net, RVAE):
             return self.net.decode(latents, angle)
-        _, gauge = look_up(self.net, latents, self.table)
+        _, gauge = look_up(nearness(self.net, latents), self.table)
         return self.net.render(self.net.pattern(self.net.hidden(latents)), angle - gauge)
 
 
@@ -99,17 +99,17 @@ def look(net: PolarRVAE, images: Tensor, fixed: Fixed) -> Look:
     still = torch.zeros_like(images[:, 0, :2])
     coefficients = net.coefficients(images)
     latents, log_sigma = net.encode(coefficients, fixed)
-    drawn = net.decode(latents, fixed)
+    drawn = net.decode(nearness(net, latents, LIKE) @ net.landmarks, fixed)
     posterior = net.posterior(coefficients, drawn, still)
-    step = net.peak(posterior, net.log_likelihood(posterior), 1).offset.round().clamp(-1, 1)
+    step = net.peak(posterior, net.log_likelihood(posterior), 0).offset.round().clamp(-1, 1)
     moved = step.abs().sum(1)
     rows = torch.cat([torch.ones_like(moved[:1]), moved[1:]]).nonzero()[:, 0]  # never an empty batch
     there = step.index_select(0, rows)
-    anew = recut(images, there, rows)
+    anew = recut(images.index_select(0, rows), there)
     closer = net.coefficients(anew)
     again = net.crossed(closer, drawn.pattern.index_select(0, rows), there)
     posterior = Posterior(posterior.spectrum.index_put((rows,), again + drawn.own.index_select(0, rows)), drawn.pattern)
     log_likelihood = net.log_likelihood(posterior)
     coefficients = coefficients.index_put((rows,), closer)
     images = images.index_put((rows,), anew)
-    return Look(latents, log_sigma, coefficients, posterior, log_likelihood, net.peak(posterior, log_likelihood, 3), step, images)
+    return Look(latents, log_sigma, coefficients, posterior, log_likelihood, net.peak(posterior, log_likelihood, 2), step, images)

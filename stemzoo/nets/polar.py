@@ -108,6 +108,7 @@ class PolarRVAE(nn.Module):
     corner_columns: Tensor
     corner_values: Tensor
     corner_spectrum: Tensor
+    fourfold: Tensor
     offset_prior: Tensor
     seen: Tensor
     moment: Tensor
@@ -123,7 +124,7 @@ class PolarRVAE(nn.Module):
             mean = subimages.mean(dim=(1, 2), keepdim=True)
             centred = subimages - mean
             return (centred / (centred.square().mean(dim=(1, 2), keepdim=True).sqrt() + 1e-12)).clamp(-SATURATION, SATURATION)
-        return ((subimages - self.mean) / self.std).clamp(-SATURATION, SATURATION)
+        return ((subimages - self.mean) * (1 / self.std)).clamp(-SATURATION, SATURATION)
 
     def coefficients(self, images: Tensor) -> Tensor:
         """Return (N, D) coefficients of normalised sub-images."""
@@ -157,14 +158,20 @@ class PolarRVAE(nn.Module):
         Templates are compared with the sub-image at all angles; of the answers above a threshold the mean and the mean square over angles
         are kept, in which the orientation is lost. Half a turn leaves even orders as they are and negates odd ones.
         """
-        even = coefficients.index_select(1, self.even_columns) @ fixed.even + self.threshold.repeat(TURNS // 2)
-        odd = coefficients.index_select(1, self.odd_columns) @ fixed.odd
+        even = self._compared(coefficients, self.even_columns) @ fixed.even + self.threshold.repeat(TURNS // 2)
+        odd = self._compared(coefficients, self.odd_columns) @ fixed.odd
         here, behind = F.relu(even + odd), F.relu(even - odd)
-        pooled = (
-            torch.cat([here + behind, here.square() + behind.square()], 1).reshape(-1, 2, TURNS // 2, len(self.threshold)).sum(2) / TURNS
-        )
-        mean, log_sigma = self.head(pooled.flatten(1)).chunk(2, 1)
+        answers = (here + behind, here.square() + behind.square())
+        pooled = torch.cat([answer.reshape(-1, TURNS // 2, len(self.threshold)).sum(1) / TURNS for answer in answers], 1)
+        mean, log_sigma = self.head(pooled).chunk(2, 1)
         return mean, log_sigma
+
+    def _compared(self, coefficients: Tensor, columns: Tensor) -> Tensor:
+        """Return some columns of cosines and the same ones of sines; where they lie together, as slices, which cost a third."""
+        first, last, count = int(columns[0]), int(columns[len(columns) // 2 - 1]), len(columns) // 2
+        if last - first + 1 > count:
+            return coefficients.index_select(1, columns)
+        return torch.cat([coefficients[:, start + first : start + first + count] for start in (0, self.n_half)], 1)
 
     def decode(self, latents: Tensor, fixed: Fixed) -> Drawn:
         """Return what the decoder draws, in the pattern's own orientation."""
@@ -172,7 +179,7 @@ class PolarRVAE(nn.Module):
         pattern = (hidden @ fixed.drawing).reshape(-1, 3, 2 * self.n_half)
         inner = ((hidden @ fixed.squares).reshape(-1, len(PAIRS), hidden.shape[1]) * hidden[:, None]).sum(2)
         corner = (hidden @ fixed.corners).reshape(-1, 3, len(self.corner_spectrum))
-        masked = torch.stack([(corner[:, a] * corner[:, b]) @ self.corner_spectrum for a, b in PAIRS], 1)
+        masked = torch.stack([(corner[:, a] * corner[:, b]) @ self.corner_spectrum for a, b in PAIRS], 1) @ self.fourfold
         sign = pattern.new_tensor([1.0, -1.0, -1.0, 1.0, 1.0, 1.0])[:, None] / self.noise
         return Drawn(pattern, sign * (masked + F.pad(inner[..., None], (0, 2 * self.n_orders - 1))))
 

@@ -24,8 +24,7 @@ def matrices(grid: PolarGrid) -> dict[str, Tensor]:
     fourfold = every[::4]
     phase = np.outer(fourfold, np.arange(grid.n_angles) * 2 * np.pi / grid.n_angles)
     harmonics = weight @ np.cos(phase).T * np.where(fourfold == 0, 1, 2) / grid.n_angles
-    place = np.eye(grid.n_orders)[fourfold]
-    spectrum = [np.einsum("rm,mt,mk->rtk", harmonics, wave, place).reshape(-1, grid.n_orders) for wave in (np.cos(phase), -np.sin(phase))]
+    spectrum = [(harmonics[:, None] * wave.T).reshape(-1, len(fourfold)) for wave in (np.cos(phase), -np.sin(phase))]
     # from |offset|², right, down and 1 to six spectra: the prior's part of misfit, coupling and information
     known = np.zeros((4, 6, 2, grid.n_orders))
     for given, row, wave, m, sign in ((0, 0, 0, 0, 1), (1, 1, 0, 1, 1), (1, 2, 1, 1, -1), (2, 2, 0, 1, -1), (2, 1, 1, 1, -1)):
@@ -41,6 +40,7 @@ def matrices(grid: PolarGrid) -> dict[str, Tensor]:
         "waves": np.concatenate([np.cos(turns), np.sin(turns)]),
         "corner_values": grid.synthesis(grid.n_angles, outer)[np.tile(~inner, 2)],
         "corner_spectrum": np.concatenate(spectrum, axis=1),
+        "fourfold": np.kron(np.eye(2), np.eye(grid.n_orders)[fourfold]),
         "seen": np.tile(mask.mean(axis=1)[ring], 2),
         "moment": np.where(inner, np.sqrt(grid.area_px[ring]), 0),  # integrates a harmonic over the disc
     }

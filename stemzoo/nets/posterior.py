@@ -48,22 +48,20 @@ def find_peak(spectrum: Tensor, angle: Tensor, orders: Tensor, prior: float, new
         phase = angle[:, None] * orders
         cosine, sine = phase.cos(), phase.sin()
         first, second = cosine * orders, sine * orders
-        value = (spectrum * torch.cat([cosine, sine], 1)[:, None]).sum(2)
-        three = spectrum[:, :3]
-        slope = (three * torch.cat([-second, first], 1)[:, None]).sum(2)
-        curve = -(three * torch.cat([first * orders, second * orders], 1)[:, None]).sum(2)
-        a11, a22, a12 = value[:, 3:].unbind(1)
-        determinant = (a11 * a22 - a12**2).clamp(min=prior**2)
-
-        def inverse(u: Tensor, w: Tensor, a: tuple[Tensor, ...] = (a11, a22, a12, determinant)) -> Tensor:
-            return (a[1] * u[:, 1] * w[:, 1] + a[0] * u[:, 2] * w[:, 2] - a[2] * (u[:, 1] * w[:, 2] + u[:, 2] * w[:, 1])) / a[3]
-
-        gradient = -0.5 * slope[:, 0] + inverse(value, slope)
-        hessian = -0.5 * curve[:, 0] + inverse(slope, slope) + inverse(value, curve)
+        derivatives = torch.stack(
+            [torch.cat([cosine, sine], 1), torch.cat([-second, first], 1), torch.cat([-first * orders, -second * orders], 1)], 2
+        )
+        found = spectrum @ derivatives  # (N, 6, 3): value, slope and curvature of each
+        misfit, coupling, across = found[:, 0], found[:, 1:3], found[:, 5:, :1]
+        own = found[:, 3:5, :1]
+        determinant = (own[:, :1] * own[:, 1:] - across**2).clamp(min=prior**2)
+        shift, turned = ((own.flip(1) * coupling - across * coupling.flip(1)) / determinant)[..., :2].unbind(2)  # A⁻¹ b and A⁻¹ ∂b
+        gradient = -0.5 * misfit[:, 1] + (shift * coupling[..., 1]).sum(1)
+        hessian = -0.5 * misfit[:, 2] + (shift * coupling[..., 2] + turned * coupling[..., 1]).sum(1)
         if step < newton_steps:
             angle = angle + (gradient / (-hessian).clamp(min=1e-2)).clamp(-limit, limit)
-    height = -0.5 * (value[:, 0] - inverse(value, value) + determinant.log())
-    along, across = (a12 * value[:, 2] - a22 * value[:, 1]) / determinant, (a12 * value[:, 1] - a11 * value[:, 2]) / determinant
+    height = -0.5 * (misfit[:, 0] - (shift * coupling[..., 0]).sum(1) + determinant[:, 0, 0].log())
+    along, across = (-shift).unbind(1)
     cosine, sine = angle.cos(), angle.sin()
     offset = torch.stack([along * cosine - across * sine, -(along * sine + across * cosine)], 1)
     return Peak(angle, (-hessian).clamp(min=1e-6), height, offset)

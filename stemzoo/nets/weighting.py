@@ -1,4 +1,4 @@
-"""The angle once more, with each column's pixels weighed as one. Owns the last step of the angle and its error; called by nets.graphs.
+"""The angle once more, with each column's pixels weighed as one. Owns the last step of the angle; called by nets.graphs.
 
 Disorder moves columns, so the pixels on a column's flanks err together, and by as much as the column is bright. The likelihood of white
 noise, on which the search over all angles rests, lets the brightest columns decide. Here one step of generalised least squares follows from
@@ -7,7 +7,8 @@ the angle it found. Residuals have the covariance
     C = 1 + β Σ_a g_a K g_a,    a = right, up,
 
 in units of the white part: g is the pattern's gradient and K a Gaussian as wide as a column, for neighbouring pixels are displaced alike.
-So a column counts by its lever arm, hardly by its brightness. β is 0 where training found the angle's error to be that of white noise.
+So a column counts by its lever arm, hardly by its brightness. β is 0 where training found the angle's error to be that of white noise. The
+angle's error is left as the search states it: what the step gains is no more than what patterns that are not quite right cost.
 C X = G, G being what a turn and two shifts change, is solved by a few steps of conjugate gradients on a grid of merged pixels; what lies
 outside the window has no weight.
 
@@ -27,7 +28,7 @@ from stemzoo.nets.polar_grid import PolarGrid
 
 MERGED = 2  # pixels along a side that are weighed as one; the outermost lines stay apart, for a sub-image cut anew lacks one
 MOST = 25  # lines of merged pixels; wider windows merge more
-SHAKEN = 0.5  # β times the mean square of the gradient: displacement beside white noise; between 0.2 and 0.7 angles are alike
+SHAKEN = 0.3  # β times the mean square of the gradient: displacement beside white noise; between 0.2 and 0.7 angles are alike
 WIDER = 1.2  # width of K in widths of a column
 STEPS = 2  # of conjugate gradients; more follow the model of C where it is only roughly true
 SURE = 0.1  # rad; a peak wider than this is left as it is
@@ -77,8 +78,8 @@ class Weighing(nn.Module):
         flat = [part.reshape(-1, part.shape[2]) @ self.get_buffer(f"drawing_{block}") for block, part in enumerate(quarters)]
         return unfold(flat, self.size).reshape(-1, 3, self.size**2)
 
-    def forward(self, images: Tensor, pattern: Tensor, angle: Tensor, step: Tensor, disorder: Tensor) -> tuple[Tensor, Tensor]:
-        """Return by how much to turn on (N,) [rad], and the standard error (N,) in units of the white likelihood's.
+    def forward(self, images: Tensor, pattern: Tensor, angle: Tensor, step: Tensor, disorder: Tensor) -> Tensor:
+        """Return by how much to turn on (N,) [rad].
 
         Args:
             images: (N, S, S) normalised, as cut anew by `step` (N, 2). pattern: (N, 3, D), pattern and derivatives. angle: (N,).
@@ -98,24 +99,20 @@ class Weighing(nn.Module):
         shaken = SHAKEN * images.shape[1] ** 2 * disorder[:, None, None] / (square.sum(2, keepdim=True) + 1e-6)
         slopes = drawn[:, 1:] * shaken.sqrt()
         diagonal = 1 + slopes.square().sum(1, keepdim=True)
-        solved, spread_of, rest = torch.zeros_like(changes), torch.zeros_like(changes), changes
+        solved, rest = torch.zeros_like(changes), changes
         scaled = rest / diagonal
         towards, power = scaled, (rest * scaled).sum(2, keepdim=True)
         for number in range(STEPS):
             spread = self._covariance(towards, slopes)
             length = power / ((towards * spread).sum(2, keepdim=True) + 1e-12)
-            solved, spread_of = solved + length * towards, spread_of + length * spread
+            solved = solved + length * towards
             if number + 1 < STEPS:
                 rest = rest - length * spread
                 scaled = rest / diagonal
                 before, power = power, (rest * scaled).sum(2, keepdim=True)
                 towards = scaled + power / (before + 1e-12) * towards
-        weights = _first_row(solved, changes)
-        best, plain = (weights * solved).sum(1), (_first_row(changes, changes) * changes).sum(1)
-        variance = (best * (weights * spread_of).sum(1)).sum(1)
-        white = (plain * self._covariance(plain[:, None], slopes)[:, 0]).sum(1)
-        turn = (best * (measured - drawn[:, 0])).sum(1)
-        return turn, (variance / (white + 1e-12)).clamp(0.25, 1).sqrt()
+        turn: Tensor = ((_first_row(solved, changes) * solved).sum(1) * (measured - drawn[:, 0])).sum(1)
+        return turn
 
     def _within(self, step: Tensor) -> Tensor:
         """Return (N, P): 0 on the line of pixels that a sub-image moved by `step` lacks."""

@@ -6,6 +6,8 @@ Options left out take the configuration's own values; `--config` names a TOML wi
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -216,8 +218,11 @@ def _devices(text: str | None) -> int | str | None:
 def _torch() -> Iterator[None]:
     """Turn a missing extra into a refusal that says how to install it.
 
-    Without a GPU, Lightning's import of torch's compiler, which nothing here uses, is spared Triton and its 80 MB.
+    Without a GPU, Lightning's import of torch's compiler, which nothing here uses, is spared Triton and its 80 MB. SLURM's word that the
+    time is nearly up waits until the training can heed it (training.guards.HearSlurm): before that it would end the job for good.
     """
+    if "SLURM_JOB_ID" in os.environ:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     try:
         import torch
 

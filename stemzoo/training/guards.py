@@ -5,6 +5,7 @@ Lightning callbacks; called by training.run.
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,15 @@ class SeedSteps(Callback):
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         """Seed this step."""
         torch.manual_seed(((self.seed * 1_000_003 + trainer.current_epoch) * 1_000_003 + batch_idx) * 1009 + trainer.global_rank)
+
+
+class HearSlurm(Callback):
+    """Lets SLURM's signal through once Lightning answers it; until then `stemzoo train` has it wait."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Hear what was said meanwhile."""
+        if hasattr(signal, "SIGUSR1"):  # not on Windows
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
 
 
 class StopWhenLost(Callback):

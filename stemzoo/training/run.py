@@ -33,7 +33,7 @@ import stemzoo
 from stemzoo.errors import ModelError, OutputError, StemzooError
 from stemzoo.schema import Strict
 from stemzoo.training.config import SegmenterConfig
-from stemzoo.training.guards import KeepNewest, SeedSteps, StopWhenLost
+from stemzoo.training.guards import HearSlurm, KeepNewest, SeedSteps, StopWhenLost
 from stemzoo.training.patches import PatchData
 from stemzoo.training.saving import LAST, AtomicCheckpoints, left_by_slurm, sound, tidy
 from stemzoo.training.segmentation import SegmenterTask
@@ -154,7 +154,7 @@ def fit(
     best = ModelCheckpoint(checkpoints, filename="best", monitor=monitor, mode=mode, enable_version_counter=False)
     newest = ModelCheckpoint(checkpoints, filename="last", monitor=None, save_on_train_epoch_end=True, enable_version_counter=False)
     options = config.model_dump()
-    guards = [SeedSteps(options.get("seed", 0)), StopWhenLost(), KeepNewest(checkpoints / LAST)]
+    guards = [SeedSteps(options.get("seed", 0)), HearSlurm(), StopWhenLost(), KeepNewest(checkpoints / LAST)]
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from stemzoo.cli.train import _torch
 from stemzoo.errors import DatasetError, ModelError, OutputError
 from stemzoo.training import train_segmenter
 from stemzoo.training.encoder_run import train_encoder
@@ -203,11 +204,9 @@ def test_a_job_that_slurm_started_again_goes_on_by_itself(config, tmp_path, monk
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["steps"] == 4
 
 
-def test_a_job_that_slurm_is_about_to_end_is_asked_for_again_and_loses_no_step(config, tmp_path, monkeypatch):
-    """SLURM's part is played: its environment, the signal it sends before the time is up, and `scontrol`, which notes what it is asked."""
-    config = config.model_copy(update={"steps": 6, "steps_per_epoch": 3})
-    whole = train_segmenter(config, tmp_path / "whole", progress=False)
-    bin_folder, asked = tmp_path / "bin", tmp_path / "asked"
+def _play_slurm(folder, monkeypatch):
+    """Play SLURM's part: its environment, and `scontrol`, which notes what it is asked; return where."""
+    bin_folder, asked = folder / "bin", folder / "asked"
     bin_folder.mkdir()
     (bin_folder / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> "{asked}"\n')
     (bin_folder / "scontrol").chmod(0o755)
@@ -215,6 +214,22 @@ def test_a_job_that_slurm_is_about_to_end_is_asked_for_again_and_loses_no_step(c
     job = {"JOB_ID": "7", "JOB_NAME": "train", "NTASKS": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0", "JOB_NODELIST": "localhost"}
     for name, value in job.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
+    return asked
+
+
+def test_slurm_is_heard_though_it_spoke_while_the_command_still_started(config, tmp_path, monkeypatch):
+    asked = _play_slurm(tmp_path, monkeypatch)
+    with _torch():
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert not asked.exists()
+        train_segmenter(config.model_copy(update={"steps": 2, "steps_per_epoch": 2}), tmp_path / "run", progress=False)
+    assert asked.read_text().split() == ["requeue", "7"]
+
+
+def test_a_job_that_slurm_is_about_to_end_is_asked_for_again_and_loses_no_step(config, tmp_path, monkeypatch):
+    config = config.model_copy(update={"steps": 6, "steps_per_epoch": 3})
+    whole = train_segmenter(config, tmp_path / "whole", progress=False)
+    asked = _play_slurm(tmp_path, monkeypatch)
     step, steps = SegmenterTask.training_step, []
 
     def until_the_time_is_up(self, batch, index):

@@ -72,7 +72,7 @@ def write_sheet(frames: Sequence[SheetFrame], path: Path, classes: Sequence[str]
             colours = [style.CLASS_COLOURS[k % len(style.CLASS_COLOURS)] for k in range(len(classes))]
             named = zip(classes, colours, strict=True)
             dots = [Line2D([], [], marker="o", linestyle="", color=colour, label=name) for name, colour in named]
-            figure.legend(handles=dots, loc="outside lower center", ncols=min(len(dots), 4 * across), frameon=False, labelcolor=style.INK)
+            figure.legend(handles=dots, loc="outside lower center", ncols=min(len(dots), 2 * across), frameon=False, labelcolor=style.INK)
         try:
             render.save_png(figure, path)
         except (OSError, ValueError) as error:

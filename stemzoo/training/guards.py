@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import RunningStage
 from torch import Tensor
+from torch.optim import Optimizer
 
 from stemzoo.errors import ModelError, OutputError
 
@@ -83,13 +84,22 @@ class KeepNewest(Callback):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._stepping = False
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
+        """From here the weights move, and the batch that moves them is not counted yet."""
+        self._stepping = True
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        """All before is counted."""
+        self._stepping = False
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Save, unless there is nothing worth saving."""
         # Broken off while validating, a run is between two epochs, where Lightning cannot go on: the epoch before serves better.
         if trainer.state.stage == RunningStage.VALIDATING and self.path.exists():
             return
-        if isinstance(exception, LostLossError | OutputError) or trainer.global_step == 0:
+        if isinstance(exception, LostLossError | OutputError) or trainer.global_step == 0 or self._stepping:
             return
         if trainer.world_size > 1:  # the others may be gone, and saving waits for them
             return

@@ -129,6 +129,25 @@ def test_an_encoder_broken_off_within_an_epoch_and_resumed_ends_at_the_same_weig
     assert seen[0] == (1, 2) and not again.interrupted and _same(_weights(whole.folder), _weights(again.folder))
 
 
+def test_broken_off_in_the_middle_of_a_step_a_run_goes_on_from_before_it(config, tmp_path, monkeypatch):
+    """The weights have moved, but their batch is not counted: kept so, it would be learned from twice."""
+    config = config.model_copy(update={"steps": 6, "steps_per_epoch": 3})
+    whole = train_segmenter(config, tmp_path / "whole", progress=False)
+    move = torch.optim.AdamW.step
+
+    def break_off(self, *arguments, **options):
+        result = move(self, *arguments, **options)
+        if any(state["step"] == 5 for state in self.state.values()):
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", break_off)
+    assert train_segmenter(config, tmp_path / "broken", progress=False).interrupted
+    monkeypatch.setattr(torch.optim.AdamW, "step", move)
+    again = train_segmenter(config, tmp_path / "broken", resume=tmp_path / "broken", progress=False)
+    assert not again.interrupted and _same(_weights(whole.folder), _weights(again.folder))
+
+
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(config, tmp_path, capsys):
     config = config.model_copy(update={"steps": 6, "steps_per_epoch": 2})
     run = train_segmenter(config, tmp_path / "run", progress=False)

@@ -165,12 +165,11 @@ class Dataset:
         try:
             self.ids: list[str] = sorted(root["frames"])
             self.classes: tuple[str, ...] = tuple(json.loads(root.attrs.get("classes", "[]")))
+            self.material, self.recipe = (str(root.attrs.get(name, "")) for name in ("material", "recipe"))
         except (AttributeError, KeyError, TypeError, ValueError, OSError, RuntimeError) as failure:
-            raise DatasetError(f"{self.path}: /frames or the attribute `classes` is damaged ({failure}); make the file again") from None
+            raise DatasetError(f"{self.path}: /frames or an attribute of the file is damaged ({failure}); make the file again") from None
         if not self.ids:
             raise DatasetError(f"{self.path}: the dataset holds no frame")
-        self.material = str(root.attrs.get("material", ""))
-        self.recipe = str(root.attrs.get("recipe", ""))
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -154,7 +154,7 @@ def test_what_is_no_dataset_says_so(path, tmp_path):
         Dataset(write(tmp_path / "empty.h5"))
     with h5py.File(path, "a") as file:
         file.attrs["classes"] = "[A"
-    with pytest.raises(DatasetError, match="the attribute `classes` is damaged"):
+    with pytest.raises(DatasetError, match="an attribute of the file is damaged"):
         Dataset(path)
 
 

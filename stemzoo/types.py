@@ -307,3 +307,21 @@ class Analysis:
         n = sum(len(c) for c in self.columns)
         if self.encoding is not None and len(self.encoding) != n:
             raise ShapeError(f"Analysis.encoding has {len(self.encoding)} rows; there are {n} columns")
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """Which columns of a stack are one column.
+
+    Args:
+        track: for each frame (n,) int, the number of each column's track, counted from 0 in order of first appearance.
+        drift: (T, 2) px, by how much frame t lies displaced against frame 0, y and x.
+    """
+
+    track: Tuple[np.ndarray, ...]
+    drift: np.ndarray
+
+    @property
+    def n(self) -> int:
+        """How many tracks there are."""
+        return max((int(numbers.max()) + 1 for numbers in self.track if len(numbers)), default=0)

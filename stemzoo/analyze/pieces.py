@@ -25,7 +25,7 @@ from stemzoo.analyze.parts import Failure
 from stemzoo.analyze.plan import Plan, frames_of
 from stemzoo.analyze.source import Chosen
 from stemzoo.errors import OutputError
-from stemzoo.geometry.tracks import Tracks, link
+from stemzoo.geometry.tracks import link
 from stemzoo.io.results import ResultsWriter
 from stemzoo.io.tracks import FILE, write_tracks
 from stemzoo.report.summary import summarise
@@ -33,7 +33,7 @@ from stemzoo.runtime import pipeline
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.notices import over_the_edge, without_columns
 from stemzoo.runtime.tables import ColumnsWriter
-from stemzoo.types import Analysis, Columns, Encoding, SubImages
+from stemzoo.types import Analysis, Columns, Encoding, SubImages, Tracks
 
 REPORT_COLUMNS = 1_000_000
 STRANGE = 0.5  # share of the sub-images' variance that an encoder must explain to be believed

@@ -5,36 +5,18 @@ Owns drift between tables of positions and the linking; called by `stemzoo.analy
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import List, Sequence, Tuple
+from typing import List, Sequence
 
 import numpy as np
 
 from stemzoo.geometry.matching import match
 from stemzoo.geometry.neighbours import nearest_distance, pairs_within
+from stemzoo.types import Tracks
 
 STEP = 0.45  # of the column spacing: a column that moved farther against its neighbours is another column
 REACH = 2.0  # of the column spacing: drift between two frames is looked for up to here
 MEMORY = 2  # frames that a column may be missing and still be itself
 BEST = 0.97  # of the most pairs: among drifts that link nearly as many columns, the shortest is taken
-
-
-@dataclass(frozen=True)
-class Tracks:
-    """Which columns of a stack are one column.
-
-    Args:
-        track: for each frame (n,) int, the number of each column's track, counted from 0 in order of first appearance.
-        drift: (T, 2) px, by how much frame t lies displaced against frame 0, y and x.
-    """
-
-    track: Tuple[np.ndarray, ...]
-    drift: np.ndarray
-
-    @property
-    def n(self) -> int:
-        """How many tracks there are."""
-        return max((int(numbers.max()) + 1 for numbers in self.track if len(numbers)), default=0)
 
 
 def link(positions: Sequence[np.ndarray]) -> Tracks:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stemzoo.geometry.tracks import Tracks
-from stemzoo.types import Analysis
+from stemzoo.types import Analysis, Tracks
 
 FILE = "tracks.csv"
 ROWS = 1 << 16  # that are made into text at a time

@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from stemzoo.errors import OutputError
-from stemzoo.geometry.tracks import Tracks
 from stemzoo.io.tracks import FILE as TRACKS_FILE
 from stemzoo.report.summary import Summary, summarise, thousands
-from stemzoo.types import Analysis, SubImages
+from stemzoo.types import Analysis, SubImages, Tracks
 
 PAGE = "report.html"
 MAX_LATENT_MAPS = 6

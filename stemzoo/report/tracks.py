@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from stemzoo.geometry.tracks import Tracks
 from stemzoo.report import style
-from stemzoo.types import Analysis
+from stemzoo.types import Analysis, Tracks
 
 SHOWN = 150  # courses drawn faintly, evenly chosen
 MARKED = 5  # courses drawn boldly: those whose latent changes most

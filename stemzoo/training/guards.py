@@ -33,12 +33,16 @@ class SeedSteps(Callback):
 
 
 class HearSlurm(Callback):
-    """Lets SLURM's signal through once Lightning answers it; until then `stemzoo train` has it wait."""
+    """Lets SLURM's signal through between two batches only, where the checkpoint that Lightning then writes counts what was learned.
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    `stemzoo train` has the signal wait from its start.
+    """
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         """Hear what was said meanwhile."""
         if hasattr(signal, "SIGUSR1"):  # not on Windows
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+            waited = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+            signal.pthread_sigmask(signal.SIG_SETMASK, waited)
 
 
 class StopWhenLost(Callback):

@@ -238,10 +238,14 @@ def _play_slurm(folder, monkeypatch):
 
 def test_slurm_is_heard_though_it_spoke_while_the_command_still_started(config, tmp_path, monkeypatch):
     asked = _play_slurm(tmp_path, monkeypatch)
-    with _torch():
-        os.kill(os.getpid(), signal.SIGUSR1)
-        assert not asked.exists()
-        train_segmenter(config.model_copy(update={"steps": 2, "steps_per_epoch": 2}), tmp_path / "run", progress=False)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        with _torch():
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert not asked.exists()
+            train_segmenter(config.model_copy(update={"steps": 2, "steps_per_epoch": 2}), tmp_path / "run", progress=False)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     assert asked.read_text().split() == ["requeue", "7"]
 
 

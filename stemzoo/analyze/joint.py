@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 
 from stemzoo.errors import OutputError, TableError
+from stemzoo.io.outputs import need_room
 from stemzoo.io.results import UNITS
 
 FILE = "columns.h5"
@@ -108,6 +109,7 @@ class _Rows:
         return {name: read[name] for name in names}
 
     def _flush(self) -> None:
+        need_room(Path(self.group.file.filename), sum(array.nbytes for rows in self._waiting for array in rows.values()))
         for name in dict.fromkeys(name for rows in self._waiting for name in rows):
             if name not in self.group:
                 kind = np.int64 if name in ("file", *WHOLE) else np.float64

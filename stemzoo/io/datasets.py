@@ -32,6 +32,7 @@ import numpy as np
 
 import stemzoo
 from stemzoo.errors import DatasetError, OutputError
+from stemzoo.io.outputs import need_room
 
 SCHEMA = 2
 OLDEST = 1
@@ -93,9 +94,13 @@ class DatasetWriter:
         return self._n
 
     def add(self, frame: LabelledFrame) -> None:
-        """Append one frame; its species are mapped on to the dataset's list of classes, which grows as needed."""
+        """Append one frame; its species are mapped on to the dataset's list of classes, which grows as needed.
+
+        Raises: OutputError if the disk has no room for it.
+        """
         mapping = self._mapping(frame.classes)
         image = np.ascontiguousarray(frame.image, dtype=np.float32)
+        need_room(self.path, 3 * image.nbytes + np.asarray(frame.columns).nbytes)
         group = self._file.create_group(self._next())
         group.attrs.update({"pixel_size": frame.pixel_size, **dict(frame.attributes), "content": digest(image)})
         chunks = tuple(min(128, side) for side in image.shape)
@@ -111,6 +116,7 @@ class DatasetWriter:
         """Append frame `index` of another dataset as it lies on disk, chunk by chunk and with all of its attributes."""
         mapping, name, content = self._mapping(dataset.classes), self._next(), dataset.content(index)
         with dataset.reading(index) as group:
+            need_room(self.path, sum(part.id.get_storage_size() for part in group.values()))
             self._file.copy(group, self._file, name)
             species = group["species"][...]
         self._file[name].attrs["content"] = content

@@ -20,6 +20,20 @@ OURS = re.compile(
     r"(columns|clusters|tracks)\.csv|analysis\.h5|report\.html|run\.json|encoder"
     r"|(frame|segmentation|angle|latent_\d+|latents|manifold|baseline|patterns|clusters|sigma|confidence|spacing|series|tracks)\.png"
 )
+SPARE = 2_000_000  # bytes: what HDF5 writes of its own accord, and what others may take meanwhile
+
+
+def need_room(path: Path, size: float) -> None:
+    """Refuse to add `size` bytes to the file at `path` where its disk has not so many left, and a little more.
+
+    HDF5 ends the process when a disk fills up under a file that it has open, so this is asked before. Raises: OutputError.
+    """
+    free = shutil.disk_usage(path.parent).free
+    if free < size + SPARE:
+        raise OutputError(
+            f"{path}: cannot be written (no space left on device: {(size + SPARE) / 1e6:.1f} MB wanted, {free / 1e6:.1f} MB free); "
+            "make room, or pass another --out"
+        )
 
 
 def check_folder(folder: Path, force: bool = False) -> None:

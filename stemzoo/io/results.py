@@ -26,11 +26,14 @@ import h5py
 import numpy as np
 
 from stemzoo.errors import OutputError
+from stemzoo.io.outputs import need_room
 from stemzoo.types import Analysis, Columns, Encoding, Frames
 
 SCHEMA = 1
 ENCODING_FIELDS = ("angle", "angle_sigma", "symmetry", "latents", "frame", "column", "inside")
 ROWS = 1 << 16  # columns that are held before they are written
+IN_MEMORY = 1_000_000  # columns: the file of so many, some 200 MB, is put together in memory
+BYTES_A_COLUMN = 300  # of a file, at most, with encoding and maps
 UNITS = {
     **dict.fromkeys(("y_px", "x_px", "sigma_y_px", "sigma_x_px"), "px"),
     **dict.fromkeys(("y_A", "x_A"), "angstrom"),
@@ -42,8 +45,11 @@ UNITS = {
 class ResultsWriter:
     """Writes analysis.h5 frame by frame, in order; the file appears under its name when `finish` was called and the `with` block ends well.
 
+    HDF5 ends the process when a disk fills up under a file that it has open. So the file is put together in memory and written in one go,
+    or, for more than IN_MEMORY columns, begun only where the disk has room for it.
+
     Args:
-        n_columns: how many columns will be added in all; the tables are laid out for them and never held in memory.
+        n_columns: how many columns will be added in all; the tables are laid out for them.
         latents: how many an encoding has; None where there is none.
     Raises: OutputError if the file cannot be written where it was asked for.
     """
@@ -58,7 +64,11 @@ class ResultsWriter:
 
     def __enter__(self) -> ResultsWriter:
         with self._refusing():
-            self._file = h5py.File(self._temporary, "w")
+            if self._n <= IN_MEMORY:
+                self._file = h5py.File(self._temporary, "w", driver="core", backing_store=False, block_size=1 << 20)
+            else:
+                need_room(self.path, BYTES_A_COLUMN * self._n)
+                self._file = h5py.File(self._temporary, "w")
             self._file.attrs.update({"NX_class": "NXroot", "default": "entry", "creator": "stemzoo", "stemzoo_schema": SCHEMA})
             self._entry = _group(self._file, "entry", "NXentry", default="frame")
         return self
@@ -111,6 +121,9 @@ class ResultsWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
             with self._refusing():
+                if kind is None and self._file.driver == "core":
+                    self._file.flush()
+                    self._temporary.write_bytes(self._file.id.get_file_image())
                 self._file.close()
                 if kind is None:
                     os.replace(self._temporary, self.path)

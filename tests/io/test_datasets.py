@@ -7,7 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
-from stemzoo.errors import DatasetError
+from stemzoo.errors import DatasetError, OutputError
+from stemzoo.io import outputs
 from stemzoo.io.datasets import SCHEMA, Dataset, DatasetWriter, LabelledFrame, digest
 from stemzoo.io.inventory import inspect
 
@@ -163,3 +164,10 @@ def test_a_species_outside_the_list_is_refused(path):
         file["frames/000000/species"][0] = 7
     with pytest.raises(DatasetError, match="frame 000000 has species 0 to 7; the file lists 3 classes"):
         inspect(path)
+
+
+def test_a_disk_without_room_for_a_frame_is_refused_before_hdf5_meets_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(outputs, "SPARE", 1 << 60)
+    with pytest.raises(OutputError, match=r"d\.h5: cannot be written \(no space left on device: .* MB wanted, .* MB free\)"):
+        write(tmp_path / "d.h5", labelled())
+    assert list(tmp_path.iterdir()) == []

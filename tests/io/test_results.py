@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import re
+import resource
 from pathlib import Path
 
 import h5py
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from stemzoo.errors import OutputError, ReadError
+from stemzoo.io import results
 from stemzoo.io.read_results import read_results
 from stemzoo.io.results import write_results
 from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId
@@ -152,3 +155,31 @@ def test_a_table_that_cannot_lie_in_its_file_is_refused_before_it_fills_the_memo
         file["entry/columns"].create_dataset("y_px", shape=(10**10,), dtype="f8")
     with pytest.raises(ReadError, match=r"y_px claims 80000000000 bytes"):
         read_results(tmp_path / "a.h5")
+
+
+def _write_under_limits(folder: Path, whole: int) -> None:
+    for limit in range(2000, whole, whole // 40):  # of any file's size, in bytes: a write beyond fails as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        with pytest.raises(OutputError, match=r"analysis.h5: cannot be written \(File too large\)"):
+            write_results(folder / "analysis.h5", analysis())
+        assert not list(folder.iterdir())
+
+
+def test_a_disk_that_fills_up_is_refused_and_does_not_end_the_process(tmp_path: Path) -> None:
+    write_results(tmp_path / "analysis.h5", analysis())
+    whole = (tmp_path / "analysis.h5").stat().st_size
+    (tmp_path / "analysis.h5").unlink()
+    child = multiprocessing.get_context("spawn").Process(target=_write_under_limits, args=(tmp_path, whole))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+
+
+def test_more_columns_than_memory_takes_are_begun_only_where_the_disk_has_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "IN_MEMORY", 0)
+    path = tmp_path / "analysis.h5"
+    write_results(path, analysis())
+    assert read_results(path).columns[0].yx == pytest.approx(analysis().columns[0].yx)
+    monkeypatch.setattr(results, "BYTES_A_COLUMN", 1 << 60)
+    with pytest.raises(OutputError, match=r"cannot be written \(no space left on device: .* wanted, .* free\)"):
+        write_results(path, analysis())

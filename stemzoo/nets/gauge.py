@@ -63,7 +63,7 @@ def gauge_table(net: PolarRVAE) -> Tensor:
 
 def nearness(net: PolarRVAE, latents: Tensor, near: float = NEAR) -> Tensor:
     """Return (N, L): the share of each landmark in what is averaged over the neighbourhood of latents (N, Z)."""
-    distance = latents.square().sum(1, keepdim=True) - 2 * latents @ net.landmarks.T + net.landmarks.square().sum(1)
+    distance = (latents[:, None] - net.landmarks).square().sum(2)  # multiplied out, it would lose digits where latents are far from all
     return torch.softmax(-distance / (2 * near**2), 1)
 
 

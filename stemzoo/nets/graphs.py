@@ -112,4 +112,4 @@ def look(net: PolarRVAE, images: Tensor, fixed: Fixed) -> Look:
     log_likelihood = net.log_likelihood(posterior)
     coefficients = coefficients.index_put((rows,), closer)
     images = images.index_put((rows,), anew)
-    return Look(latents, log_sigma, coefficients, posterior, log_likelihood, net.peak(posterior, log_likelihood, 2), step, images)
+    return Look(latents, log_sigma, coefficients, posterior, log_likelihood, net.peak(posterior, log_likelihood, 3), step, images)

@@ -196,8 +196,9 @@ def test_frames_are_held_back_whole_and_every_sub_image_comes_once():
     assert sorted([*train, *val]) == list(range(400))
     assert not set(frame[train]) & set(frame[val]) and len(set(frame[val])) == 2
     loader, numbers = data.train_dataloader(), []
+    none_done = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(current=SimpleNamespace(completed=0))))
     for epoch in range(2):
-        data.trainer = SimpleNamespace(current_epoch=epoch)
+        data.trainer = SimpleNamespace(current_epoch=epoch, fit_loop=none_done)
         numbers.append(torch.cat([batch.number for batch in loader]).tolist())
     assert numbers[0] != numbers[1] and sorted(numbers[0]) == sorted(numbers[1]) == list(range(320))
 

@@ -19,14 +19,14 @@ class Cleaned:
 
     def __init__(self, source: Frames) -> None:
         self._source = source
-        self._last: Optional[Tuple[int, np.ndarray, np.ndarray]] = None
+        self._last: Optional[Tuple[int, np.ndarray]] = None
         self.shape = (len(source), *source.shape)
         self.dtype = np.dtype(np.float32)
 
     def clean(self, index: int, raw: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         """Return frame `index` as resample.clean gives it, (H, W) each: image and mask of the pixels that were replaced."""
         image, touched = clean(raw)
-        self._last = (index, image, touched)
+        self._last = (index, image)
         return image, touched
 
     def __getitem__(self, index: int) -> np.ndarray:

@@ -14,7 +14,7 @@ import standins
 from stemzoo.errors import ModelError
 from stemzoo.runtime.bundle import Bundle, ModelSpec
 from stemzoo.runtime.encoder import Encoder
-from stemzoo.runtime.golden import verify
+from stemzoo.runtime.golden import compare, verify
 from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.runtime.session import SessionOptions
 
@@ -164,3 +164,11 @@ def test_wrong_input_is_one_message(segmenter: Segmenter) -> None:
 def test_bundle_travels_to_another_process(segmenter: Segmenter) -> None:
     twin = pickle.loads(pickle.dumps(segmenter.bundle))
     assert twin.id == segmenter.bundle.id and twin.options == segmenter.bundle.options
+
+
+def test_an_angles_error_is_replayed_to_three_digits_and_all_else_as_the_card_says(encoder: Encoder) -> None:
+    spec = encoder.spec
+    wanted = np.array([0.8])
+    assert compare("angle_sigma_0", wanted * 1.0006, wanted, spec).n_differ == 0
+    assert compare("angle_sigma_0", wanted * 1.003, wanted, spec).n_differ == 1
+    assert compare("latents_0", wanted * 1.0006, wanted, spec).n_differ == 1

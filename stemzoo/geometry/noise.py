@@ -53,14 +53,14 @@ def fit_variance(expected: np.ndarray, squared: np.ndarray, smallest: float) -> 
     if len(squared) < 50 or not v_high - v_low > 1e-6:
         return flat(level)
     rise = np.clip((expected - v_low) / (v_high - v_low), -0.5, 2.0)
+    base = 1.0 - rise
+    sums = np.stack([base * base, base * rise, rise * rise, base * squared / KEPT, rise * squared / KEPT])
     low = high = level
     for _ in range(ITERATIONS):
         before = low, high
         variance = np.maximum(low + (high - low) * rise, 0.05 * level)
         weight = np.where(squared < CLIP * variance, 1.0 / variance**2, 0.0)
-        base = 1.0 - rise
-        a11, a12, a22 = (weight * base * base).sum(), (weight * base * rise).sum(), (weight * rise * rise).sum()
-        b1, b2 = (weight * base * squared).sum() / KEPT, (weight * rise * squared).sum() / KEPT
+        a11, a12, a22, b1, b2 = (float(value) for value in sums @ weight)
         determinant = a11 * a22 - a12 * a12
         if not determinant > 1e-9 * a11 * a22:
             return flat(level)

@@ -49,7 +49,7 @@ def mean_width(image: np.ndarray, usable: np.ndarray, yx: np.ndarray, nearest_px
     Source: T. Lindeberg, Int. J. Comput. Vision 30, 79 (1998).
     """
     reach = int(np.clip(1.5 * nearest_px, 6, 45))
-    picked = yx[:: max(1, len(yx) // max(40, 150_000 // (2 * reach + 1) ** 2))]
+    picked = yx[:: max(1, len(yx) // max(40, 60_000 // (2 * reach + 1) ** 2))]
     side = np.arange(-reach, reach + 1)
     row = np.rint(picked[:, 0]).astype(np.int64)[:, None, None] + side[:, None]
     col = np.rint(picked[:, 1]).astype(np.int64)[:, None, None] + side

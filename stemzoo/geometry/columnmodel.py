@@ -184,7 +184,8 @@ def pair_blocks(state: State, windows: Windows, weight: np.ndarray, pairs: Pairs
         away += from_centre
         both *= away <= (radius - (apart**2).sum(axis=1))[:, None]
         shared = recentred(as_gram(product(both, products)), here.uv, there.uv)
-        return shared * here.factors(state.amplitude[one])[:, None] * there.factors(state.amplitude[other])
+        shared *= here.factors(state.amplitude[one])[:, None] * there.factors(state.amplitude[other])
+        return shared
 
     per_column = len(once) // len(state.yx)
     blocks[:, :, once] = np.concatenate(windows.each(len(windows.fit_y) * (1 + per_column), work), axis=2)

@@ -113,7 +113,7 @@ class JointFit:
             unquiet = iteration > last_learning + 1 and (moving > UNQUIET or self._long_steps() > FEW)
             if self.stale or unquiet or iteration in (LEARN_AT, last_learning):
                 self.couple()
-            if 0 < iteration <= LEARN_SHAPE_UNTIL and self._learn_shape():
+            if LEARN_AT < iteration <= LEARN_SHAPE_UNTIL and self._learn_shape():
                 last_learning = iteration + 1
             moving = self.step()
             if iteration > max(LEARN_AT, last_learning - 1) and moving < RESTLESS and self.calmed < CALM:

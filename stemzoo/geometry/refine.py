@@ -162,14 +162,14 @@ def _nearest(yx: np.ndarray) -> np.ndarray:
 
 
 def _hold(fit: JointFit, failed: np.ndarray) -> None:
-    """Put the columns that failed (n,) back to their starts and fit what they leave: the whole frame where they overlap with others, else
-    their own intensities alone."""
+    """Put the columns that failed (n,) back to their starts and fit what they leave: the whole frame where they overlap with columns that
+    did not, else their own intensities alone."""
     state, progress = fit.state, fit.progress
+    good = ~failed & (progress.place >= 0)
     progress.held = failed
     state.yx[failed], state.log_width[failed] = progress.start[failed], 0.0
-    if failed[fit.pairs.first].any():
+    if (failed[fit.pairs.first] & good[fit.pairs.second]).any():
         fit.evaluate()
-        fit.couple()
         fit.step()
     elif failed.any():
         state.amplitude[failed] = fit_amplitudes(fit.windows, state, np.flatnonzero(failed))[0]

@@ -49,11 +49,11 @@ def mean_width(image: np.ndarray, usable: np.ndarray, yx: np.ndarray, nearest_px
     Source: T. Lindeberg, Int. J. Comput. Vision 30, 79 (1998).
     """
     reach = int(np.clip(1.5 * nearest_px, 6, 45))
-    picked = yx[:: max(1, len(yx) // max(40, 60_000 // (2 * reach + 1) ** 2))]
+    picked = yx[:: max(1, len(yx) // max(40, 30_000 // (2 * reach + 1) ** 2))]
     side = np.arange(-reach, reach + 1)
     row = np.rint(picked[:, 0]).astype(np.int64)[:, None, None] + side[:, None]
     col = np.rint(picked[:, 1]).astype(np.int64)[:, None, None] + side
-    distance = np.hypot(row - picked[:, 0, None, None], col - picked[:, 1, None, None])
+    distance = np.sqrt((row - picked[:, 0, None, None]) ** 2 + (col - picked[:, 1, None, None]) ** 2)
     inside = (row >= 0) & (row < image.shape[0]) & (col >= 0) & (col < image.shape[1]) & (distance <= reach)
     inside &= usable[np.clip(row, 0, image.shape[0] - 1), np.clip(col, 0, image.shape[1] - 1)]
     if not inside.any():

@@ -16,7 +16,7 @@ from stemzoo.geometry.neighbours import Pairs
 from stemzoo.geometry.sidebyside import TOGETHER, inverse, marginal, times, times_transposed
 
 MOST_NEIGHBOURS = 6  # overlapping columns that share in a column's standard error: a hexagon of them
-TOLERANCE = 3e-4  # of the squared residual, in the preconditioner's metric: a step good to a hundredth or two, the rest is the next one's
+TOLERANCE = 1e-4  # of the squared residual, in the preconditioner's metric: a step good to a hundredth, of which the next corrects the rest
 SHARED = np.array([12.0, 12.0, 4.0])  # how much better than one column's window the surface knows its own slopes and height
 
 

@@ -33,7 +33,9 @@ OUTLIER = 4.0  # standard deviations beyond which a residual pulls with the same
 STALE = 0.1  # change of the noise's contrast between bright and dark, in logarithms, after which overlaps are worked out anew
 RESTING = 0.25  # standard errors: a smaller step of a column is its last, since what is left after it is a small part of that …
 FINEST = 1e-3  # … or one of so many sigmas: half a thousandth of an ångström
-RESTLESS = 0.03  # … and of the fit, when no more than this fraction of columns steps farther
+RESTLESS = 0.03  # … and of the fit, when no more than this fraction of columns steps farther …
+UNSETTLED = 0.5, 0.01  # standard errors and sigmas: a column that still moves by more than both has not converged …
+STRAYS = 0.002  # … and no more than this fraction of them is left so
 CALM = 0.3  # change of the noise, in logarithms, above which what seems noise is columns that are not in place yet
 UNQUIET = 0.2  # fraction of columns on the move above which overlaps are worked out anew …
 LONG_STEP, FEW = 0.1, 0.01  # … as they are where more than this fraction stepped by so many sigmas
@@ -188,7 +190,7 @@ class JointFit:
         progress.damping = np.where(worse, np.minimum(10 * progress.damping, 10.0), np.maximum(0.2 * progress.damping, least))
 
     def step(self) -> float:
-        """Take one joint step; return the fraction of columns that it moved noticeably."""
+        """Take one joint step; return the fraction of columns that it moved noticeably, those that it moved much counted for many."""
         state, background = self.state, self.background
         score = background.score(self.windows.inner(self.residual), self.windows.inner(self.weight))
         self.previous = replace(state)
@@ -216,7 +218,8 @@ class JointFit:
         if not seen.any():
             return 0.0
         moving = length > np.maximum(RESTING * error, FINEST * self.width)
-        return float(moving[seen].mean())
+        unsettled = length > np.maximum(UNSETTLED[0] * error, UNSETTLED[1] * self.width)
+        return max(float(moving[seen].mean()), RESTLESS / STRAYS * float(unsettled[seen].mean()))
 
     def _widen(self, log_factor: float) -> None:
         """Make the mean peak exp(log_factor) times as wide, within what its first estimate allows; windows follow where it matters."""

@@ -15,7 +15,7 @@ import numpy as np
 from stemzoo.errors import ShapeError
 from stemzoo.geometry import noise
 from stemzoo.geometry.columnmodel import fit_amplitudes
-from stemzoo.geometry.jointfit import NO_PAIRS, JointFit
+from stemzoo.geometry.jointfit import NO_PAIRS, UNSETTLED, JointFit
 from stemzoo.geometry.leftover import leftover
 from stemzoo.geometry.neighbours import nearest_distance, pairs_among
 from stemzoo.geometry.pooling import Pooling
@@ -23,7 +23,6 @@ from stemzoo.geometry.width import mean_width
 
 FLANK_REACH, FLANK_ERROR = 3.5, 0.025  # sigmas: this near to one beyond the edge, its supposed place shifts a column by about so much
 FEW_CONVERGE = 0.7  # of the columns: fewer, and the frame is fitted once more with less freedom
-UNSETTLED = 0.5, 0.01  # standard errors and sigmas: a column that still moves by more than both has not converged
 
 
 @dataclass(frozen=True)

@@ -82,10 +82,10 @@ def gaussian(exponent: np.ndarray, values: np.ndarray) -> np.ndarray:
     return value
 
 
-def render(state: State, windows: Windows) -> np.ndarray:
-    """Return the sum of all columns' Gaussians, float32, in the padded frame of `windows`."""
-    total = np.zeros(windows.image.shape, np.float32)
-    flat = total.ravel()
+def render(state: State, windows: Windows, out: np.ndarray) -> None:
+    """Set `out`, float32 of the shape of the padded frame of `windows`, to the sum of all columns' Gaussians."""
+    out[:] = 0
+    flat = out.ravel()
     white = whitening(state.shape)
     values = basis(windows.draw_y, windows.draw_x, white).values
     amplitude = state.amplitude.astype(np.float32)
@@ -101,7 +101,6 @@ def render(state: State, windows: Windows) -> np.ndarray:
 
     for low, part in windows.stream(len(windows.draw_y), draw):
         flat[low : low + len(part)] += part
-    return total
 
 
 def normal_equations(state: State, windows: Windows, residual: np.ndarray, weight: np.ndarray) -> Normal:

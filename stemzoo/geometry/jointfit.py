@@ -128,7 +128,8 @@ class JointFit:
     def evaluate(self, first: bool = False) -> None:
         """Compare the model with the frame: residual, the noise and the weights that follow from it, each column's normal equations."""
         windows = self.windows
-        expected = render(self.state, windows)
+        expected = self.residual  # in the place of the old one, which nobody needs any more
+        render(self.state, windows, expected)
         self.background.draw(windows.inner(expected))
         sample = windows.calm[:: max(1, len(windows.calm) // SAMPLE_PX)]
         modelled = expected.ravel()[sample].astype(np.float64)
@@ -141,19 +142,19 @@ class JointFit:
             before = self.variance.low
             self.variance = noise.fit_variance(modelled, squared / self.left, SMALLEST_VARIANCE)
             self.calmed = abs(float(np.log(self.variance.low / before)))
-        windows.each_rows(lambda rows: self._compare(expected, rows, robust=not first))
+        windows.each_rows(lambda rows: self._compare(rows, robust=not first))
         self.normal, self._cover = normal_equations(self.state, windows, self.residual, self.weight), None
         # overlaps are measured in each column's own information, so only a change of the noise's dependence on the signal makes them stale
         contrast = float(np.log(self.variance.high / self.variance.low))
         self.stale = self.stale or abs(contrast - self.contrast) > STALE
         self.contrast = contrast if self.stale else self.contrast
 
-    def _compare(self, expected: np.ndarray, rows: slice, robust: bool) -> None:
-        """Set residual and weight in some rows of the padded frame; outliers weigh less if `robust`."""
+    def _compare(self, rows: slice, robust: bool) -> None:
+        """Set weight, and residual where the expected intensities stand, in rows of the padded frame; outliers weigh less if `robust`."""
         residual, weight = self.residual[rows], self.weight[rows]
-        np.subtract(self.windows.image[rows], expected[rows], out=residual)
+        np.divide(self.windows.covered[rows], self.variance(residual), out=weight)
+        np.subtract(self.windows.image[rows], residual, out=residual)
         residual *= self.windows.covered[rows]
-        np.divide(self.windows.covered[rows], self.variance(expected[rows]), out=weight)
         if robust:
             far = np.square(residual)
             far *= weight

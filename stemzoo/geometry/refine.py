@@ -95,8 +95,9 @@ def refine(
         starts = starts.reshape(0, 2)
     if starts.ndim != 2 or starts.shape[1] != 2:
         raise ShapeError(f"refine got positions of shape {starts.shape}; wanted (n, 2), y and x in px")
-    finite = np.isfinite(image)
-    usable = np.asarray(finite if mask is None else finite & ~np.asarray(mask, dtype=bool))
+    usable = np.isfinite(image)
+    if mask is not None:
+        usable &= ~np.asarray(mask, dtype=bool)
     inside = np.asarray((np.isfinite(starts) & (starts > -1) & (starts < np.asarray(image.shape))).all(axis=1))
     if not inside.any() or not usable.any():
         return _nothing(starts, settings)

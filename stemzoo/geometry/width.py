@@ -71,7 +71,9 @@ def mean_width(image: np.ndarray, usable: np.ndarray, yx: np.ndarray, nearest_px
     centre, around = np.maximum(kernel, 0), np.maximum(-kernel, 0)
     # centre minus surroundings, each a mean: exactly zero for a constant although the rings are few and the disk is cut off
     answer = (centre * profile).sum(axis=1) / centre.sum(axis=1) - (around * profile).sum(axis=1) / np.maximum(around.sum(axis=1), 1e-9)
-    return float(scales[int(answer.argmax()), 0])
+    best = int(np.clip(answer.argmax(), 1, len(answer) - 2))
+    between = _parabola(*answer[best - 1 : best + 2])
+    return float(scales[best, 0] * (scales[1, 0] / scales[0, 0]) ** between)
 
 
 def find_spots(image: np.ndarray, largest_px: int = LARGEST_PX, scales: int = SCALES) -> Optional[Spots]:
@@ -190,7 +192,7 @@ def _pair(answer: np.ndarray, y: np.ndarray, x: np.ndarray, dy: int, dx: int) ->
 
 
 def _parabola(low: np.ndarray, middle: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return the step from the middle of three values to the top of the parabola through them, at most half."""
+    """Return the step from the middle of three values to the top of the parabola through them, at most half; for numbers or arrays."""
     bend = 2 * middle - low - high
     step: np.ndarray = np.clip((high - low) / np.maximum(2 * bend, 1e-30), -0.5, 0.5)
     return step

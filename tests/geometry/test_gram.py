@@ -64,7 +64,9 @@ def test_normal_equations_are_those_of_the_models_numerical_derivatives() -> Non
                 parts[0][column] += sign * size * root[:, parameter]
             else:
                 parts[parameter - 1][column] += sign * size
-            drawn.append(render(State(*parts, SHAPE), windows).astype(float))
+            frame = np.empty_like(windows.image)
+            render(State(*parts, SHAPE), windows, frame)
+            drawn.append(frame.astype(float))
         return (drawn[0] - drawn[1]) / (2 * size)
 
     masks, slopes = [], []

@@ -17,7 +17,13 @@ CHUNK_PX = 240_000  # interpolated pixels at a time: they and their weights fit 
 TAPS = 4  # pixels along one axis that a sample is made of
 
 
-def cut(frames: Frames, columns: Union[Columns, Sequence[Columns]], window_px: float, size: Optional[int] = None) -> SubImages:
+def cut(
+    frames: Frames,
+    columns: Union[Columns, Sequence[Columns]],
+    window_px: float,
+    size: Optional[int] = None,
+    outside: bool = True,
+) -> SubImages:
     """Return one S × S window per column, in the order frame, column; float32.
 
     Args:
@@ -25,6 +31,7 @@ def cut(frames: Frames, columns: Union[Columns, Sequence[Columns]], window_px: f
         columns: one Columns per frame, or a single one for one frame; `Columns.frame` says which.
         window_px: side of the window in pixels of the frame, may be fractional.
         size: samples S per side; round(window_px) if None. Where S samples are coarser than the frame, the frame is averaged first.
+        outside: also fill windows that reach over the edge of the frame; False leaves them 0 and saves the time.
 
     The column lies at ((S − 1) / 2, (S − 1) / 2) and samples are window_px / S apart. What reaches over the edge of the frame is filled by
     reflection and marked `inside=False`.
@@ -38,16 +45,17 @@ def cut(frames: Frames, columns: Union[Columns, Sequence[Columns]], window_px: f
         raise ShapeError(f"{frames.path}: {got} cannot be cut; wanted 2 to {limit} px (four times the frame) and 2 samples or more")
     step = window_px / samples
     n = sum(len(table) for table in tables)
-    data = np.empty((n, samples, samples), np.float32)
+    data = (np.empty if outside else np.zeros)((n, samples, samples), np.float32)
     inside = np.empty(n, bool)
     start = 0
     for table in tables:
         stop = start + len(table)
         if len(table):
-            windows(frames.frame(table.frame), table.yx, step, out=data[start:stop])
             reach = step * (samples - 1) / 2
             last = np.asarray(frames.shape) - 1
             inside[start:stop] = ((table.yx - reach >= 0) & (table.yx + reach <= last)).all(axis=1)
+            rows = np.arange(start, stop) if outside else start + np.flatnonzero(inside[start:stop])
+            windows(frames.frame(table.frame), table.yx[rows - start], step, data, rows)
         start = stop
     return SubImages(
         data=data,
@@ -58,8 +66,8 @@ def cut(frames: Frames, columns: Union[Columns, Sequence[Columns]], window_px: f
     )
 
 
-def windows(image: np.ndarray, yx: np.ndarray, step: float, out: np.ndarray) -> None:
-    """Write into `out` (n, S, S) the image (H, W) sampled every `step` px around each of yx (n, 2); cubic, reflected at the edges.
+def windows(image: np.ndarray, yx: np.ndarray, step: float, out: np.ndarray, rows: np.ndarray) -> None:
+    """Write into out[rows] (n, S, S) the image (H, W) sampled every `step` px around each of yx (n, 2); cubic, reflected at the edges.
 
     Pixels that are not finite spread over the four samples that touch them: clean the frame first.
     """
@@ -70,14 +78,16 @@ def windows(image: np.ndarray, yx: np.ndarray, step: float, out: np.ndarray) -> 
         steps = (step * factors[0], step * factors[1])  # whole pixels make the factors differ from 1 / step by a hair
     else:
         image, steps = np.asarray(image, dtype=np.float32), (step, step)
-    n, samples = len(out), out.shape[1]
+    n, samples = len(rows), out.shape[1]
+    if n == 0:
+        return
     image, before = _continued(image, centres, [(samples - 1) / 2 * each for each in steps])
     centres = centres + before
     for start, stop in _chunks(n, samples):
         row_weight, row = _weights(centres[start:stop, 0], steps[0], samples)
         col_weight, col = _weights(centres[start:stop, 1], steps[1], samples)
         patch = _patches(image, row_weight.shape[2], col_weight.shape[2])[row, col]
-        np.matmul(np.matmul(row_weight, patch), col_weight.transpose(0, 2, 1), out=out[start:stop])
+        out[rows[start:stop]] = np.matmul(np.matmul(row_weight, patch), col_weight.transpose(0, 2, 1))
 
 
 def _chunks(n: int, samples: int) -> Iterator[Tuple[int, int]]:

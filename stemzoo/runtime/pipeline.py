@@ -219,7 +219,7 @@ def encode(
     frames, parts = (cleaned or Cleaned(analysis.frames)).frames(), []
     for index, columns in enumerate(analysis.columns):
         with stages.time("cut"):
-            pieces = cut(frames, replace(columns, frame=index), window, encoder.spec.window_px)
+            pieces = cut(frames, replace(columns, frame=index), window, encoder.spec.window_px, outside=False)
         with stages.time("encode"):
             parts.append(encoder.encode(pieces))
         if progress is not None:

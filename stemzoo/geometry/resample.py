@@ -11,6 +11,7 @@ from typing import Iterator, Tuple
 import numpy as np
 
 from stemzoo.errors import ShapeError
+from stemzoo.geometry.parallel import spread
 
 BLOCK = 32  # output rows per matrix product: few enough that many of the banded weights are not zero
 STRIP_PX = 40_000  # pixels of a frame that hot ones are looked for in at a time: they fit a processor's cache
@@ -110,38 +111,41 @@ def _blocks(old: int, new: int) -> Tuple[Tuple[int, int, np.ndarray], ...]:
     return tuple(blocks)
 
 
-def clean(image: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def clean(image: np.ndarray, threads: int = 1) -> Tuple[np.ndarray, np.ndarray]:
     """Return the frame, float32, with non-finite, hot and dead pixels replaced by their surroundings, and the (H, W) mask of those pixels.
+    A float32 frame without any is returned as it is, not copied.
 
     A pixel is hot if it stands alone: it exceeds all but one of its eight neighbours (so that a pair is caught too) by several times
     what this frame's own local maxima do, and by several times the range among those neighbours. A dead one is the same downwards.
     The first rule spares Poisson maxima at any dose, the second a column of any brightness that is sampled at all.
+    Args: threads: that the work is divided among; two help.
     """
     if image.ndim != 2:
         raise ShapeError(f"clean got an array of shape {image.shape}; wanted one frame (H, W)")
-    data = np.array(image, dtype=np.float32)
-    bad = ~np.isfinite(data)
+    data = np.asarray(image, dtype=np.float32)
+    bad = np.isfinite(data)
+    np.logical_not(bad, out=bad)
     if bad.all():
         return np.zeros_like(data), bad
     if bad.any():
-        data[bad] = np.nan
-        _fill(data, bad)
-    lone = _lone_pixels(data, bad)
+        data = _filled(data, bad)
+    lone = _lone_pixels(data, bad, threads)
     if lone.any():
-        data[lone] = np.nan
-        _fill(data, lone)
-    return data, bad | lone
+        data = _filled(data, lone)
+        bad |= lone
+    return data, bad
 
 
-def _lone_pixels(data: np.ndarray, ignore: np.ndarray) -> np.ndarray:
+def _lone_pixels(data: np.ndarray, ignore: np.ndarray, threads: int) -> np.ndarray:
     """Return the (H, W) mask of hot and dead pixels."""
     found = np.zeros(data.shape, bool)
     if min(data.shape) < 3:
         return found
-    for sign in (1.0, -1.0):
+
+    def look(sign: float) -> None:
         usual = _excess(data, sign)
         if len(usual) == 0:
-            continue
+            return
         median, high = np.percentile(usual, (50, 95))
         limit = HOT_EXCESS * min(float(high), TAIL * float(median))
         for start, strip in _strips(data, sign):
@@ -157,6 +161,8 @@ def _lone_pixels(data: np.ndarray, ignore: np.ndarray) -> np.ndarray:
             lead = strip[row + 1, col + 1] - around[:, -2]
             lone = (lead > limit) & (lead > HOT_ISOLATION * (around[:, -2] - around[:, 0]))
             found[start + row[lone], col[lone]] = True
+
+    spread(look, (1.0, -1.0), threads)
     return found
 
 
@@ -216,11 +222,14 @@ def _second_highest_at_least(strip: np.ndarray) -> np.ndarray:
     return least
 
 
-def _fill(data: np.ndarray, bad: np.ndarray) -> None:
-    """Replace the NaN pixels marked `bad`, in place: by the mean of finite neighbours, inside larger holes by ever coarser block means."""
+def _filled(image: np.ndarray, bad: np.ndarray) -> np.ndarray:
+    """Return a copy of the image with the pixels marked `bad` replaced: by the mean of finite neighbours, in larger holes by ever coarser
+    block means."""
+    data = image.copy()
+    data[bad] = np.nan
     row, col = np.nonzero(bad)
-    padded = np.pad(data, 1, mode="edge")
-    around = np.stack([padded[row + 1 + dy, col + 1 + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx], axis=1)
+    rows, cols = ([np.clip(at + step, 0, length - 1) for step in (-1, 0, 1)] for at, length in zip((row, col), data.shape))
+    around = np.stack([data[rows[dy], cols[dx]] for dy in (0, 1, 2) for dx in (0, 1, 2) if (dy, dx) != (1, 1)], axis=1)
     known = np.isfinite(around)
     count = known.sum(axis=1)
     total = np.where(known, around, 0.0).sum(axis=1, dtype=np.float64)
@@ -229,6 +238,7 @@ def _fill(data: np.ndarray, bad: np.ndarray) -> None:
     hole = np.isnan(data)
     if hole.any():
         data[hole] = _coarse_fill(data)[hole]
+    return data
 
 
 def _coarse_fill(data: np.ndarray) -> np.ndarray:

@@ -48,8 +48,7 @@ def pairs_within(first_yx: np.ndarray, second_yx: np.ndarray, radius: float) -> 
     ends = np.cumsum(count)
     position = np.arange(len(first)) - np.repeat(ends - count, count) + np.repeat(start, count)
     second = order[position]
-    step = a[first] - b[second]
-    distance = np.sqrt((step * step).sum(axis=1))
+    distance = _distance(a, first, b, second)
     near = distance <= radius
     return Pairs(first[near], second[near], distance[near])
 
@@ -62,6 +61,16 @@ def _ranges(keys: np.ndarray, lowest: np.ndarray, highest: np.ndarray) -> Tuple[
     before = np.zeros(top + 1, np.int64)  # how many keys are smaller than each number
     np.cumsum(np.bincount(keys, minlength=top)[:top], out=before[1:])
     return before[lowest], before[highest + 1]
+
+
+def _distance(a: np.ndarray, first: np.ndarray, b: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return |a[first] − b[second]|, (p,): axis by axis, which is quicker than summing over a last axis of two."""
+    dy, dx = (np.take(np.ascontiguousarray(a[:, axis]), first) - np.take(np.ascontiguousarray(b[:, axis]), second) for axis in (0, 1))
+    dy *= dy
+    dx *= dx
+    dy += dx
+    distance: np.ndarray = np.sqrt(dy, out=dy)
+    return distance
 
 
 def pairs_among(yx: np.ndarray, radius: float) -> Pairs:
@@ -89,8 +98,7 @@ class Vicinity:
             order = np.lexsort((found.second, found.first))
             self._found, self._at = Pairs(*(part[order] for part in found)), yx.copy()
         first, second, _ = self._found
-        step = yx[first] - yx[second]
-        distance = np.sqrt((step * step).sum(axis=1))
+        distance = _distance(yx, first, yx, second)
         near = distance <= radius
         return Pairs(first[near], second[near], distance[near])
 

@@ -191,7 +191,7 @@ SEGMENTERS["adf-unet@4"] = {
     "stages": [
         {
             "data": ["narrow", "aligned", "atoms", "lattices", "platinum", "gold110", "gold100", *EMPTIES],
-            "steps": 6000,
+            "steps": 6500,
             "learning_rate": 1.5e-3,
             "steps_per_epoch": 250,
             "seed": 31,

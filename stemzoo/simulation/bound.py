@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.ndimage import map_coordinates
 from scipy.sparse import csr_matrix, diags, vstack
 from scipy.spatial import cKDTree
@@ -21,8 +22,9 @@ _OVERSAMPLING = 8
 _TABLE_PX = 64
 _CONTENT = 0.998
 _LEAST_COUNTS = 1e-6
-_POINTS_APART = 1.25
-"""Points of a film, in units of its grain: so near that their sum is as even as white noise blurred by the grain, to 3 × 10⁻⁶."""
+_POINTS_APART = 1.4
+_BEYOND = 1.5
+"""Distance of a film's points, and how far from a column's pixels they still count, in units of its grain: their variance is even to 3 %."""
 
 FOUND = 0.95
 """Share of columns that an ideal detector must find for them to count as detectable."""
@@ -106,13 +108,13 @@ def limits(
     jacobian = vstack([rows, film], format="csr")
     prior = np.repeat([0.0, 1.0], [rows.shape[0], film.shape[0]])
     information = csr_matrix(jacobian @ jacobian.T + diags(prior))
-    reach = radius + 3 * blur.grain / pixel_size
+    reach = radius + _BEYOND * blur.grain / pixel_size
     around = cKDTree(points).query_ball_point(base, reach, p=np.inf) if len(points) else [[]] * len(yx)
     bound = np.empty((len(yx), 3))
     for column, near in enumerate(cKDTree(base).query_ball_point(base, 2 * radius, p=np.inf)):
         group = np.array([column, *(other for other in near if other != column)])
         chosen = np.concatenate([(3 * group[:, None] + np.arange(3)).ravel(), 3 * len(yx) + np.asarray(around[column], dtype=np.int64)])
-        bound[column] = np.sqrt(np.diag(np.linalg.inv(information[chosen][:, chosen].toarray()))[:3])
+        bound[column] = _least_errors(information[chosen][:, chosen].toarray())
     filled = 1 / float((peak[2][::_OVERSAMPLING, ::_OVERSAMPLING] ** 2).sum())
     return Limits(bound[:, :2], counts / bound[:, 2], _detectable(len(yx) * filled / expected.size))
 
@@ -156,6 +158,15 @@ def _peak(optics: Optics, thermal: float, pixel_size: float) -> tuple[np.ndarray
     within = np.cumsum(((tables[0] ** 2 + tables[1] ** 2) / peak).ravel()[order])
     radius = float(distance.ravel()[order][min(int(np.searchsorted(within, _CONTENT * within[-1])), side * side - 1)])
     return tables, int(min(np.ceil(radius), _TABLE_PX - 2))
+
+
+def _least_errors(information: np.ndarray) -> np.ndarray:
+    """Return the least standard errors (3,) of the first three parameters; infinite where two columns are one to all that can be seen."""
+    try:
+        factor = cho_factor(information, overwrite_a=True, check_finite=False)
+    except LinAlgError:
+        return np.full(3, np.inf)
+    return np.asarray(np.sqrt(np.diag(cho_solve(factor, np.eye(len(information), 3), check_finite=False))))
 
 
 def _scaled(slopes: np.ndarray, pixels: np.ndarray, inside: np.ndarray, precision: np.ndarray) -> csr_matrix:

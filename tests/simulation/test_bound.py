@@ -101,6 +101,11 @@ def test_more_electrons_a_neighbour_and_the_edge_change_it_as_they_must() -> Non
     assert of(np.array([[0.0, 25.0]]))[0] > 1.3 * alone[0]
 
 
+def test_two_columns_in_one_place_have_no_bound() -> None:
+    yx, counts = np.repeat(YX[:1], 2, axis=0), np.array([500.0, 500.0])
+    assert np.isinf(position_bound(_expected(yx, counts) + 1.0, yx, counts, OPTICS, THERMAL, PIXEL)).all()
+
+
 def test_a_simulated_frame_holds_all_that_its_bound_needs() -> None:
     frame = next(draw_frames("datasets/srtio3.toml", 1, 5, {"frame.size_px": 96, "dose.counts_per_column": 1000, "detector.readout": 1.5}))
     facts = {**frame.facts, "pixel_size": frame.pixel_size}

@@ -22,9 +22,9 @@ _OVERSAMPLING = 8
 _TABLE_PX = 64
 _CONTENT = 0.998
 _LEAST_COUNTS = 1e-6
-_POINTS_APART = 1.4
+_POINTS_APART = 1.25
 _BEYOND = 1.5
-"""Distance of a film's points, and how far from a column's pixels they still count, in units of its grain: their variance is even to 3 %."""
+"""Distance of a film's points, and how far from a column's pixels they count, in units of its grain; more change no bound by 3 %."""
 
 FOUND = 0.95
 """Share of columns that an ideal detector must find for them to count as detectable."""

@@ -112,7 +112,7 @@ def correlation_inflation(left: Leftover, shape: np.ndarray, pixels_each: float)
         scatter = np.sqrt(2 * float((kernel[near] ** 2).sum()) / max(float(left.inside.sum()), 1.0))
         excess = observed - expected
         taken = max(0.2, 1 - 5 * grain / pixels_each) / max(0.2, 1 - 5 / pixels_each)
-        out.append((1 + excess) / taken if excess > 0.1 + 3 * scatter else 1.0)
+        out.append(1 + _told(excess, scatter) * ((1 + excess) / taken - 1))
     inflation: np.ndarray = np.sqrt(np.maximum(out, _rowwise(left)))
     return inflation
 
@@ -136,8 +136,13 @@ def _rowwise(left: Leftover) -> np.ndarray:
             out.append(1.0)
             continue
         typical, scatter = float(np.mean(np.minimum(each, 9 * np.median(each)))), float(each.std() / np.sqrt(len(each)))
-        out.append(typical if typical > 1.1 + 3 * scatter else 1.0)
+        out.append(1 + _told(typical - 1, scatter) * (typical - 1))
     return np.asarray(out)
+
+
+def _told(excess: float, scatter: float) -> float:
+    """Return how much of an excess is told from chance, of standard error `scatter`: nothing up to one, all from three on."""
+    return float(np.clip(0.5 * (excess / max(scatter, 1e-12) - 1), 0, 1))
 
 
 def _autocorrelation(stack: np.ndarray, ly: np.ndarray, lx: np.ndarray) -> np.ndarray:

@@ -278,6 +278,8 @@ def _told_plainly(out: Path, options: Mapping[str, Any]) -> Iterator[None]:
         raise OutputError(f"{out}: the run cannot go on ({why}); the checkpoints are kept: mend that and pass --resume {out}") from error
     except RuntimeError as error:
         text = " ".join(str(error).split())
+        if "DataLoader worker" in text and "Terminated" in text:  # as SLURM ends a job: its loader first
+            raise KeyboardInterrupt from error
         if "can't allocate memory" in text or ("DataLoader worker" in text and "killed" in text):
             raise ModelError(f"{out}: out of memory ({text[:120]}); {smaller}, and go on with --resume {out}") from error
         raise

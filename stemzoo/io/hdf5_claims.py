@@ -1,8 +1,8 @@
 """What an HDF5 file says that its parts take, held against the bytes it has, before HDF5 makes room for them.
 
-HDF5 believes a length before it looks: a text of a few letters whose damaged length says 4 GB takes 4 GB before it is refused. Owns the
-check of arrays and of attributes, and how an attribute of variable length is found in the file, for which HDF5 has no call. Called by the
-readers of HDF5 in this package.
+HDF5 believes a length before it looks: a text of a few letters whose damaged length says 4 GB takes 4 GB before it is refused, and a heap
+with a free space of no length is searched for ever. Owns the check of arrays, of attributes and of the heaps that hold their texts, and how
+an attribute of variable length is found in the file, for which HDF5 has no call. Called by the readers of HDF5 in this package.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ SCANNED_BYTES = 64 * 1024**2
 """Files up to this size are searched for an attribute that is not in its object's header; in larger ones it is taken as it is."""
 _CONTINUED, _ATTRIBUTE = 0x10, 0x0C  # numbers of messages in an object's header
 _REFERENCE = struct.Struct("<IQI")  # to a text of variable length: how long, and where
+_HEAP = struct.Struct("<4s4xQ")  # the beginning of a heap: signature and size
+_OBJECT = struct.Struct("<H6xQ")  # and of an object in it: number and size
 _MOST_PIECES = 4096  # of a header
 
 
@@ -46,7 +48,7 @@ def check_array(dataset: h5py.Dataset, spare: int = 0, n_bytes: int | None = Non
             raise ValueError(f"{dataset.name} is {dataset.size} texts, or packed; wanted one, stored plainly")
         with Path(os.fsdecode(h5f.get_name(dataset.id))).open("rb") as raw:
             raw.seek(where)
-            claimed = int.from_bytes(raw.read(4), "little") * _unit(kind)
+            claimed = _unit(kind) * _longest_of(raw, raw.read(_REFERENCE.size), 1, _start(dataset))
     else:
         chunk = dataset.chunks or ()
         claimed = max(dataset.nbytes if n_bytes is None else n_bytes, _product(chunk) * dataset.dtype.itemsize if chunk else 0)
@@ -119,19 +121,53 @@ def _longest(item: h5py.Group | h5py.Dataset, wanted: dict[bytes, int], size: in
         wanted: how many elements each attribute has.
     """
     found: dict[bytes, int] = {}
+    start = _start(item)
     with Path(os.fsdecode(h5f.get_name(item.id))).open("rb") as raw:
-        for kind, body in _messages(raw, h5o.get_info(item.id).addr, h5i.get_file_id(item.id).get_create_plist().get_userblock()):
+        for kind, body in _messages(raw, h5o.get_info(item.id).addr, start):
             name, value = _value(body) if kind == _ATTRIBUTE else (b"", b"")
             if name in wanted:
-                found[name] = _longest_of(value, wanted[name])
+                found[name] = _longest_of(raw, value, wanted[name], start)
         for name in wanted.keys() - found.keys() if size <= SCANNED_BYTES else ():
-            found[name] = max((_longest_of(value, wanted[name]) for value in _scanned(raw, name, wanted[name])), default=0)
+            found[name] = max((_longest_of(raw, value, wanted[name], start) for value in _scanned(raw, name, wanted[name])), default=0)
     return found
 
 
-def _longest_of(value: bytes, n: int) -> int:
+def _longest_of(raw: BinaryIO, value: bytes, n: int, start: int) -> int:
+    """Return what the longest of `n` references says how long it is. Raises: ValueError for a heap that HDF5 could not get through."""
     end = min(n, len(value) // _REFERENCE.size) * _REFERENCE.size
-    return max((length for length, _, _ in _REFERENCE.iter_unpack(value[:end])), default=0)
+    references = list(_REFERENCE.iter_unpack(value[:end]))
+    for address in {address for length, address, _ in references if length}:
+        _check_heap(raw, start + address)
+    return max((length for length, _, _ in references), default=0)
+
+
+def _check_heap(raw: BinaryIO, at: int) -> None:
+    """Raise ValueError for a global heap that claims more than the file has, or whose objects do not lead on to its end.
+
+    Source: HDF5 File Format Specification 3.0, III.E, "Disk Format: Level 1E - Global Heap".
+    """
+    size = os.fstat(raw.fileno()).st_size
+    if at + _HEAP.size > size:
+        return  # HDF5 refuses it
+    raw.seek(at)
+    signature, claimed = _HEAP.unpack(raw.read(_HEAP.size))
+    if signature != b"GCOL":
+        return
+    if at + claimed > size:
+        raise ValueError(f"the heap at byte {at} claims {claimed} bytes in a file of {size}")
+    whole = raw.read(claimed - _HEAP.size)
+    here = 0
+    while here + _OBJECT.size <= len(whole):
+        number, length = _OBJECT.unpack_from(whole, here)
+        step = _OBJECT.size + -(-length // 8) * 8 if number else length  # the free space, number 0, counts its own header
+        if step < _OBJECT.size:
+            raise ValueError(f"the heap at byte {at} has a free space of {length} bytes")
+        here += step
+
+
+def _start(item: h5py.Group | h5py.Dataset) -> int:
+    """Return the byte of the file from which HDF5 counts."""
+    return int(h5i.get_file_id(item.id).get_create_plist().get_userblock())
 
 
 def _messages(raw: BinaryIO, address: int, start: int) -> Iterator[tuple[int, bytes]]:

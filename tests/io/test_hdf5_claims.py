@@ -82,6 +82,29 @@ def test_each_of_several_texts_and_numbers_counts(tmp_path: Path) -> None:
         assert attribute(file, "nothing", "here") == "here"
 
 
+def test_a_heap_that_leads_nowhere_is_refused_before_hdf5_loses_itself_in_it(tmp_path: Path) -> None:
+    """Its free space, object 0, says that it has no bytes: HDF5 would look for the next object behind it for ever."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.attrs["units"] = "nm"
+        file["text"] = "metre"
+    data = bytearray((tmp_path / "a.h5").read_bytes())
+    heap = data.find(b"GCOL")
+    whole = bytes(data)
+    at, end = heap + 16, heap + struct.unpack_from("<Q", data, heap + 8)[0]
+    while struct.unpack_from("<H", data, at)[0]:
+        at += 16 + -(-struct.unpack_from("<Q", data, at + 8)[0] // 8) * 8
+    assert struct.unpack_from("<Q", data, at + 8)[0] == end - at
+    struct.pack_into("<Q", data, at + 8, 0)
+    (tmp_path / "free.h5").write_bytes(data)
+    (tmp_path / "size.h5").write_bytes(whole[: heap + 8] + struct.pack("<Q", HUGE) + whole[heap + 16 :])
+    for name, said in (("free.h5", "has a free space of 0 bytes"), ("size.h5", f"claims {HUGE} bytes in a file of")):
+        with h5py.File(tmp_path / name) as file:
+            with pytest.raises(ValueError, match=f"the heap at byte {heap} {said}"):
+                attribute(file, "units")
+            with pytest.raises(ValueError, match=f"the heap at byte {heap} {said}"):
+                check_array(file["text"])
+
+
 def test_hspy_units_of_4_gb_are_refused_by_what_they_claim(tmp_path: Path) -> None:
     path = tmp_path / "a.hspy"
     with h5py.File(path, "w") as file:

@@ -5,14 +5,18 @@ Called by runtime.pipeline before a network sees a frame, and by subimages where
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Iterator, Tuple
 
 import numpy as np
 
 from stemzoo.errors import ShapeError
+from stemzoo.geometry.parallel import spread
 
-BLOCK = 64  # output rows per matrix product: small enough that the banded weights are mostly non-zero
-STRIP_PX = 250_000  # pixels of a frame that hot ones are looked for in at a time
+BLOCK = 32  # output rows per matrix product: few enough that many of the banded weights are not zero
+STRIP_PX = 40_000  # pixels of a frame that hot ones are looked for in at a time: they fit a processor's cache
+SAMPLE_PX = 120_000  # pixels, spread over the frame, whose local maxima tell what is usual …
+FEWEST_MAXIMA = 2000  # … unless they hold fewer
 HOT_EXCESS = 5.0  # times what 95 % of this frame's own local maxima have over their neighbours
 TAIL = 4.3  # 95th percentile over the median of an exponential: what the 95th would be, were it not itself hot pixels
 HOT_ISOLATION = 3.0  # times the range among the neighbours; a Gaussian column stays below this for a sigma above 0.67 px
@@ -69,92 +73,134 @@ def _resample(image: np.ndarray, new: int, axis: int) -> np.ndarray:
     old = image.shape[axis]
     if new == old:
         return image
-    scale = old / new
-    reach = 2.0 * max(1.0, scale)
     out = np.empty((new, image.shape[1]) if axis == 0 else (image.shape[0], new), np.float32)
-    for start in range(0, new, BLOCK):
-        stop = min(start + BLOCK, new)
-        centre = (np.arange(start, stop) + 0.5) * scale - 0.5
-        low, high = int(np.floor(centre[0] - reach)), int(np.ceil(centre[-1] + reach)) + 1
-        taps = np.arange(low, high)
-        offset = taps[None] - centre[:, None]
-        weight = cubic(offset / max(1.0, scale))
-        weight /= weight.sum(axis=1, keepdims=True)
-        if scale > 1:  # a widened kernel is sampled unevenly: put its centre of mass back, or every column would shift by a hundredth
-            lever = offset * np.abs(weight)
-            weight -= lever * ((weight * offset).sum(axis=1) / (lever * offset).sum(axis=1))[:, None]
-            weight /= weight.sum(axis=1, keepdims=True)
-        weight = weight.astype(np.float32)
-        source = image.take(reflect(taps, old), axis=axis)
-        if axis == 0:
-            out[start:stop] = weight @ source
+    for start, low, weight in _blocks(old, new):
+        high, stop = low + weight.shape[1], start + len(weight)
+        if low >= 0 and high <= old:
+            source = image[low:high] if axis == 0 else image[:, low:high]
         else:
-            out[:, start:stop] = source @ weight.T
+            source = image.take(reflect(np.arange(low, high), old), axis=axis)
+        if axis == 0:
+            np.matmul(weight, source, out=out[start:stop])
+        else:
+            np.matmul(source, weight.T, out=out[:, start:stop])
     return out
 
 
-def clean(image: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+@lru_cache(maxsize=8)
+def _blocks(old: int, new: int) -> Tuple[Tuple[int, int, np.ndarray], ...]:
+    """Return, for each block of new pixels, the first of them, the first old pixel that it touches and the weights (block, touched)."""
+    scale = old / new
+    reach = 2.0 * max(1.0, scale)
+    centre = (np.arange(new) + 0.5) * scale - 0.5
+    first = np.floor(centre - reach).astype(np.int64)
+    offset = first[:, None] + np.arange(int(np.ceil(2 * reach)) + 2) - centre[:, None]
+    weight = cubic(offset / max(1.0, scale))
+    weight /= weight.sum(axis=1, keepdims=True)
+    if scale > 1:  # a widened kernel is sampled unevenly: put its centre of mass back, or every column would shift by a hundredth
+        lever = offset * np.abs(weight)
+        weight -= lever * ((weight * offset).sum(axis=1) / (lever * offset).sum(axis=1))[:, None]
+        weight /= weight.sum(axis=1, keepdims=True)
+    blocks = []
+    for start in range(0, new, BLOCK):
+        rows = slice(start, min(start + BLOCK, new))
+        shift = first[rows] - first[start]
+        dense = np.zeros((len(shift), int(shift[-1]) + weight.shape[1]), np.float32)
+        dense[np.arange(len(shift))[:, None], shift[:, None] + np.arange(weight.shape[1])] = weight[rows]
+        blocks.append((start, int(first[start]), dense))
+    return tuple(blocks)
+
+
+def clean(image: np.ndarray, threads: int = 1) -> Tuple[np.ndarray, np.ndarray]:
     """Return the frame, float32, with non-finite, hot and dead pixels replaced by their surroundings, and the (H, W) mask of those pixels.
+    A float32 frame without any is returned as it is, not copied.
 
     A pixel is hot if it stands alone: it exceeds all but one of its eight neighbours (so that a pair is caught too) by several times
     what this frame's own local maxima do, and by several times the range among those neighbours. A dead one is the same downwards.
     The first rule spares Poisson maxima at any dose, the second a column of any brightness that is sampled at all.
+    Args: threads: that the work is divided among; two help.
     """
     if image.ndim != 2:
         raise ShapeError(f"clean got an array of shape {image.shape}; wanted one frame (H, W)")
-    data = np.array(image, dtype=np.float32)
-    bad = ~np.isfinite(data)
+    data = np.asarray(image, dtype=np.float32)
+    bad = np.isfinite(data)
+    np.logical_not(bad, out=bad)
     if bad.all():
         return np.zeros_like(data), bad
     if bad.any():
-        data[bad] = np.nan
-        _fill(data, bad)
-    lone = _lone_pixels(data, bad)
+        data = _filled(data, bad)
+    lone = _lone_pixels(data, bad, threads)
     if lone.any():
-        data[lone] = np.nan
-        _fill(data, lone)
-    return data, bad | lone
+        data = _filled(data, lone)
+        bad |= lone
+    return data, bad
 
 
-def _lone_pixels(data: np.ndarray, ignore: np.ndarray) -> np.ndarray:
+def _lone_pixels(data: np.ndarray, ignore: np.ndarray, threads: int) -> np.ndarray:
     """Return the (H, W) mask of hot and dead pixels."""
     found = np.zeros(data.shape, bool)
     if min(data.shape) < 3:
         return found
-    for sign in (1.0, -1.0):
-        parts = [excess[excess > 0] for excess in (strip[1:-1, 1:-1] - _highest(strip) for _, strip in _strips(data, sign))]
-        own = np.concatenate(parts)
-        if len(own) == 0:
-            continue
-        median, high = np.percentile(own[:: max(1, len(own) // 20000)], (50, 95))
+
+    def look(sign: float) -> None:
+        usual = _excess(data, sign)
+        if len(usual) == 0:
+            return
+        median, high = np.percentile(usual, (50, 95))
         limit = HOT_EXCESS * min(float(high), TAIL * float(median))
-        for start, signed in _strips(data, sign):
-            centre = signed[1:-1, 1:-1]
-            # of an equal pair neither exceeds the other, so candidates are judged against the second highest neighbour
-            sides = np.maximum(np.minimum(signed[1:-1, :-2], signed[1:-1, 2:]), np.minimum(signed[:-2, 1:-1], signed[2:, 1:-1]))
-            row, col = np.nonzero((centre - sides > limit) & (centre >= _highest(signed) - limit))
+        for start, strip in _strips(data, sign):
+            standing = strip[1:-1, 1:-1] - _second_highest_at_least(strip) > limit
+            row, col = np.divmod(np.flatnonzero(standing), standing.shape[1])
             trusted = ~ignore[start + row, col]
             row, col = row[trusted], col[trusted]
             if len(row) == 0:
                 continue
-            around = np.stack([signed[row + 1 + dy, col + 1 + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx], axis=1)
+            around = np.stack([strip[row + 1 + dy, col + 1 + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx], axis=1)
             around.sort(axis=1)
-            lead = signed[row + 1, col + 1] - around[:, -2]
+            # of an equal pair neither exceeds the other, so a pixel is judged against the second highest neighbour
+            lead = strip[row + 1, col + 1] - around[:, -2]
             lone = (lead > limit) & (lead > HOT_ISOLATION * (around[:, -2] - around[:, 0]))
             found[start + row[lone], col[lone]] = True
+
+    spread(look, (1.0, -1.0), threads)
     return found
 
 
-def _strips(data: np.ndarray, sign: float) -> Iterator[Tuple[int, np.ndarray]]:
-    """Yield the first row of each strip of `data` and sign × the strip, a pixel added on every side; strips fit a processor's cache."""
+def _excess(data: np.ndarray, sign: float) -> np.ndarray:
+    """Return by how much local maxima of sign × `data` exceed their highest neighbour: those of some rows from all over the frame, or of
+    every row where these hold few."""
     height, width = data.shape
-    step = max(1, STRIP_PX // width)
-    for start in range(0, height, step):
-        stop = min(start + step, height)
-        rows = np.arange(start - 1, stop + 1)
-        rows[0], rows[-1] = abs(rows[0]), min(rows[-1], 2 * height - 2 - rows[-1])
-        strip = np.pad(data[rows], ((0, 0), (1, 1)), mode="reflect")
-        yield start, strip if sign > 0 else -strip
+    strips = -(-height // _strip_rows(width))
+    every = max(1, int(strips * STRIP_PX / SAMPLE_PX))
+    for step in dict.fromkeys((every, 1)):
+        parts = [centre[centre > 0] for centre in (strip[1:-1, 1:-1] - _highest(strip) for _, strip in _strips(data, sign, step))]
+        found = np.concatenate(parts)
+        if len(found) >= FEWEST_MAXIMA:
+            break
+    return found
+
+
+def _strip_rows(width: int) -> int:
+    return max(1, STRIP_PX // width)
+
+
+def _strips(data: np.ndarray, sign: float, every: int = 1) -> Iterator[Tuple[int, np.ndarray]]:
+    """Yield the first row of each strip of `data`, or of every so many, and sign × the strip, a pixel added on every side by reflection.
+    The next one overwrites it."""
+    height, width = data.shape
+    rows = _strip_rows(width)
+    buffer = np.empty((min(rows, height) + 2, width + 2), np.float32)
+    for start in range(0, height, rows * every):
+        stop = min(start + rows, height)
+        top, bottom = max(start - 1, 0), min(stop + 1, height)
+        strip = buffer[: stop - start + 2]
+        np.multiply(data[top:bottom], np.float32(sign), out=strip[top - start + 1 : bottom - start + 1, 1:-1])
+        if start == 0:
+            strip[0] = strip[2]
+        if stop == height:
+            strip[-1] = strip[-3]
+        strip[:, 0], strip[:, -1] = strip[:, 2], strip[:, -3]
+        yield start, strip
 
 
 def _highest(strip: np.ndarray) -> np.ndarray:
@@ -166,11 +212,24 @@ def _highest(strip: np.ndarray) -> np.ndarray:
     return highest
 
 
-def _fill(data: np.ndarray, bad: np.ndarray) -> None:
-    """Replace the NaN pixels marked `bad`, in place: by the mean of finite neighbours, inside larger holes by ever coarser block means."""
+def _second_highest_at_least(strip: np.ndarray) -> np.ndarray:
+    """Return what the second highest neighbour of each inner pixel is at least: the highest of the lower ones of opposite neighbours. On a
+    slope in any direction that is about the pixel itself."""
+    least: np.ndarray = np.minimum(strip[1:-1, :-2], strip[1:-1, 2:])
+    lower = np.empty_like(least)
+    for one, other in ((strip[:-2, 1:-1], strip[2:, 1:-1]), (strip[:-2, :-2], strip[2:, 2:]), (strip[:-2, 2:], strip[2:, :-2])):
+        np.maximum(least, np.minimum(one, other, out=lower), out=least)
+    return least
+
+
+def _filled(image: np.ndarray, bad: np.ndarray) -> np.ndarray:
+    """Return a copy of the image with the pixels marked `bad` replaced: by the mean of finite neighbours, in larger holes by ever coarser
+    block means."""
+    data = image.copy()
+    data[bad] = np.nan
     row, col = np.nonzero(bad)
-    padded = np.pad(data, 1, mode="edge")
-    around = np.stack([padded[row + 1 + dy, col + 1 + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx], axis=1)
+    rows, cols = ([np.clip(at + step, 0, length - 1) for step in (-1, 0, 1)] for at, length in zip((row, col), data.shape))
+    around = np.stack([data[rows[dy], cols[dx]] for dy in (0, 1, 2) for dx in (0, 1, 2) if (dy, dx) != (1, 1)], axis=1)
     known = np.isfinite(around)
     count = known.sum(axis=1)
     total = np.where(known, around, 0.0).sum(axis=1, dtype=np.float64)
@@ -179,6 +238,7 @@ def _fill(data: np.ndarray, bad: np.ndarray) -> None:
     hole = np.isnan(data)
     if hole.any():
         data[hole] = _coarse_fill(data)[hole]
+    return data
 
 
 def _coarse_fill(data: np.ndarray) -> np.ndarray:

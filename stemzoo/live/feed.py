@@ -76,6 +76,7 @@ class Feed:
         self._listeners: dict[int, tuple[asyncio.AbstractEventLoop, deque[dict[str, Any]], asyncio.Event]] = {}
         self._next = 1
         self.ended: deque[float] = deque(maxlen=32)
+        self.over = False
 
     def show(self, name: str, frame: int, raw: np.ndarray) -> Shown:
         """Put a new frame (H, W) on the page."""
@@ -130,6 +131,15 @@ class Feed:
         """Stop listening."""
         with self._lock:
             self._listeners.pop(key, None)
+
+    def end(self) -> None:
+        """Tell all who listen that nothing will come any more."""
+        self.over = True
+        with self._lock:
+            listeners = list(self._listeners.values())
+        for loop, _, event in listeners:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(event.set)
 
     @property
     def listening(self) -> int:

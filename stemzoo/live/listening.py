@@ -68,4 +68,16 @@ def _server(engine: Engine, options: ServeOptions) -> uvicorn.Server:
         timeout_keep_alive=15,
         timeout_graceful_shutdown=2,
     )
-    return uvicorn.Server(config)
+    return _Server(config, engine)
+
+
+class _Server(uvicorn.Server):
+    """Pages that listen for news would be waited for at the end, and then cut off with a fault in the log: they are sent away first."""
+
+    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+        super().__init__(config)
+        self._engine = engine
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._engine.feed.end()
+        await super().shutdown(sockets)

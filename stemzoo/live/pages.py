@@ -60,7 +60,7 @@ def add_live(app: FastAPI, engine: Engine) -> None:
             key, news, event = engine.feed.listen()
             try:
                 yield f"data: {json.dumps({'frames': engine.feed.all()})}\n\n"
-                while True:
+                while not engine.feed.over:
                     try:
                         await asyncio.wait_for(event.wait(), 5.0)
                     except TimeoutError:

@@ -14,18 +14,18 @@ from stemzoo.types import Frames
 class Cleaned:
     """Cleaned frames of a stack, one at a time; the last one is remembered, since it is located and then encoded.
 
-    Args: source: frames as they were recorded.
+    Args: source: frames as they were recorded; threads: that the work is divided among.
     """
 
-    def __init__(self, source: Frames) -> None:
-        self._source = source
+    def __init__(self, source: Frames, threads: int = 1) -> None:
+        self._source, self._threads = source, threads
         self._last: Optional[Tuple[int, np.ndarray]] = None
         self.shape = (len(source), *source.shape)
         self.dtype = np.dtype(np.float32)
 
     def clean(self, index: int, raw: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         """Return frame `index` as resample.clean gives it, (H, W) each: image and mask of the pixels that were replaced."""
-        image, touched = clean(raw)
+        image, touched = clean(raw, self._threads)
         self._last = (index, image)
         return image, touched
 

@@ -102,7 +102,7 @@ def locate(
     Returns: an Analysis without encoding; its notices say how the scale was chosen and which frames hold no column.
     Raises: FrameError for a frame without signal; ModelError if the network cannot run.
     """
-    options, cleaned = options or LocateOptions(), cleaned or Cleaned(frames)
+    options, cleaned = options or LocateOptions(), cleaned or Cleaned(frames, segmenter.bundle.session.threads)
     stages, notices, tables = Stages(), list(frames.notices) + list(segmenter.bundle.session.notices), []
     quality: List[Quality] = []
     spec = segmenter.spec
@@ -216,10 +216,11 @@ def encode(
         with stages.time("scale"):
             window, said = encoder_window(analysis, encoder)
         notices += [text for text in said if text not in notices]
-    frames, parts = (cleaned or Cleaned(analysis.frames)).frames(), []
+    threads = encoder.bundle.session.threads
+    frames, parts = (cleaned or Cleaned(analysis.frames, threads)).frames(), []
     for index, columns in enumerate(analysis.columns):
         with stages.time("cut"):
-            pieces = cut(frames, replace(columns, frame=index), window, encoder.spec.window_px)
+            pieces = cut(frames, replace(columns, frame=index), window, encoder.spec.window_px, outside=False, threads=threads)
         with stages.time("encode"):
             parts.append(encoder.encode(pieces))
         if progress is not None:
@@ -249,7 +250,7 @@ def analyze(
     progress: Optional[Progress] = None,
 ) -> Analysis:
     """Return columns and, with an encoder, their angles and latents. Arguments and errors as in `locate` and `encode`."""
-    cleaned = Cleaned(frames)
+    cleaned = Cleaned(frames, segmenter.bundle.session.threads)
     analysis = locate(frames, segmenter, locate_options, progress, cleaned=cleaned)
     return analysis if encoder is None else encode(analysis, encoder, encode_options, progress, cleaned)
 

@@ -21,8 +21,7 @@ PLAUSIBLE_PERIOD = (1.2, 12.0)  # Å
 PLAUSIBLE_WIDTH = (0.12, 1.8)  # Å
 WIDEST_PERIOD = 20.0  # peak sigmas: a longer period is no lattice of columns but the scatter of a few atoms, and says nothing of the scale
 NARROW = 1.0  # px: peaks this narrow may be single counts of a frame with few, and speak against nothing
-GLANCE_PX = 256  # side of a frame's middle that is enough to see that its pixel size can be true …
-GLANCE_SCALES = 8  # … and so are spots found at every second scale
+GLANCES = ((128, 4), (256, 8))  # side of a frame's middle [px] and number of scales that may do to see that its pixel size can be true
 ESTIMATE_SPREAD = 1.25  # a stand-in this close to the trained range's ends may in truth lie outside
 
 
@@ -57,7 +56,7 @@ def find_scale(frames: Frames, image: np.ndarray) -> Scale:
     The whole search is made only where there is no pixel size, or where the peaks in the middle of the frame make it doubtful.
     """
     known = frames.pixel_size
-    if known is not None and _plausible(known, find_spots(image, GLANCE_PX, GLANCE_SCALES)):
+    if known is not None and any(_plausible(known, find_spots(image, *glance)) for glance in GLANCES):
         return Scale(known, frames.pixel_size_source)
     estimate = scale_to_network(image, 1.0)
     if known is None:

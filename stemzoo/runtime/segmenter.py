@@ -5,6 +5,7 @@ Called by runtime.pipeline, `stemzoo evaluate` and scripts.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Tuple
 
 import numpy as np
@@ -63,7 +64,14 @@ class Segmenter:
             raise ShapeError(
                 f"image has {int((~np.isfinite(image)).sum())} pixels that are not finite; clean it first (geometry.resample.clean)"
             )
-        result = evaluate(image, self._run, overlap_px=self.spec.receptive_px, stride_px=self.spec.stride_px, max_tile_px=self.max_tile_px)
+        result = evaluate(
+            image,
+            self._run,
+            overlap_px=self.spec.receptive_px,
+            stride_px=self.spec.stride_px,
+            max_tile_px=self.max_tile_px,
+            last=partial(self._run, give_back=True),
+        )
         classes = len(self.spec.classes)
         if len(result) != classes and not (self.ensemble and len(result) > classes + 1):
             raise ModelError(
@@ -71,6 +79,6 @@ class Segmenter:
             )
         return result[:classes], result[classes:]
 
-    def _run(self, batch: np.ndarray) -> np.ndarray:
-        found = self.bundle.session.run({"image": batch})
+    def _run(self, batch: np.ndarray, give_back: bool = False) -> np.ndarray:
+        found = self.bundle.session.run({"image": batch}, give_back)
         return np.concatenate([found["probability"], found["members"]], axis=1) if self.ensemble else found["probability"]

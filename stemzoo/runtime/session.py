@@ -69,10 +69,11 @@ class Session:
         metadata: the graph's `metadata_props`.
         inputs, outputs: names in the graph's order.
         input_shapes: the declared shape of each input; a name or None stands for a dynamic axis.
+        threads: that it runs on; what belongs to the same frame may take as many.
     """
 
-    def __init__(self, inner: Any, path: Path, notices: Tuple[str, ...]) -> None:
-        self._inner = inner
+    def __init__(self, inner: Any, path: Path, notices: Tuple[str, ...], threads: int = 1, giving_back: Any = None) -> None:
+        self._inner, self.threads, self._giving_back = inner, threads, giving_back
         self.path = path
         self.notices = notices
         self.provider: str = inner.get_providers()[0]
@@ -81,16 +82,18 @@ class Session:
         self.outputs: Tuple[str, ...] = tuple(node.name for node in inner.get_outputs())
         self.input_shapes: Dict[str, List[Any]] = {node.name: list(node.shape) for node in inner.get_inputs()}
 
-    def run(self, inputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    def run(self, inputs: Mapping[str, np.ndarray], give_back: bool = False) -> Dict[str, np.ndarray]:
         """Return every output by name.
 
+        Args: give_back: free what memory the CPU's arena keeps for the next run: after the last of many tiles that is a gigabyte.
         Raises: ModelError if an input is missing, of the wrong shape, or if the run fails (out of memory included).
         """
         if set(inputs) != set(self.inputs):
             raise ModelError(f"{self.path}: got the inputs {sorted(inputs)}; the graph wants {sorted(self.inputs)}")
         feed = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
         try:
-            return dict(zip(self.outputs, self._inner.run(None, feed)))
+            options = (self._giving_back,) if give_back and self._giving_back is not None else ()
+            return dict(zip(self.outputs, self._inner.run(None, feed, *options)))
         except Exception as error:
             shapes = {name: array.shape for name, array in feed.items()}
             raise ModelError(f"{self.path}: the network cannot run on {shapes} with {self.provider}: {_first_line(error)}") from error
@@ -108,7 +111,7 @@ def open_session(path: Path, options: Optional[SessionOptions] = None) -> Sessio
     providers, notices = _choose_providers(options.providers, onnxruntime.get_available_providers())
     settings = onnxruntime.SessionOptions()
     # An explicit count also keeps onnxruntime from pinning threads to cores, which fails noisily in containers.
-    settings.intra_op_num_threads = options.threads or usable_cores()
+    settings.intra_op_num_threads = threads = options.threads or usable_cores()
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 4
     settings.enable_cpu_mem_arena = options.arena
@@ -129,7 +132,11 @@ def open_session(path: Path, options: Optional[SessionOptions] = None) -> Sessio
     running = inner.get_providers()[0]
     if running != providers[0]:
         notices = (*notices, f"{providers[0]} could not start for {path.name}; it runs on {running}")
-    return Session(inner, path, notices)
+    giving_back = None
+    if options.arena and running == CPU:
+        giving_back = onnxruntime.RunOptions()
+        giving_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return Session(inner, path, notices, threads, giving_back)
 
 
 def available_providers() -> Tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Callable, Iterator, Tuple
+from typing import Callable, Iterator, Optional, Tuple
 
 import numpy as np
 
@@ -63,6 +63,7 @@ def evaluate(
     overlap_px: int,
     stride_px: int,
     max_tile_px: int = MAX_TILE_PX,
+    last: Optional[Callable[[np.ndarray], np.ndarray]] = None,
 ) -> np.ndarray:
     """Return the network's output for a whole image.
 
@@ -72,6 +73,7 @@ def evaluate(
         overlap_px: how far the network looks.
         stride_px: height and width given to the network are multiples of it.
         max_tile_px: longest side of a tile; bounds memory.
+        last: called instead of `network` on the last of several batches: the same, but it gives its memory back.
     Returns: (C, H, W) float32.
     Raises: ShapeError if the image is not 2-D or the network returns another height or width.
     """
@@ -88,7 +90,7 @@ def evaluate(
     for first in range(0, len(tiles), batch):
         chosen = tiles[first : first + batch]
         stack = np.stack([padded[y : y + rows.size, x : x + cols.size] for (y, x), _ in chosen])[:, None]
-        output = network(stack)
+        output = (last if last and 0 < first >= len(tiles) - batch else network)(stack)
         if output.ndim != 4 or output.shape[0] != len(chosen) or output.shape[2:] != stack.shape[2:]:
             raise ShapeError(f"the network made {output.shape} of {stack.shape}; wanted (B, C, h, w) of the same B, h and w")
         if first == 0:

@@ -65,3 +65,12 @@ def test_a_window_larger_than_the_frame_works_and_absurd_ones_are_refused() -> N
         cut(frames, _columns(np.array([[10.0, 12.0]])), 100)
     with pytest.raises(ShapeError, match="window of 1 px"):
         cut(frames, _columns(np.array([[10.0, 12.0]])), 1)
+
+
+def test_windows_over_the_edge_may_be_left_empty() -> None:
+    frames = Frames(np.random.default_rng(0).random((1, 64, 64), dtype=np.float32))
+    columns = _columns(np.array([[3.0, 30.0], [20.0, 21.5], [40.2, 62.0], [41.0, 33.3]]))
+    whole, saved = cut(frames, columns, 13.5, 9), cut(frames, columns, 13.5, 9, outside=False)
+    assert saved.inside.tolist() == whole.inside.tolist() == [False, True, False, True]
+    assert np.array_equal(saved.data[saved.inside], whole.data[whole.inside])
+    assert not saved.data[~saved.inside].any()

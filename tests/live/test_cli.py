@@ -50,8 +50,11 @@ def test_serve_answers_and_ends_well(frame):
         url = server.stdout.readline().strip()
         with urllib.request.urlopen(url + "health", timeout=60) as answer:
             assert json.load(answer)["status"] == "ok"
-        server.send_signal(signal.SIGINT)
-        out, err = server.communicate(timeout=60)
+        with urllib.request.urlopen(url + "live/events", timeout=60) as page:  # a page that is left open
+            assert page.readline().startswith(b"data: ")
+            server.send_signal(signal.SIGINT)
+            out, err = server.communicate(timeout=60)
+            assert page.read() == b"\n", "it is told the end, not cut off"
     finally:
         server.kill()
     assert (server.returncode, out, err) == (0, "", "")

@@ -156,6 +156,26 @@ def test_a_bad_upload_is_said_and_harms_nothing(open_page, frame, tmp_path):
     until(page, "stemzoo.app.frame?.n === 42")
 
 
+def test_what_is_said_of_a_column_goes_with_its_frame_and_a_lost_server_is_said(open_page):
+    page, _, engine = open_page()
+    show(engine, grid(10))
+    until(page, "stemzoo.app.frame?.n === 100")
+    page.wait_for_timeout(200)
+    at = page.evaluate(
+        """() => { const view = stemzoo.views.scan, { x, y } = stemzoo.app.frame.field, box = view.host.getBoundingClientRect();
+        const [left, top] = view.screen(x[44], y[44]); return [box.left + left, box.top + top]; }"""
+    )
+    page.mouse.move(*at)
+    until(page, "document.querySelector('#hover').textContent.startsWith('column ')")
+    show(engine, grid(4), "next")
+    until(page, "stemzoo.app.frame?.n === 16 && document.querySelector('#hover').textContent === ''")
+    assert not page.locator("#lost").is_visible()
+    page.route("**/live/events", lambda route: route.abort())
+    engine.feed.end()
+    until(page, "!document.querySelector('#lost').hidden")
+    assert page.locator("#lost").inner_text() == "no connection" and page.evaluate("document.body.classList.contains('lost')")
+
+
 def test_choosing_in_latent_space_lights_the_columns_in_the_scan(open_page):
     page, _, engine = open_page()
     analysis = grid(24)

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 import pytest
 
 from stemzoo.errors import ModelError
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.golden import verify
+from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.runtime.session import CPU, SessionOptions, parse_providers
 
 OPENVINO = "OpenVINOExecutionProvider"
@@ -70,3 +72,33 @@ def test_several_are_tried_in_order(segmenter_folder: Path, pretended):
     )
     with pytest.raises(ModelError, match="execution provider 'openvino;cuda' is unknown"):
         SessionOptions(providers=parse_providers("openvino;cuda"))
+
+
+class Noted:
+    """onnxruntime's session, which notes the options of each run."""
+
+    def __init__(self, path, sess_options, providers):
+        self._inner = REAL(path, sess_options=sess_options, providers=providers)
+        self.threads, self.runs = sess_options.intra_op_num_threads, []
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    def run(self, names, feed, options=None):
+        self.runs.append(options)
+        return self._inner.run(names, feed, options)
+
+
+@pytest.mark.parametrize(("arena", "side", "goes_back"), [(True, 500, True), (True, 100, False), (False, 500, False)])
+def test_memory_goes_back_after_the_last_of_many_tiles(segmenter_folder: Path, monkeypatch, arena, side, goes_back):
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Noted)
+    bundle = Bundle.load(segmenter_folder, SessionOptions(threads=2, arena=arena))
+    image = np.random.default_rng(0).gamma(2.0, 50.0, (side, side)).astype(np.float32)
+    found = Segmenter(bundle, max_tile_px=130).probabilities(image)
+    noted = bundle.session._inner
+    assert len(noted.runs) > 2 or side == 100
+    assert [options is not None for options in noted.runs] == [False] * (len(noted.runs) - 1) + [goes_back]
+    if goes_back:
+        assert noted.runs[-1].get_run_config_entry("memory.enable_memory_arena_shrinkage") == "cpu:0"
+    assert bundle.session.threads == noted.threads == 2
+    np.testing.assert_allclose(found, Segmenter(bundle, max_tile_px=512).probabilities(image), rtol=0, atol=1e-5)

@@ -89,7 +89,7 @@ function show(entry, news) {
   app.picture = entry.picture; app.frame = entry.frame; app.shownId = news.id; app.size = { width: news.width, height: news.height };
   app.pixelSize = entry.frame?.answer.pixel_size ?? null;
   if (sizeChanged) plane.reset();
-  app.pointed = -1;
+  app.hover(-1); // what was pointed at belongs to the frame before
   if (app.frame) offer();
   app.chosen = mask(app.brushes);
   $("name").textContent = news.name + (news.frame ? `, frame ${news.frame}` : "");
@@ -114,7 +114,7 @@ function numbers(news) {
   if (frame?.n > 1) rows.push(pixelSize ? [(frame.spacing * pixelSize).toFixed(2), "Å", "spacing"] : [frame.spacing.toFixed(1), "px", "spacing"]);
   rows.push([`${news.height} × ${news.width}`, pixelSize ? `${+pixelSize.toPrecision(3)} Å/px` : "px", "frame"]);
   rows.push([news.seconds ? panels.time(news.seconds) : "…", "", "per frame"]);
-  rows.push([(app.rate ?? 0).toFixed(app.rate >= 10 ? 0 : 2), "/s", "frames"]);
+  rows.push(app.rate ? [app.rate.toFixed(app.rate >= 10 ? 0 : 2), "/s", "frames"] : ["–", "", "frames/s"]);
   if (app.waiting > 1) rows.push([String(app.waiting - 1), "", "waiting"]);
   panels.head($("numbers"), rows);
 }
@@ -235,4 +235,10 @@ setInterval(async () => {
   if (news) numbers(news);
 }, 1000);
 window.stemzoo = { app, views: { scan, angle, z1, z2, scatter }, ready: true };
-api.listen(heard, (state, why) => { $("state").className = state; $("state").title = state === "on" ? "connected" : "no connection to the server"; if (why) toast(why); });
+api.listen(heard, (state, why) => {
+  $("state").className = state;
+  $("state").title = state === "on" ? "connected" : "no connection to the server";
+  $("lost").hidden = state === "on";
+  document.body.classList.toggle("lost", state !== "on");
+  if (why) toast(why);
+});

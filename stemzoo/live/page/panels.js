@@ -75,7 +75,7 @@ export function chosen(host, app) {
   const parts = [count, table];
   if (picture && members.length) {
     const figure = element("figure");
-    for (const [turned, said] of [[false, "mean, as they lie"], [true, "turned to the reference"]]) {
+    for (const [turned, said] of [[false, "mean, as they lie"], [true, "aligned by angle"]]) {
       if (turned && !frame.field.angle) continue;
       const cell = element("div"), canvas = document.createElement("canvas");
       meanPattern(canvas, frame, picture, members, turned);
@@ -106,7 +106,8 @@ function rows(frame, members, pixelSize) {
     const values = of(name);
     if (values.length) out.push([label(name), `${mean(values).toFixed(2)} ± ${spread(values).toFixed(2)}`]);
   }
-  out.push(["intensity", Math.round(mean(of("intensity"))).toLocaleString("en")]);
+  const intensity = mean(of("intensity"));
+  out.push(["intensity", Math.abs(intensity) < 100 ? intensity.toPrecision(3) : Math.round(intensity).toLocaleString("en")]);
   return out;
 }
 

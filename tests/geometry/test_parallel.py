@@ -1,0 +1,56 @@
+"""Work on several threads: each piece once, in order for one thread, and the first failure is raised."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from simulated import lattice, scene
+
+from stemzoo.geometry.parallel import spread
+from stemzoo.geometry.resample import clean
+from stemzoo.geometry.subimages import cut
+from stemzoo.types import Columns, Frames
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_each_piece_is_worked_on_once(threads: int) -> None:
+    counts, seen = np.zeros(200, int), set()
+
+    def work(piece: int) -> None:
+        counts[piece] += 1
+        seen.add(threading.get_ident())
+
+    spread(work, iter(range(200)), threads)
+    assert (counts == 1).all() and len(seen) <= threads
+
+
+def test_two_threads_work_at_the_same_time() -> None:
+    meeting = threading.Barrier(2, timeout=20)
+    spread(lambda piece: meeting.wait(), range(2), 2)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_failure_is_raised_and_nothing_new_is_begun(threads: int) -> None:
+    begun = []
+
+    def work(piece: int) -> None:
+        begun.append(piece)
+        raise ValueError("piece of work")
+
+    with pytest.raises(ValueError, match="piece of work"):
+        spread(work, range(50), threads)
+    assert len(begun) <= threads
+
+
+def test_threads_change_no_pixel() -> None:
+    yx, peak = lattice("perovskite", 14, 300)
+    frame = scene(yx, 200 * peak, 2.5, (300, 320), 20).noisy(3).astype(np.float32)
+    frame.ravel()[::997] *= 9
+    (one, touched), (two, same) = clean(frame, 1), clean(frame, 2)
+    assert touched.sum() > 60 and np.array_equal(touched, same) and np.array_equal(one, two)
+    n = len(yx)
+    columns = Columns(yx, np.ones((n, 2)), np.zeros(n, int), np.ones(n), np.ones(n, np.float32), np.ones(n, bool))
+    pieces = [cut(Frames(one[None]), columns, 45.0, 32, threads=threads) for threads in (1, 3)]
+    assert np.array_equal(pieces[0].data, pieces[1].data)

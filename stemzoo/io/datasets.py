@@ -32,7 +32,7 @@ import numpy as np
 
 import stemzoo
 from stemzoo.errors import DatasetError, OutputError
-from stemzoo.io.hdf5_claims import attribute, attributes, check_array
+from stemzoo.io.hdf5_claims import attribute, attributes, check_array, check_lists
 from stemzoo.io.outputs import need_room
 
 SCHEMA = 2
@@ -160,6 +160,7 @@ class Dataset:
         self._checked = set[tuple[int, str]]()
         root = self._open()
         try:
+            check_lists(self.path)
             version, held = attribute(root, "schema_version"), "frames" in root
         except (KeyError, OSError, RuntimeError, ValueError) as failure:
             raise DatasetError(f"{self.path}: its root is damaged ({failure}); make the file again") from None

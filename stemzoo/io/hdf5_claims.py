@@ -26,6 +26,8 @@ _CONTINUED, _ATTRIBUTE = 0x10, 0x0C  # numbers of messages in an object's header
 _REFERENCE = struct.Struct("<IQI")  # to a text of variable length: how long, and where
 _HEAP = struct.Struct("<4s4xQ")  # the beginning of a heap: signature and size
 _OBJECT = struct.Struct("<H6xQ")  # and of an object in it: number and size
+_NAMES = b"HEAP\0\0\0\0"  # how a heap of names begins
+_NAMES_HEAD = struct.Struct("<8xQQQ")  # size of its data, where in it the free space begins, where the data lie
 _MOST_PIECES = 4096  # of a header
 
 
@@ -162,7 +164,45 @@ def _check_heap(raw: BinaryIO, at: int) -> None:
         step = _OBJECT.size + -(-length // 8) * 8 if number else length  # the free space, number 0, counts its own header
         if step < _OBJECT.size:
             raise ValueError(f"the heap at byte {at} has a free space of {length} bytes")
+        if here + step > len(whole):
+            raise ValueError(f"the heap at byte {at} holds {claimed} bytes, and an object of {length} in them")
         here += step
+
+
+def check_lists(path: str | Path) -> None:
+    """Return if the free space in the heaps that hold a file's names is listed to an end; HDF5 would follow it, and take memory, for ever.
+
+    Looked for in the first SCANNED_BYTES of the file. Raises: ValueError.
+
+    Source: HDF5 File Format Specification 3.0, III.D, "Disk Format: Level 1D - Local Heaps".
+    """
+    with Path(path).open("rb") as raw:
+        size = os.fstat(raw.fileno()).st_size
+        if not size:
+            return
+        with mmap.mmap(raw.fileno(), min(size, SCANNED_BYTES), access=mmap.ACCESS_READ) as whole:
+            at = whole.find(_NAMES)
+            while at >= 0:
+                if at + _NAMES_HEAD.size <= len(whole):
+                    _check_list(raw, at, *_NAMES_HEAD.unpack_from(whole, at))
+                at = whole.find(_NAMES, at + 1)
+
+
+def _check_list(raw: BinaryIO, at: int, held: int, first: int, where: int) -> None:
+    """Raise ValueError where the list of free space from `first` in the `held` bytes at `where` comes back to itself."""
+    start = 0
+    while raw.seek(start) is not None and raw.read(8) != b"\x89HDF\r\n\x1a\n":  # the userblock ends where the file's signature is
+        start = max(512, 2 * start)
+        if start > at:
+            return
+    seen = set[int]()
+    while first not in seen:
+        if first == 1 or first + 16 > held:  # the end, or what HDF5 refuses
+            return
+        seen.add(first)
+        raw.seek(start + where + first)
+        first = int.from_bytes(raw.read(8), "little")
+    raise ValueError(f"the list of free space in the heap of names at byte {at} comes back to itself")
 
 
 def _start(item: h5py.Group | h5py.Dataset) -> int:

@@ -12,10 +12,12 @@ import pytest
 
 import stemzoo.io.hdf5
 import stemzoo.io.hdf5_claims
-from stemzoo.errors import DatasetError, ReadError
+from stemzoo.errors import DatasetError, PixelSizeError, ReadError
 from stemzoo.io.datasets import Dataset
-from stemzoo.io.hdf5_claims import attribute, attributes, check_array
+from stemzoo.io.hdf5_claims import attribute, attributes, check_array, check_lists
 from stemzoo.io.read import read
+from stemzoo.io.read_results import read_results
+from stemzoo.io.units import Axis, pixel_size
 
 HUGE = 0xF0000000
 
@@ -105,6 +107,33 @@ def test_a_heap_that_leads_nowhere_is_refused_before_hdf5_loses_itself_in_it(tmp
                 check_array(file["text"])
 
 
+def test_names_whose_free_space_is_listed_in_a_circle_are_refused(tmp_path: Path) -> None:
+    """HDF5 would follow the list for ever and take memory at each step."""
+    path = labelled(tmp_path / "a.h5", userblock_size=512)
+    data = bytearray(path.read_bytes())
+    hits, at = 0, data.find(b"HEAP")
+    while at >= 0:
+        _, first, where = struct.unpack_from("<QQQ", data, at + 8)
+        if first != 1:
+            struct.pack_into("<Q", data, 512 + where + first, first)
+            hits += 1
+        at = data.find(b"HEAP", at + 1)
+    assert hits
+    check_lists(path)
+    path.write_bytes(data)
+    for reader, kind in ((Dataset, DatasetError), (read, ReadError), (read_results, ReadError)):
+        with pytest.raises(kind, match=r"the list of free space in the heap of names at byte .* comes back to itself"):
+            reader(path)
+
+
+def test_a_scale_that_vanishes_is_none(tmp_path: Path) -> None:
+    axes = (Axis(5e-324, "nm"), Axis(1e-300, "nm"))
+    with pytest.raises(PixelSizeError, match="wanted square"):
+        pixel_size(axes, "a")
+    size, said = pixel_size((Axis(5e-324, "pm"), Axis(5e-324, "pm")), "a")
+    assert size is None and "is no pixel size" in said[0]
+
+
 def test_hspy_units_of_4_gb_are_refused_by_what_they_claim(tmp_path: Path) -> None:
     path = tmp_path / "a.hspy"
     with h5py.File(path, "w") as file:
@@ -117,9 +146,9 @@ def test_hspy_units_of_4_gb_are_refused_by_what_they_claim(tmp_path: Path) -> No
         read(path)
 
 
-def labelled(path: Path, side: int = 24, **more: Any) -> Path:
+def labelled(path: Path, side: int = 24, userblock_size: int = 0, **more: Any) -> Path:
     """Write a dataset of one frame by hand."""
-    with h5py.File(path, "w") as file:
+    with h5py.File(path, "w", userblock_size=userblock_size) as file:
         file.attrs.update(schema_version=1, material="rutile", recipe="{}", seed=0, classes='["A"]')
         group = file.create_group("frames/000000")
         group.attrs.update(pixel_size=0.2, zone_axis="[0, 0, 1]")

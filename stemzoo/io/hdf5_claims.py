@@ -117,10 +117,12 @@ def _unit(kind: h5t.TypeID) -> int:
 
 
 def _longest(item: h5py.Group | h5py.Dataset, wanted: dict[bytes, int], size: int) -> dict[bytes, int]:
-    """Return what the longest element of each attribute of variable length says how long it is; none for one that cannot be found.
+    """Return what the longest element of each attribute of variable length says how long it is; none for one in the heaps of a large file.
 
     Args:
         wanted: how many elements each attribute has.
+
+    Raises: ValueError for one that HDF5 sees and nobody else, or whose heap HDF5 could not get through.
     """
     found: dict[bytes, int] = {}
     start = _start(item)
@@ -130,7 +132,10 @@ def _longest(item: h5py.Group | h5py.Dataset, wanted: dict[bytes, int], size: in
             if name in wanted:
                 found[name] = _longest_of(raw, value, wanted[name], start)
         for name in wanted.keys() - found.keys() if size <= SCANNED_BYTES else ():
-            found[name] = max((_longest_of(raw, value, wanted[name], start) for value in _scanned(raw, name, wanted[name])), default=0)
+            values = list(_scanned(raw, name, wanted[name]))
+            if not values:
+                raise ValueError(f"attribute {name.decode()!r} of {item.name} cannot be found in the file")
+            found[name] = max(_longest_of(raw, value, wanted[name], start) for value in values)
     return found
 
 
@@ -252,7 +257,7 @@ def _value(body: bytes) -> tuple[bytes, bytes]:
         return b"", b""
     sizes, at = struct.unpack_from("<HHH", body, 2), 9 if body[0] == 3 else 8
     begin = at + sum(-(-part // 8) * 8 if body[0] == 1 else part for part in sizes)
-    return body[at : at + sizes[0]].split(b"\0")[0], body[begin:]
+    return body[at : at + sizes[0] - 1].split(b"\0")[0], body[begin:]  # the last byte is taken for the end, whatever it is
 
 
 def _scanned(raw: BinaryIO, name: bytes, n: int) -> Iterator[bytes]:

@@ -68,6 +68,21 @@ def test_a_damaged_text_is_refused(tmp_path: Path, more: int) -> None:
             attribute(file["a/b"], "units")
 
 
+def test_a_text_whose_name_has_lost_its_end_is_looked_at_all_the_same(tmp_path: Path) -> None:
+    """HDF5 takes the last byte of a name for its end, whatever it is."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["units"] = "nm"
+    data = path.read_bytes()
+    assert data.count(b"units\0") == 1
+    path.write_bytes(data.replace(b"units\0", b"units\x7f"))
+    with h5py.File(path) as file:
+        assert attribute(file, "units") == "nm"
+    damage(path, "nm")
+    with h5py.File(path) as file, pytest.raises(ValueError, match=f"attribute 'units' of / claims {HUGE} bytes"):
+        attribute(file, "units")
+
+
 def test_each_of_several_texts_and_numbers_counts(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:

@@ -44,13 +44,15 @@ def check_array(dataset: h5py.Dataset, spare: int = 0, n_bytes: int | None = Non
         return
     size = _file_size(dataset)
     kind = dataset.id.get_type()
-    if _is_variable(kind):
+    if kind.get_class() in (h5t.VLEN, h5t.REFERENCE):
+        raise ValueError(f"{dataset.name} holds lists or references; wanted numbers or a text")
+    if _is_long(kind):
         where = dataset.id.get_offset()
         if dataset.size != 1 or where is None:
             raise ValueError(f"{dataset.name} is {dataset.size} texts, or packed; wanted one, stored plainly")
         with Path(os.fsdecode(h5f.get_name(dataset.id))).open("rb") as raw:
             raw.seek(where)
-            claimed = _unit(kind) * _longest_of(raw, raw.read(_REFERENCE.size), 1, _start(dataset))
+            claimed = _longest_of(raw, raw.read(_REFERENCE.size), 1, _start(dataset))
     else:
         chunk = dataset.chunks or ()
         claimed = max(dataset.nbytes if n_bytes is None else n_bytes, _product(chunk) * dataset.dtype.itemsize if chunk else 0)
@@ -68,23 +70,23 @@ def attribute(item: h5py.Group | h5py.Dataset, name: str, default: Any = None) -
 def attributes(item: h5py.Group | h5py.Dataset, names: Iterable[str] | None = None) -> dict[str, Any]:
     """Return the attributes of these names, or all, in the order of the names.
 
-    Raises: ValueError if one claims more bytes than the file has, or than MOST_BYTES, or is of a kind whose claims cannot be told.
+    Raises: ValueError if one claims more bytes than the file has, or than MOST_BYTES, or is no number or text: no reader wants such,
+        and HDF5 is easily led astray by them.
     """
     names = list(item.attrs if names is None else names)
     size = _file_size(item)
-    variable: dict[bytes, tuple[int, int]] = {}
+    long: dict[bytes, int] = {}
     claims: dict[str, int] = {}
     for name in names:
         stored = h5a.open(item.id, name.encode())
         kind = stored.get_type()
         claims[name] = stored.get_storage_size()
-        if _is_variable(kind):
-            variable[name.encode()] = (_unit(kind), stored.get_space().get_simple_extent_npoints())
-        elif kind.get_class() in (h5t.COMPOUND, h5t.ARRAY) and kind.detect_class(h5t.VLEN):
-            raise ValueError(f"attribute {name!r} of {item.name} is a record of parts of variable length; wanted a number or a text")
-    if variable:
-        for key, length in _longest(item, {key: n for key, (_, n) in variable.items()}, size).items():
-            claims[key.decode()] = max(claims[key.decode()], variable[key][0] * length)
+        if kind.get_class() not in (h5t.INTEGER, h5t.FLOAT, h5t.ENUM, h5t.STRING):
+            raise ValueError(f"attribute {name!r} of {item.name} holds neither numbers nor texts")
+        if _is_long(kind):
+            long[name.encode()] = stored.get_space().get_simple_extent_npoints()
+    for key, length in _longest(item, long, size).items() if long else ():
+        claims[key.decode()] = max(claims[key.decode()], length)
     for name, claimed in claims.items():
         if claimed > min(size, MOST_BYTES):
             raise ValueError(f"attribute {name!r} of {item.name} claims {claimed} bytes in a file of {size}")
@@ -102,18 +104,9 @@ def _product(sides: tuple[int, ...]) -> int:
     return whole
 
 
-def _is_variable(kind: h5t.TypeID) -> bool:
-    return kind.get_class() == h5t.VLEN or (kind.get_class() == h5t.STRING and bool(kind.is_variable_str()))
-
-
-def _unit(kind: h5t.TypeID) -> int:
-    """Bytes of one element of a variable length. Raises: ValueError where those are of variable length themselves."""
-    if kind.get_class() == h5t.STRING:
-        return 1
-    part = kind.get_super()
-    if _is_variable(part) or part.get_class() in (h5t.COMPOUND, h5t.ARRAY):
-        raise ValueError("is a list of lists; wanted a number or a text")
-    return int(part.get_size())
+def _is_long(kind: h5t.TypeID) -> bool:
+    """Return whether texts of a type are of variable length, and so lie in a heap."""
+    return kind.get_class() == h5t.STRING and bool(kind.is_variable_str())
 
 
 def _longest(item: h5py.Group | h5py.Dataset, wanted: dict[bytes, int], size: int) -> dict[bytes, int]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from stemzoo.errors import DatasetError, PixelSizeError, TableError
 from stemzoo.geometry.resample import clean
-from stemzoo.io.datasets import DatasetWriter, LabelledFrame
+from stemzoo.io.dataset_writer import DatasetWriter, LabelledFrame
 from stemzoo.io.labels import Labels, Program, read_labels
 from stemzoo.io.read import read
 from stemzoo.runtime.tables import read_columns, require_inside

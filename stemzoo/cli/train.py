@@ -245,5 +245,6 @@ def _finish(run: Run, as_json: bool) -> None:
         print(f"{run.folder}: {', '.join(f'{name} {value:.4g}' for name, value in run.scores.items())}, {run.seconds:.0f} s")
         print(f"  {run.best}")
     if run.interrupted:
-        print(f"interrupted; the checkpoint is kept: go on with --resume {run.folder}", file=sys.stderr)
+        kept = f"the checkpoint is kept: go on with --resume {run.folder}"
+        print(f"interrupted; {kept if run.last.exists() else 'nothing was learned that could be kept'}", file=sys.stderr)
         raise typer.Exit(1)

@@ -61,19 +61,18 @@ def displacement(before: np.ndarray, after: np.ndarray, spacing: float) -> np.nd
     steps = after[pairs.second] - before[pairs.first]
     width = 0.25 * spacing
     n = int(np.ceil(REACH * spacing / width))
-    edges = (np.arange(2 * n + 2) - n - 0.5) * width
-    counts = np.histogram2d(steps[:, 0], steps[:, 1], bins=(edges, edges))[0]
-    padded = np.pad(counts, 1)
-    blurred = sum(padded[i : i + len(counts), j : j + len(counts)] for i in range(3) for j in range(3))
+    cells = _Cells(steps, width, n)
+    padded = np.pad(cells.counts, 1)
+    blurred = sum(padded[i : i + 2 * n + 1, j : j + 2 * n + 1] for i in range(3) for j in range(3))
     best, most = np.zeros(2), -1.0
-    middle = (edges[:-1] + edges[1:]) / 2
-    for i, j in zip(*np.unravel_index(np.argsort(-np.asarray(blurred), axis=None)[:24], counts.shape)):
-        guess = np.array([middle[i], middle[j]])
-        near = steps[np.hypot(*(steps - guess).T) < 2 * width]
+    for i, j in zip(*np.unravel_index(np.argsort(-np.asarray(blurred), axis=None)[:24], cells.counts.shape)):
+        around = cells.around(int(i), int(j), 3)  # whatever is nearer than three widths
+        guess = np.array([i - n, j - n]) * width
+        near = around[np.hypot(*(around - guess).T) < 2 * width]
         if not len(near):
             continue
         guess = np.median(near, axis=0)
-        near = steps[np.hypot(*(steps - guess).T) < width]
+        near = around[np.hypot(*(around - guess).T) < width]
         if not len(near):
             continue
         guess, found = np.median(near, axis=0), float(len(near))
@@ -81,6 +80,25 @@ def displacement(before: np.ndarray, after: np.ndarray, spacing: float) -> np.nd
         if found * BEST > most or (found > BEST * most and shorter):
             best, most = guess, max(found, most)
     return best
+
+
+class _Cells:
+    """Points (m, 2) in square cells, (2 n + 1)² of them around zero: those near a cell are found without the others."""
+
+    def __init__(self, points: np.ndarray, width: float, n: int) -> None:
+        self.side = 2 * n + 1
+        index = np.clip(np.floor(points / width + n + 0.5).astype(np.int64), 0, self.side - 1)
+        cell = index[:, 0] * self.side + index[:, 1]
+        counts = np.bincount(cell, minlength=self.side**2)
+        self.counts = counts.reshape(self.side, self.side)
+        self._points = points[np.argsort(cell, kind="stable")]
+        self._starts = np.concatenate([[0], np.cumsum(counts)])
+
+    def around(self, i: int, j: int, reach: int) -> np.ndarray:
+        """Return the points (m, 2) of cell (i, j) and of those up to `reach` cells away."""
+        rows = range(max(0, i - reach), min(self.side, i + reach + 1))
+        first, last = max(0, j - reach), min(self.side, j + reach + 1)
+        return np.concatenate([self._points[self._starts[row * self.side + first] : self._starts[row * self.side + last]] for row in rows])
 
 
 def _spacing(frames: Sequence[np.ndarray]) -> float:

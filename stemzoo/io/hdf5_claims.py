@@ -1,8 +1,8 @@
 """What an HDF5 file says that its parts take, held against the bytes it has, before HDF5 makes room for them.
 
-HDF5 believes a length before it looks: a text of a few letters whose damaged length says 4 GB takes 4 GB before it is refused. Owns the
-check of arrays and of attributes, and how an attribute of variable length is found in the file, for which HDF5 has no call. Called by the
-readers of HDF5 in this package.
+HDF5 believes a length before it looks: a text of a few letters whose damaged length says 4 GB takes 4 GB before it is refused, and a heap
+with a free space of no length is searched for ever. Owns the check of arrays, of attributes and of the heaps that hold their texts, and how
+an attribute of variable length is found in the file, for which HDF5 has no call. Called by the readers of HDF5 in this package.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ SCANNED_BYTES = 64 * 1024**2
 """Files up to this size are searched for an attribute that is not in its object's header; in larger ones it is taken as it is."""
 _CONTINUED, _ATTRIBUTE = 0x10, 0x0C  # numbers of messages in an object's header
 _REFERENCE = struct.Struct("<IQI")  # to a text of variable length: how long, and where
+_HEAP = struct.Struct("<4s4xQ")  # the beginning of a heap: signature and size
+_OBJECT = struct.Struct("<H6xQ")  # and of an object in it: number and size
+_NAMES = b"HEAP\0\0\0\0"  # how a heap of names begins
+_NAMES_HEAD = struct.Struct("<8xQQQ")  # size of its data, where in it the free space begins, where the data lie
 _MOST_PIECES = 4096  # of a header
 
 
@@ -40,13 +44,15 @@ def check_array(dataset: h5py.Dataset, spare: int = 0, n_bytes: int | None = Non
         return
     size = _file_size(dataset)
     kind = dataset.id.get_type()
-    if _is_variable(kind):
+    if kind.get_class() in (h5t.VLEN, h5t.REFERENCE):
+        raise ValueError(f"{dataset.name} holds lists or references; wanted numbers or a text")
+    if _is_long(kind):
         where = dataset.id.get_offset()
         if dataset.size != 1 or where is None:
             raise ValueError(f"{dataset.name} is {dataset.size} texts, or packed; wanted one, stored plainly")
         with Path(os.fsdecode(h5f.get_name(dataset.id))).open("rb") as raw:
             raw.seek(where)
-            claimed = int.from_bytes(raw.read(4), "little") * _unit(kind)
+            claimed = _longest_of(raw, raw.read(_REFERENCE.size), 1, _start(dataset))
     else:
         chunk = dataset.chunks or ()
         claimed = max(dataset.nbytes if n_bytes is None else n_bytes, _product(chunk) * dataset.dtype.itemsize if chunk else 0)
@@ -64,23 +70,23 @@ def attribute(item: h5py.Group | h5py.Dataset, name: str, default: Any = None) -
 def attributes(item: h5py.Group | h5py.Dataset, names: Iterable[str] | None = None) -> dict[str, Any]:
     """Return the attributes of these names, or all, in the order of the names.
 
-    Raises: ValueError if one claims more bytes than the file has, or than MOST_BYTES, or is of a kind whose claims cannot be told.
+    Raises: ValueError if one claims more bytes than the file has, or than MOST_BYTES, or is no number or text: no reader wants such,
+        and HDF5 is easily led astray by them.
     """
     names = list(item.attrs if names is None else names)
     size = _file_size(item)
-    variable: dict[bytes, tuple[int, int]] = {}
+    long: dict[bytes, int] = {}
     claims: dict[str, int] = {}
     for name in names:
         stored = h5a.open(item.id, name.encode())
         kind = stored.get_type()
         claims[name] = stored.get_storage_size()
-        if _is_variable(kind):
-            variable[name.encode()] = (_unit(kind), stored.get_space().get_simple_extent_npoints())
-        elif kind.get_class() in (h5t.COMPOUND, h5t.ARRAY) and kind.detect_class(h5t.VLEN):
-            raise ValueError(f"attribute {name!r} of {item.name} is a record of parts of variable length; wanted a number or a text")
-    if variable:
-        for key, length in _longest(item, {key: n for key, (_, n) in variable.items()}, size).items():
-            claims[key.decode()] = max(claims[key.decode()], variable[key][0] * length)
+        if kind.get_class() not in (h5t.INTEGER, h5t.FLOAT, h5t.ENUM, h5t.STRING):
+            raise ValueError(f"attribute {name!r} of {item.name} holds neither numbers nor texts")
+        if _is_long(kind):
+            long[name.encode()] = stored.get_space().get_simple_extent_npoints()
+    for key, length in _longest(item, long, size).items() if long else ():
+        claims[key.decode()] = max(claims[key.decode()], length)
     for name, claimed in claims.items():
         if claimed > min(size, MOST_BYTES):
             raise ValueError(f"attribute {name!r} of {item.name} claims {claimed} bytes in a file of {size}")
@@ -98,40 +104,108 @@ def _product(sides: tuple[int, ...]) -> int:
     return whole
 
 
-def _is_variable(kind: h5t.TypeID) -> bool:
-    return kind.get_class() == h5t.VLEN or (kind.get_class() == h5t.STRING and bool(kind.is_variable_str()))
-
-
-def _unit(kind: h5t.TypeID) -> int:
-    """Bytes of one element of a variable length. Raises: ValueError where those are of variable length themselves."""
-    if kind.get_class() == h5t.STRING:
-        return 1
-    part = kind.get_super()
-    if _is_variable(part) or part.get_class() in (h5t.COMPOUND, h5t.ARRAY):
-        raise ValueError("is a list of lists; wanted a number or a text")
-    return int(part.get_size())
+def _is_long(kind: h5t.TypeID) -> bool:
+    """Return whether texts of a type are of variable length, and so lie in a heap."""
+    return kind.get_class() == h5t.STRING and bool(kind.is_variable_str())
 
 
 def _longest(item: h5py.Group | h5py.Dataset, wanted: dict[bytes, int], size: int) -> dict[bytes, int]:
-    """Return what the longest element of each attribute of variable length says how long it is; none for one that cannot be found.
+    """Return what the longest element of each attribute of variable length says how long it is; none for one in the heaps of a large file.
 
     Args:
         wanted: how many elements each attribute has.
+
+    Raises: ValueError for one that HDF5 sees and nobody else, or whose heap HDF5 could not get through.
     """
     found: dict[bytes, int] = {}
+    start = _start(item)
     with Path(os.fsdecode(h5f.get_name(item.id))).open("rb") as raw:
-        for kind, body in _messages(raw, h5o.get_info(item.id).addr, h5i.get_file_id(item.id).get_create_plist().get_userblock()):
+        for kind, body in _messages(raw, h5o.get_info(item.id).addr, start):
             name, value = _value(body) if kind == _ATTRIBUTE else (b"", b"")
             if name in wanted:
-                found[name] = _longest_of(value, wanted[name])
+                found[name] = _longest_of(raw, value, wanted[name], start)
         for name in wanted.keys() - found.keys() if size <= SCANNED_BYTES else ():
-            found[name] = max((_longest_of(value, wanted[name]) for value in _scanned(raw, name, wanted[name])), default=0)
+            values = list(_scanned(raw, name, wanted[name]))
+            if not values:
+                raise ValueError(f"attribute {name.decode()!r} of {item.name} cannot be found in the file")
+            found[name] = max(_longest_of(raw, value, wanted[name], start) for value in values)
     return found
 
 
-def _longest_of(value: bytes, n: int) -> int:
+def _longest_of(raw: BinaryIO, value: bytes, n: int, start: int) -> int:
+    """Return what the longest of `n` references says how long it is. Raises: ValueError for a heap that HDF5 could not get through."""
     end = min(n, len(value) // _REFERENCE.size) * _REFERENCE.size
-    return max((length for length, _, _ in _REFERENCE.iter_unpack(value[:end])), default=0)
+    references = list(_REFERENCE.iter_unpack(value[:end]))
+    for address in {address for length, address, _ in references if length}:
+        _check_heap(raw, start + address)
+    return max((length for length, _, _ in references), default=0)
+
+
+def _check_heap(raw: BinaryIO, at: int) -> None:
+    """Raise ValueError for a global heap that claims more than the file has, or whose objects do not lead on to its end.
+
+    Source: HDF5 File Format Specification 3.0, III.E, "Disk Format: Level 1E - Global Heap".
+    """
+    size = os.fstat(raw.fileno()).st_size
+    if at + _HEAP.size > size:
+        return  # HDF5 refuses it
+    raw.seek(at)
+    signature, claimed = _HEAP.unpack(raw.read(_HEAP.size))
+    if signature != b"GCOL":
+        return
+    if at + claimed > size:
+        raise ValueError(f"the heap at byte {at} claims {claimed} bytes in a file of {size}")
+    whole = raw.read(claimed - _HEAP.size)
+    here = 0
+    while here + _OBJECT.size <= len(whole):
+        number, length = _OBJECT.unpack_from(whole, here)
+        step = _OBJECT.size + -(-length // 8) * 8 if number else length  # the free space, number 0, counts its own header
+        if step < _OBJECT.size:
+            raise ValueError(f"the heap at byte {at} has a free space of {length} bytes")
+        if here + step > len(whole):
+            raise ValueError(f"the heap at byte {at} holds {claimed} bytes, and an object of {length} in them")
+        here += step
+
+
+def check_lists(path: str | Path) -> None:
+    """Return if the free space in the heaps that hold a file's names is listed to an end; HDF5 would follow it, and take memory, for ever.
+
+    Looked for in the first SCANNED_BYTES of the file. Raises: ValueError.
+
+    Source: HDF5 File Format Specification 3.0, III.D, "Disk Format: Level 1D - Local Heaps".
+    """
+    with Path(path).open("rb") as raw:
+        size = os.fstat(raw.fileno()).st_size
+        if not size:
+            return
+        with mmap.mmap(raw.fileno(), min(size, SCANNED_BYTES), access=mmap.ACCESS_READ) as whole:
+            at = whole.find(_NAMES)
+            while at >= 0:
+                if at + _NAMES_HEAD.size <= len(whole):
+                    _check_list(raw, at, *_NAMES_HEAD.unpack_from(whole, at))
+                at = whole.find(_NAMES, at + 1)
+
+
+def _check_list(raw: BinaryIO, at: int, held: int, first: int, where: int) -> None:
+    """Raise ValueError where the list of free space from `first` in the `held` bytes at `where` comes back to itself."""
+    start = 0
+    while raw.seek(start) is not None and raw.read(8) != b"\x89HDF\r\n\x1a\n":  # the userblock ends where the file's signature is
+        start = max(512, 2 * start)
+        if start > at:
+            return
+    seen = set[int]()
+    while first not in seen:
+        if first == 1 or first + 16 > held:  # the end, or what HDF5 refuses
+            return
+        seen.add(first)
+        raw.seek(start + where + first)
+        first = int.from_bytes(raw.read(8), "little")
+    raise ValueError(f"the list of free space in the heap of names at byte {at} comes back to itself")
+
+
+def _start(item: h5py.Group | h5py.Dataset) -> int:
+    """Return the byte of the file from which HDF5 counts."""
+    return int(h5i.get_file_id(item.id).get_create_plist().get_userblock())
 
 
 def _messages(raw: BinaryIO, address: int, start: int) -> Iterator[tuple[int, bytes]]:
@@ -176,7 +250,7 @@ def _value(body: bytes) -> tuple[bytes, bytes]:
         return b"", b""
     sizes, at = struct.unpack_from("<HHH", body, 2), 9 if body[0] == 3 else 8
     begin = at + sum(-(-part // 8) * 8 if body[0] == 1 else part for part in sizes)
-    return body[at : at + sizes[0]].split(b"\0")[0], body[begin:]
+    return body[at : at + sizes[0] - 1].split(b"\0")[0], body[begin:]  # the last byte is taken for the end, whatever it is
 
 
 def _scanned(raw: BinaryIO, name: bytes, n: int) -> Iterator[bytes]:

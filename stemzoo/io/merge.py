@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stemzoo.errors import DatasetError
-from stemzoo.io.datasets import Dataset, DatasetWriter
+from stemzoo.io.dataset_writer import DatasetWriter
+from stemzoo.io.datasets import Dataset
 
 
 @dataclass(frozen=True)

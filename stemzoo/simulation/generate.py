@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from stemzoo.errors import RecipeError
-from stemzoo.io.datasets import DatasetWriter, LabelledFrame
+from stemzoo.io.dataset_writer import DatasetWriter, LabelledFrame
 from stemzoo.simulation.frame import SimulatedFrame, simulate_series
 from stemzoo.simulation.loading import load, parts
 

@@ -42,7 +42,9 @@ class HearSlurm(Callback):
     """
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
-        """Hear what was said meanwhile."""
+        """Hear what was said meanwhile, unless this batch is a later part of a step, whose gradients no checkpoint keeps."""
+        if batch_idx % trainer.accumulate_grad_batches:
+            return
         if hasattr(signal, "SIGUSR1"):  # not on Windows
             waited = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
             signal.pthread_sigmask(signal.SIG_SETMASK, waited)
@@ -87,19 +89,31 @@ class LostLossError(ModelError):
 
 
 class KeepNewest(Callback):
-    """Writes the newest checkpoint when a run is broken off, by ^C or by an error that leaves its weights sound."""
+    """Writes the newest checkpoint when a run is broken off, by ^C or by an error that leaves its weights sound.
+
+    The batch that was broken off will be seen again; so what its forward pass has changed already, means and variances of batch
+    normalisation and the offsets of sub-images, is put back first.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._stepping = False
+        self._before: dict[str, Tensor] = {}
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
         """From here the weights move, and the batch that moves them is not counted yet."""
         self._stepping = True
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
-        """All before is counted."""
-        self._stepping = False
+        """All before is counted, and its gradients are used up, unless this is a later part of a step."""
+        self._stepping = batch_idx % trainer.accumulate_grad_batches > 0
+        if trainer.world_size == 1 and not self._stepping:
+            names = self._before or pl_module.state_dict(keep_vars=True)
+            self._before = {name: value.detach().clone() for name, value in pl_module.named_buffers() if name in names}
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """A part of a step leaves gradients behind, which no checkpoint keeps."""
+        self._stepping = self._stepping or (batch_idx + 1) % trainer.accumulate_grad_batches > 0
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Save, unless there is nothing worth saving."""
@@ -110,6 +124,9 @@ class KeepNewest(Callback):
             return
         if trainer.world_size > 1:  # the others may be gone, and saving waits for them
             return
+        for name, value in pl_module.named_buffers():
+            if name in self._before:
+                value.copy_(self._before[name])
         try:
             trainer.save_checkpoint(self.path)
         except OutputError:

@@ -37,6 +37,7 @@ from stemzoo.training.guards import HearSlurm, KeepNewest, SeedSteps, StopWhenLo
 from stemzoo.training.patches import PatchData
 from stemzoo.training.saving import LAST, AtomicCheckpoints, left_by_slurm, sound, tidy
 from stemzoo.training.segmentation import SegmenterTask
+from stemzoo.training.weights import load_weights, weights_file
 
 
 @dataclass(frozen=True)
@@ -278,45 +279,11 @@ def _told_plainly(out: Path, options: Mapping[str, Any]) -> Iterator[None]:
         raise OutputError(f"{out}: the run cannot go on ({why}); the checkpoints are kept: mend that and pass --resume {out}") from error
     except RuntimeError as error:
         text = " ".join(str(error).split())
+        if "DataLoader worker" in text and "Terminated" in text:  # as SLURM ends a job: its loader first
+            raise KeyboardInterrupt from error
         if "can't allocate memory" in text or ("DataLoader worker" in text and "killed" in text):
             raise ModelError(f"{out}: out of memory ({text[:120]}); {smaller}, and go on with --resume {out}") from error
         raise
-
-
-def weights_file(source: str | Path) -> Path:
-    """Return the file of weights that `source` is, or holds if it is a bundle's folder. Raises: ModelError if there is none."""
-    path = Path(source)
-    if path.is_dir():
-        path = path / "weights.safetensors"
-    if not path.is_file():
-        raise ModelError(f"{path}: no such weights; wanted a bundle's weights.safetensors or a checkpoint")
-    return path
-
-
-def load_weights(net: torch.nn.Module, source: str | Path) -> list[str]:
-    """Load into `net` what fits of the weights at `source`, and return the names that did not fit and stay as they were.
-
-    Raises: ModelError if the file is missing or unreadable, or if less than half of the network's tensors fit.
-    """
-    path = weights_file(source)
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(str(path))
-        else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-            state = {key.removeprefix("net."): value for key, value in loaded["state_dict"].items() if key.startswith("net.")}
-    except Exception as failure:
-        raise ModelError(
-            f"{path}: cannot be read as weights ({type(failure).__name__}); wanted safetensors or a stemzoo checkpoint"
-        ) from None
-    own = net.state_dict()
-    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
-    if len(fitting) < len(own) / 2:
-        raise ModelError(f"{path}: {len(fitting)} of the network's {len(own)} tensors fit; the weights are of another architecture")
-    net.load_state_dict({**own, **fitting})
-    return sorted(set(own) - set(fitting))
 
 
 def hardware() -> str:

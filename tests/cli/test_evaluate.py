@@ -12,7 +12,7 @@ import pytest
 
 from stemzoo.errors import CardError
 from stemzoo.evaluate.gallery import add_gallery
-from stemzoo.io.datasets import DatasetWriter, LabelledFrame
+from stemzoo.io.dataset_writer import DatasetWriter, LabelledFrame
 from stemzoo.zoo.card import read_card
 from stemzoo.zoo.check import check_files
 

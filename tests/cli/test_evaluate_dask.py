@@ -11,7 +11,7 @@ import pytest
 
 from stemzoo.analyze.many import Here, LostError, collect
 from stemzoo.errors import FrameError
-from stemzoo.io.datasets import DatasetWriter, LabelledFrame
+from stemzoo.io.dataset_writer import DatasetWriter, LabelledFrame
 
 
 @pytest.mark.slow

@@ -137,3 +137,21 @@ def test_interrupt_keeps_a_checkpoint_to_go_on_from(dataset: Path, tmp_path: Pat
     done = subprocess.run(again, capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr
     assert torch.load(last, weights_only=True)["global_step"] == target
+
+
+@pytest.mark.parametrize(("kept", "said"), [(True, "the checkpoint is kept: go on with --resume"), (False, "nothing was learned that")])
+def test_an_interrupted_run_promises_no_checkpoint_that_is_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kept: bool, said: str
+) -> None:
+    """As after ^C before the first epoch's end, within a step."""
+    import typer
+
+    from stemzoo.cli.train import _finish
+    from stemzoo.training.run import Run
+
+    last = tmp_path / "last.ckpt"
+    if kept:
+        last.touch()
+    with pytest.raises(typer.Exit) as ended:
+        _finish(Run(tmp_path, last, last, {}, 1.0, interrupted=True), as_json=False)
+    assert ended.value.exit_code == 1 and f"interrupted; {said}" in capsys.readouterr().err

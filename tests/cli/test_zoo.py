@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from stemzoo.io.datasets import DatasetWriter, LabelledFrame
+from stemzoo.io.dataset_writer import DatasetWriter, LabelledFrame
 from stemzoo.zoo.index import write_index
 
 REPOSITORY = Path(__file__).resolve().parents[2]

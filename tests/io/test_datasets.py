@@ -9,7 +9,8 @@ import pytest
 
 from stemzoo.errors import DatasetError, OutputError
 from stemzoo.io import outputs
-from stemzoo.io.datasets import SCHEMA, Dataset, DatasetWriter, LabelledFrame, digest
+from stemzoo.io.dataset_writer import DatasetWriter, LabelledFrame
+from stemzoo.io.datasets import SCHEMA, Dataset, digest
 from stemzoo.io.inventory import inspect
 
 

@@ -12,10 +12,12 @@ import pytest
 
 import stemzoo.io.hdf5
 import stemzoo.io.hdf5_claims
-from stemzoo.errors import DatasetError, ReadError
+from stemzoo.errors import DatasetError, PixelSizeError, ReadError
 from stemzoo.io.datasets import Dataset
-from stemzoo.io.hdf5_claims import attribute, attributes, check_array
+from stemzoo.io.hdf5_claims import attribute, attributes, check_array, check_lists
 from stemzoo.io.read import read
+from stemzoo.io.read_results import read_results
+from stemzoo.io.units import Axis, pixel_size
 
 HUGE = 0xF0000000
 
@@ -66,20 +68,89 @@ def test_a_damaged_text_is_refused(tmp_path: Path, more: int) -> None:
             attribute(file["a/b"], "units")
 
 
-def test_each_of_several_texts_and_numbers_counts(tmp_path: Path) -> None:
+def test_a_text_whose_name_has_lost_its_end_is_looked_at_all_the_same(tmp_path: Path) -> None:
+    """HDF5 takes the last byte of a name for its end, whatever it is."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["units"] = "nm"
+    data = path.read_bytes()
+    assert data.count(b"units\0") == 1
+    path.write_bytes(data.replace(b"units\0", b"units\x7f"))
+    with h5py.File(path) as file:
+        assert attribute(file, "units") == "nm"
+    damage(path, "nm")
+    with h5py.File(path) as file, pytest.raises(ValueError, match=f"attribute 'units' of / claims {HUGE} bytes"):
+        attribute(file, "units")
+
+
+def test_each_of_several_texts_counts_and_lists_are_not_read(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file.attrs["names"] = ["a", "bc", "def"]
         lists = np.empty(1, dtype=object)
         lists[0] = np.arange(3)
         file.attrs.create("numbers", lists, dtype=h5py.vlen_dtype(np.int64))
-    damage(path, "def")  # the numbers are three too
+        file["lists"] = h5py.Empty("f4")
+        file["names"] = file["lists"].ref
+    with h5py.File(path) as file, pytest.raises(ValueError, match="/names holds lists or references"):
+        check_array(file["names"])
+    damage(path, "def")
     with h5py.File(path) as file:
         with pytest.raises(ValueError, match=f"attribute 'names' of / claims {HUGE} bytes"):
             attribute(file, "names")
-        with pytest.raises(ValueError, match=f"attribute 'numbers' of / claims {8 * HUGE} bytes"):
+        with pytest.raises(ValueError, match="attribute 'numbers' of / holds neither numbers nor texts"):
             attribute(file, "numbers")
         assert attribute(file, "nothing", "here") == "here"
+
+
+def test_a_heap_that_leads_nowhere_is_refused_before_hdf5_loses_itself_in_it(tmp_path: Path) -> None:
+    """Its free space, object 0, says that it has no bytes: HDF5 would look for the next object behind it for ever."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.attrs["units"] = "nm"
+        file["text"] = "metre"
+    data = bytearray((tmp_path / "a.h5").read_bytes())
+    heap = data.find(b"GCOL")
+    whole = bytes(data)
+    at, end = heap + 16, heap + struct.unpack_from("<Q", data, heap + 8)[0]
+    while struct.unpack_from("<H", data, at)[0]:
+        at += 16 + -(-struct.unpack_from("<Q", data, at + 8)[0] // 8) * 8
+    assert struct.unpack_from("<Q", data, at + 8)[0] == end - at
+    struct.pack_into("<Q", data, at + 8, 0)
+    (tmp_path / "free.h5").write_bytes(data)
+    (tmp_path / "size.h5").write_bytes(whole[: heap + 8] + struct.pack("<Q", HUGE) + whole[heap + 16 :])
+    for name, said in (("free.h5", "has a free space of 0 bytes"), ("size.h5", f"claims {HUGE} bytes in a file of")):
+        with h5py.File(tmp_path / name) as file:
+            with pytest.raises(ValueError, match=f"the heap at byte {heap} {said}"):
+                attribute(file, "units")
+            with pytest.raises(ValueError, match=f"the heap at byte {heap} {said}"):
+                check_array(file["text"])
+
+
+def test_names_whose_free_space_is_listed_in_a_circle_are_refused(tmp_path: Path) -> None:
+    """HDF5 would follow the list for ever and take memory at each step."""
+    path = labelled(tmp_path / "a.h5", userblock_size=512)
+    data = bytearray(path.read_bytes())
+    hits, at = 0, data.find(b"HEAP")
+    while at >= 0:
+        _, first, where = struct.unpack_from("<QQQ", data, at + 8)
+        if first != 1:
+            struct.pack_into("<Q", data, 512 + where + first, first)
+            hits += 1
+        at = data.find(b"HEAP", at + 1)
+    assert hits
+    check_lists(path)
+    path.write_bytes(data)
+    for reader, kind in ((Dataset, DatasetError), (read, ReadError), (read_results, ReadError)):
+        with pytest.raises(kind, match=r"the list of free space in the heap of names at byte .* comes back to itself"):
+            reader(path)
+
+
+def test_a_scale_that_vanishes_is_none(tmp_path: Path) -> None:
+    axes = (Axis(5e-324, "nm"), Axis(1e-300, "nm"))
+    with pytest.raises(PixelSizeError, match="wanted square"):
+        pixel_size(axes, "a")
+    size, said = pixel_size((Axis(5e-324, "pm"), Axis(5e-324, "pm")), "a")
+    assert size is None and "is no pixel size" in said[0]
 
 
 def test_hspy_units_of_4_gb_are_refused_by_what_they_claim(tmp_path: Path) -> None:
@@ -94,9 +165,9 @@ def test_hspy_units_of_4_gb_are_refused_by_what_they_claim(tmp_path: Path) -> No
         read(path)
 
 
-def labelled(path: Path, side: int = 24, **more: Any) -> Path:
+def labelled(path: Path, side: int = 24, userblock_size: int = 0, **more: Any) -> Path:
     """Write a dataset of one frame by hand."""
-    with h5py.File(path, "w") as file:
+    with h5py.File(path, "w", userblock_size=userblock_size) as file:
         file.attrs.update(schema_version=1, material="rutile", recipe="{}", seed=0, classes='["A"]')
         group = file.create_group("frames/000000")
         group.attrs.update(pixel_size=0.2, zone_axis="[0, 0, 1]")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stemzoo.errors import DatasetError, FrameError
-from stemzoo.io.datasets import DatasetWriter, LabelledFrame
+from stemzoo.io.dataset_writer import DatasetWriter, LabelledFrame
 from stemzoo.nets.graphs import DecoderGraph, EncoderGraph
 from stemzoo.simulation.motifs import MOTIFS, Recorded, Recording, record
 from stemzoo.training.encoding import EncoderTask, epochs_for, export_parts, fit_encoder, gaussian_divergence

@@ -6,7 +6,7 @@ import torch
 
 from stemzoo.errors import DatasetError
 from stemzoo.geometry.peaks import find_peaks
-from stemzoo.io.datasets import DatasetWriter, LabelledFrame
+from stemzoo.io.dataset_writer import DatasetWriter, LabelledFrame
 from stemzoo.training.config import Augmentation, Sampling
 from stemzoo.training.patches import EpochSampler, PatchData, heat
 

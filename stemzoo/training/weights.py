@@ -1,0 +1,45 @@
+"""Weights that a training begins from: where they lie, and what of them fits a network. Called by training.run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from stemzoo.errors import ModelError
+
+
+def weights_file(source: str | Path) -> Path:
+    """Return the file of weights that `source` is, or holds if it is a bundle's folder. Raises: ModelError if there is none."""
+    path = Path(source)
+    if path.is_dir():
+        path = path / "weights.safetensors"
+    if not path.is_file():
+        raise ModelError(f"{path}: no such weights; wanted a bundle's weights.safetensors or a checkpoint")
+    return path
+
+
+def load_weights(net: torch.nn.Module, source: str | Path) -> list[str]:
+    """Load into `net` what fits of the weights at `source`, and return the names that did not fit and stay as they were.
+
+    Raises: ModelError if the file is missing or unreadable, or if less than half of the network's tensors fit.
+    """
+    path = weights_file(source)
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(str(path))
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            state = {key.removeprefix("net."): value for key, value in loaded["state_dict"].items() if key.startswith("net.")}
+    except Exception as failure:
+        raise ModelError(
+            f"{path}: cannot be read as weights ({type(failure).__name__}); wanted safetensors or a stemzoo checkpoint"
+        ) from None
+    own = net.state_dict()
+    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    if len(fitting) < len(own) / 2:
+        raise ModelError(f"{path}: {len(fitting)} of the network's {len(own)} tensors fit; the weights are of another architecture")
+    net.load_state_dict({**own, **fitting})
+    return sorted(set(own) - set(fitting))

@@ -20,7 +20,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,12 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 
 import stemzoo
 from stemzoo.errors import ModelError, OutputError, StemzooError
+from stemzoo.nets.unet import UNet
 from stemzoo.schema import Strict
 from stemzoo.training.config import SegmenterConfig
 from stemzoo.training.guards import HearSlurm, KeepNewest, SeedSteps, StopWhenLost
 from stemzoo.training.patches import PatchData
+from stemzoo.training.replay import Memory, compare
 from stemzoo.training.saving import LAST, AtomicCheckpoints, left_by_slurm, sound, tidy
 from stemzoo.training.segmentation import SegmenterTask
 
@@ -50,6 +52,7 @@ class Run:
         scores: last validation metrics.
         seconds: wall time.
         interrupted: True after ^C; the run can be resumed from `last`.
+        memory: of a fine-tuned network with something to replay, what it still knows.
     """
 
     folder: Path
@@ -58,6 +61,7 @@ class Run:
     scores: dict[str, float]
     seconds: float
     interrupted: bool = False
+    memory: Memory | None = None
 
 
 class _Progress(TQDMProgressBar):
@@ -96,7 +100,7 @@ def train_segmenter(
         _note_start(Path(out), start)
     steps = min(config.steps, config.stop_after or config.steps)
     callbacks: list[Callback] = [EMAWeightAveraging(decay=config.ema_decay)] if config.ema_decay else []
-    return fit(
+    run = fit(
         task,
         data,
         config,
@@ -109,6 +113,26 @@ def train_segmenter(
         callbacks=callbacks,
         progress=progress,
     )
+    return run if run.interrupted or not config.replay or not _is_first() else _remembered(run, config)
+
+
+def _remembered(run: Run, config: SegmenterConfig) -> Run:
+    """The run with what its best network still knows of what it was fine-tuned from, which its summary says too."""
+    started = run.folder / "start.json"
+    if not started.is_file():
+        return run
+    parent, child = (read_weights(path) for path in (json.loads(started.read_text())["weights"], run.best))
+    memory = compare(_as_trained(parent, config), _as_trained(child, config), config)
+    path = run.folder / "summary.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "memory": asdict(memory)}, indent=2) + "\n")
+    return replace(run, memory=memory)
+
+
+def _as_trained(state: dict[str, torch.Tensor], config: SegmenterConfig) -> UNet:
+    """Return the network of the run's shape with these weights, for as many classes as they are for."""
+    net = UNet(len(state["head.bias"]) // config.fold**2 - 1, config.widths, config.fold, config.depths)
+    net.load_state_dict(state)
+    return net
 
 
 def _whole_epochs(config: SegmenterConfig) -> SegmenterConfig:
@@ -298,25 +322,31 @@ def load_weights(net: torch.nn.Module, source: str | Path) -> list[str]:
 
     Raises: ModelError if the file is missing or unreadable, or if less than half of the network's tensors fit.
     """
+    state = read_weights(source)
+    own = net.state_dict()
+    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    if len(fitting) < len(own) / 2:
+        raise ModelError(
+            f"{weights_file(source)}: {len(fitting)} of the network's {len(own)} tensors fit; the weights are of another architecture"
+        )
+    net.load_state_dict({**own, **fitting})
+    return sorted(set(own) - set(fitting))
+
+
+def read_weights(source: str | Path) -> dict[str, torch.Tensor]:
+    """Return the weights at `source` by name. Raises: ModelError if the file is missing or unreadable."""
     path = weights_file(source)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            state = load_file(str(path))
-        else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-            state = {key.removeprefix("net."): value for key, value in loaded["state_dict"].items() if key.startswith("net.")}
+            return dict(load_file(str(path)))
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        return {key.removeprefix("net."): value for key, value in loaded["state_dict"].items() if key.startswith("net.")}
     except Exception as failure:
         raise ModelError(
             f"{path}: cannot be read as weights ({type(failure).__name__}); wanted safetensors or a stemzoo checkpoint"
         ) from None
-    own = net.state_dict()
-    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
-    if len(fitting) < len(own) / 2:
-        raise ModelError(f"{path}: {len(fitting)} of the network's {len(own)} tensors fit; the weights are of another architecture")
-    net.load_state_dict({**own, **fitting})
-    return sorted(set(own) - set(fitting))
 
 
 def hardware() -> str:

@@ -191,8 +191,8 @@ SEGMENTERS["adf-unet@4"] = {
     "stages": [
         {
             "data": ["narrow", "aligned", "atoms", "lattices", "platinum", "gold110", "gold100", *EMPTIES],
-            "steps": 6500,
-            "learning_rate": 1.5e-3,
+            "steps": 2750,
+            "learning_rate": 1e-3,
             "steps_per_epoch": 250,
             "seed": 31,
         },

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from stemzoo.cli.progress import bars, print_json
 from stemzoo.errors import DatasetError, ModelError
 
 if TYPE_CHECKING:
-    from stemzoo.training import Run
+    from stemzoo.training import Run, SegmenterConfig
 
 train_app = typer.Typer(help="Train a segmenter or an rVAE encoder (needs stemzoo[train]).", no_args_is_help=True, rich_markup_mode=None)
 OUT = typer.Option(..., "--out", metavar="RUN", help="The run's folder: configuration, log, checkpoints.")
@@ -42,6 +43,12 @@ def segmenter(
     config: Path | None = CONFIG,
     start: str | None = typer.Option(
         None, "--from", metavar="MODEL", help="Fine-tune a model of the zoo, a bundle's folder or a checkpoint."
+    ),
+    replay: str = typer.Option(
+        "auto",
+        "--replay",
+        metavar="H5|auto|none",
+        help="With --from: what must not be forgotten, a dataset mixed into every batch; auto simulates the zoo's mixture.",
     ),
     resume: Path | None = RESUME,
     steps: int | None = typer.Option(None, "--steps", metavar="N", help="Optimiser steps."),
@@ -77,6 +84,8 @@ def segmenter(
         "accumulate": accumulate,
     }
     settings, weights, progress = _config(config, SegmenterConfig, chosen), _weights(start), sys.stderr.isatty()
+    if weights is not None:
+        settings = _with_replay(settings, replay, out)
     if ensemble is None:
         if member is not None:
             raise ModelError(f"--member {member} is one of an ensemble; say of how many: --ensemble N")
@@ -199,6 +208,20 @@ def _config(path: Path | None, kind: Any, chosen: dict[str, Any]) -> Any:
     return validate(kind, {key: value for key, value in chosen.items() if value is not None}, "command line", RecipeError)
 
 
+def _with_replay(settings: SegmenterConfig, replay: str, out: Path) -> SegmenterConfig:
+    """Return the settings with the datasets that `--replay` asks for; those that the configuration names go before `auto`."""
+    from stemzoo.training.replay import simulate_known
+
+    if replay == "none":
+        return settings.model_copy(update={"replay": ()})
+    if replay != "auto":
+        return settings.model_copy(update={"replay": (replay,)})
+    if settings.replay:
+        return settings
+    out.mkdir(parents=True, exist_ok=True)
+    return settings.model_copy(update={"replay": (str(simulate_known(out / "replay.h5", settings)),)})
+
+
 def _weights(start: str | None) -> Path | None:
     """Return where the weights of `--from` lie: a checkpoint as named, a model of the zoo as its weights.safetensors."""
     if start is None:
@@ -240,10 +263,12 @@ def _finish(run: Run, as_json: bool) -> None:
     """Print what a run left behind; after ^C say how to go on and exit with 1."""
     if as_json:
         facts = {"folder": run.folder, "best": run.best, "last": run.last, "scores": run.scores, "seconds": run.seconds}
-        print_json({**facts, "interrupted": run.interrupted})
+        print_json({**facts, "interrupted": run.interrupted, **({"memory": asdict(run.memory)} if run.memory else {})})
     elif not run.interrupted:
         print(f"{run.folder}: {', '.join(f'{name} {value:.4g}' for name, value in run.scores.items())}, {run.seconds:.0f} s")
         print(f"  {run.best}")
+        if run.memory:
+            print(f"{'warning: ' if run.memory.forgot else '  '}{run.memory}", file=sys.stderr if run.memory.forgot else sys.stdout)
     if run.interrupted:
         kept = f"the checkpoint is kept: go on with --resume {run.folder}"
         print(f"interrupted; {kept if run.last.exists() else 'nothing was learned that could be kept'}", file=sys.stderr)

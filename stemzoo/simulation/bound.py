@@ -111,7 +111,7 @@ def limits(
     reach = radius + _BEYOND * blur.grain / pixel_size
     around = cKDTree(points).query_ball_point(base, reach, p=np.inf) if len(points) else [[]] * len(yx)
     bound = np.empty((len(yx), 3))
-    for column, near in enumerate(cKDTree(base).query_ball_point(base, 2 * radius, p=np.inf)):
+    for column, near in enumerate(cKDTree(base).query_ball_point(base, radius, p=np.inf)):
         group = np.array([column, *(other for other in near if other != column)])
         chosen = np.concatenate([(3 * group[:, None] + np.arange(3)).ravel(), 3 * len(yx) + np.asarray(around[column], dtype=np.int64)])
         bound[column] = _least_errors(information[chosen][:, chosen].toarray())

@@ -70,6 +70,8 @@ class SegmenterConfig(Strict):
     strategy: str = "auto"
     accumulate: int = Field(1, ge=1, description="parts that a batch is computed in, one after the other")
     augmentation: Augmentation = Augmentation()
+    replay: tuple[str, ...] = Field((), description="datasets of what a network that is fine-tuned must not forget")
+    replay_share: float = Field(0.25, ge=0, lt=1, description="share of the patches that come from them")
 
 
 def load_config(path: str | Path, kind: type[C], **overrides: object) -> C:

@@ -26,18 +26,21 @@ from stemzoo.training.pool import FrameFacts, FramePool, hold_back
 from stemzoo.training.saving import batches_done
 
 _BORDER_PX = 4
+KEPT_FOR_COMPARISON = 0.25
+"""Share of the replayed frames that is not trained on: a network is held against its parent on them."""
 
 
 class PatchBatch(NamedTuple):
     """Patches for the segmenter.
 
     image: (B, 1, h, w) float32, detector units. target: (B, C, h, w) float32 in [0, 1], a Gaussian of height 1 around each column.
-    pixel_size: (B,) float32, Å/px.
+    pixel_size: (B,) float32, Å/px. replayed: (B,) bool, of what the network knew before: columns of whichever class, in channel 0.
     """
 
     image: Tensor
     target: Tensor
     pixel_size: Tensor
+    replayed: Tensor
 
 
 def heat(yx: np.ndarray, species: np.ndarray, n_classes: int, shape: tuple[int, int], sigma_px: float) -> np.ndarray:
@@ -102,7 +105,8 @@ class Patches(TorchDataset[PatchBatch]):
             patch, target = view(patch, target, config.augmentation, pixel_size, recording, rng)
         elif recording is not None:
             patch = recorded_anew(patch, AS_STATED, pixel_size, recording, rng)
-        return PatchBatch(torch.from_numpy(patch)[None], torch.from_numpy(target), torch.tensor(pixel_size, dtype=torch.float32))
+        size, known = torch.tensor(pixel_size, dtype=torch.float32), torch.tensor(False)
+        return PatchBatch(torch.from_numpy(patch)[None], torch.from_numpy(target), size, known)
 
     def _native_px(self, pixel_size: float) -> int:
         """Side of the window in the frame [px] that is cut where the sampling is left as near as it can be to the frame's own."""
@@ -118,6 +122,34 @@ class Patches(TorchDataset[PatchBatch]):
         low = max(trained.min / facts.pixel_size, zoom[0])
         high = min(trained.max / facts.pixel_size, zoom[1], (min(facts.shape) - 2 * _BORDER_PX) / size)
         return round(size * math.exp(rng.uniform(math.log(low), math.log(high)))) if low < high else native
+
+
+class Replayed(TorchDataset[PatchBatch]):
+    """A run's own patches, a share of them exchanged for patches of what the network knew before, whatever their classes are called.
+
+    Which are exchanged hangs on (seed, index) alone, as the patches do.
+    """
+
+    def __init__(self, own: Patches, config: SegmenterConfig) -> None:
+        self.own, self.config = own, config
+        pool, frames = known_before(config)
+        self.known = Patches(pool, frames[0], config, len(own), training=True)
+
+    def __len__(self) -> int:
+        return len(self.own)
+
+    def __getitem__(self, index: int) -> PatchBatch:
+        if np.random.default_rng([self.config.seed, 3, index]).random() >= self.config.replay_share:
+            return self.own[index]
+        patch = self.known[index]
+        others = torch.zeros(len(self.own.pool.classes) - 1, *patch.target.shape[1:])
+        return patch._replace(target=torch.cat([patch.target, others]), replayed=torch.tensor(True))
+
+
+def known_before(config: SegmenterConfig) -> tuple[FramePool, tuple[np.ndarray, np.ndarray]]:
+    """Return the frames that are replayed, as of one class, and the numbers of those to train on and of those kept for a comparison."""
+    pool = FramePool(config.replay, ("column",))
+    return pool, hold_back([facts.scene for facts in pool.facts], KEPT_FOR_COMPARISON, np.random.default_rng([config.seed, 4]))
 
 
 class EpochSampler(Sampler[int]):
@@ -159,7 +191,8 @@ class PatchData(L.LightningDataModule):
         rng = np.random.default_rng([config.seed, 2])
         scenes = [facts.scene for facts in self.pool.facts]
         self.training_frames, self.validation_frames = hold_back(scenes, config.validation_fraction, rng)
-        self.training_set = Patches(self.pool, self.training_frames, config, config.batch * config.steps_per_epoch, training=True)
+        own = Patches(self.pool, self.training_frames, config, config.batch * config.steps_per_epoch, training=True)
+        self.training_set: Patches | Replayed = Replayed(own, config) if config.replay else own
         self.validation_set = Patches(self.pool, self.validation_frames, config, config.validation_patches, training=False)
 
     @property

@@ -20,7 +20,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,15 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 
 import stemzoo
 from stemzoo.errors import ModelError, OutputError, StemzooError
+from stemzoo.nets.unet import UNet
 from stemzoo.schema import Strict
 from stemzoo.training.config import SegmenterConfig
 from stemzoo.training.guards import HearSlurm, KeepNewest, SeedSteps, StopWhenLost
 from stemzoo.training.patches import PatchData
+from stemzoo.training.replay import Memory, compare
 from stemzoo.training.saving import LAST, AtomicCheckpoints, left_by_slurm, sound, tidy
 from stemzoo.training.segmentation import SegmenterTask
-from stemzoo.training.weights import load_weights, weights_file
+from stemzoo.training.weights import load_weights, read_weights, weights_file
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Run:
         scores: last validation metrics.
         seconds: wall time.
         interrupted: True after ^C; the run can be resumed from `last`.
+        memory: of a fine-tuned network with something to replay, what it still knows.
     """
 
     folder: Path
@@ -59,6 +62,7 @@ class Run:
     scores: dict[str, float]
     seconds: float
     interrupted: bool = False
+    memory: Memory | None = None
 
 
 class _Progress(TQDMProgressBar):
@@ -97,7 +101,7 @@ def train_segmenter(
         _note_start(Path(out), start)
     steps = min(config.steps, config.stop_after or config.steps)
     callbacks: list[Callback] = [EMAWeightAveraging(decay=config.ema_decay)] if config.ema_decay else []
-    return fit(
+    run = fit(
         task,
         data,
         config,
@@ -110,6 +114,26 @@ def train_segmenter(
         callbacks=callbacks,
         progress=progress,
     )
+    return run if run.interrupted or not config.replay or not _is_first() else _remembered(run, config)
+
+
+def _remembered(run: Run, config: SegmenterConfig) -> Run:
+    """The run with what its best network still knows of what it was fine-tuned from, which its summary says too."""
+    started = run.folder / "start.json"
+    if not started.is_file():
+        return run
+    parent, child = (read_weights(path) for path in (json.loads(started.read_text())["weights"], run.best))
+    memory = compare(_as_trained(parent, config), _as_trained(child, config), config)
+    path = run.folder / "summary.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "memory": asdict(memory)}, indent=2) + "\n")
+    return replace(run, memory=memory)
+
+
+def _as_trained(state: dict[str, torch.Tensor], config: SegmenterConfig) -> UNet:
+    """Return the network of the run's shape with these weights, for as many classes as they are for."""
+    net = UNet(len(state["head.bias"]) // config.fold**2 - 1, config.widths, config.fold, config.depths)
+    net.load_state_dict(state)
+    return net
 
 
 def _whole_epochs(config: SegmenterConfig) -> SegmenterConfig:

@@ -37,6 +37,17 @@ def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return -(labels * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
 
 
+def patch_loss(logits: Tensor, batch: PatchBatch) -> Tensor:
+    """Cross-entropy of a batch, mean over pixels; of replayed patches that of a column of whichever class, since theirs are others."""
+    again = batch.replayed
+    if logits.shape[1] == 2 or not again.any():
+        return soft_cross_entropy(logits, batch.target)
+    merged = torch.cat([logits[again, :1], torch.logsumexp(logits[again, 1:], dim=1, keepdim=True)], dim=1)
+    known = soft_cross_entropy(merged, batch.target[again].sum(dim=1, keepdim=True))
+    share = float(again.float().mean())
+    return share * known + (1 - share) * soft_cross_entropy(logits[~again], batch.target[~again]) if share < 1 else known
+
+
 class ColumnF1(Metric):
     """F1 of columns found against columns placed, one to one within `TOLERANCE`; states add up over processes."""
 
@@ -94,7 +105,7 @@ class SegmenterTask(L.LightningModule):
 
     def training_step(self, batch: PatchBatch, index: int) -> Tensor:
         """Loss of one batch."""
-        loss = soft_cross_entropy(self.net(batch.image), batch.target)
+        loss = patch_loss(self.net(batch.image), batch)
         self.log("train_loss", loss, prog_bar=True, sync_dist=self.trainer.world_size > 1)
         return loss
 

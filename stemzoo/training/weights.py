@@ -24,22 +24,28 @@ def load_weights(net: torch.nn.Module, source: str | Path) -> list[str]:
 
     Raises: ModelError if the file is missing or unreadable, or if less than half of the network's tensors fit.
     """
+    state = read_weights(source)
+    own = net.state_dict()
+    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    if len(fitting) < len(own) / 2:
+        raise ModelError(
+            f"{weights_file(source)}: {len(fitting)} of the network's {len(own)} tensors fit; the weights are of another architecture"
+        )
+    net.load_state_dict({**own, **fitting})
+    return sorted(set(own) - set(fitting))
+
+
+def read_weights(source: str | Path) -> dict[str, torch.Tensor]:
+    """Return the weights at `source` by name. Raises: ModelError if the file is missing or unreadable."""
     path = weights_file(source)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            state = load_file(str(path))
-        else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-            state = {key.removeprefix("net."): value for key, value in loaded["state_dict"].items() if key.startswith("net.")}
+            return dict(load_file(str(path)))
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        return {key.removeprefix("net."): value for key, value in loaded["state_dict"].items() if key.startswith("net.")}
     except Exception as failure:
         raise ModelError(
             f"{path}: cannot be read as weights ({type(failure).__name__}); wanted safetensors or a stemzoo checkpoint"
         ) from None
-    own = net.state_dict()
-    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
-    if len(fitting) < len(own) / 2:
-        raise ModelError(f"{path}: {len(fitting)} of the network's {len(own)} tensors fit; the weights are of another architecture")
-    net.load_state_dict({**own, **fitting})
-    return sorted(set(own) - set(fitting))

@@ -3,10 +3,11 @@
     python scripts/fuzz.py --minutes 60 --out fuzz            # mutates valid files; finds are kept in fuzz/
     python scripts/fuzz.py --minutes 60 --out fuzz --atheris  # coverage-guided, where atheris is installed (it is no dependency)
 
-Targets: image files of each format that can be made here, model cards, recipes, HDF5 datasets, analysis.h5, columns.csv, parts of batches
-and run.json. Each has an equal share of the minutes and a process of its own, which is started again where a find ends it; how many inputs
-each took is printed, with its CPU seconds. A find goes to tests/data/bad/ once it is mended, where tests/test_bad_files.py reads it for
-ever after.
+A crash, a hang and more than a gigabyte for a small file count as finds too. Targets: image files of each format that can be made here,
+model cards, recipes, HDF5 datasets, analysis.h5, columns.csv, parts of batches and run.json. Each has an equal share of the minutes and a
+process of its own, which is started again where a find ends it; how many inputs each took is printed, with its CPU seconds; `--out` in
+memory (/dev/shm) leaves more of the minutes to those. A find goes to tests/data/bad/ once it is mended, where tests/test_bad_files.py reads
+it for ever after.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import inspect
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -44,6 +46,7 @@ from stemzoo.zoo.card import read_card
 
 ROOT = Path(__file__).resolve().parents[1]
 HANG_S = 5  # of CPU time
+MOST_MB = 1000  # that reading one small file may take
 RESTARTS = 20  # of a target whose process ends at a find
 
 
@@ -69,6 +72,8 @@ def open_dataset(path: Path) -> None:
         dataset.columns(index)
         dataset.counts(index)
         dataset.window(index, (0, 0), (16, 16))
+        dataset.content(index)
+        dataset.image(index)
 
 
 def open_part(path: Path) -> None:
@@ -132,12 +137,21 @@ def seeds(folder: Path) -> dict[str, list[bytes]]:
         text = b'{"BinaryResult": {"PixelSize": {"width": "2e-11", "height": "2e-11"}, "PixelUnitX": "m", "PixelUnitY": "m"}}'
         group["Metadata"] = np.frombuffer(text.ljust(400, b"\0"), dtype=np.uint8)[:, None]
     keep("emd", folder / "v.emd")
-    with h5py.File(folder / "h.hspy", "w") as file:
-        group = file.create_group("Experiments/a")
-        group["data"] = image
+    with h5py.File(folder / "n.emd", "w") as file:
+        group = file.create_group("data/a")
+        group.attrs["emd_group_type"], group["data"] = 1, image
         for k in range(2):
-            group.create_group(f"axis-{k}").attrs.update(scale=0.02, units="nm")
-    keep("hspy", folder / "h.hspy")
+            group[f"dim{k + 1}"] = 0.2 * np.arange(image.shape[k])
+            group[f"dim{k + 1}"].attrs.update(name="yx"[k], units="[n_m]")
+    keep("emd", folder / "n.emd")
+    for libver in ("earliest", "latest"):  # of many attributes, the latter puts all into a heap
+        with h5py.File(folder / "h.hspy", "w", libver=libver) as file:
+            group = file.create_group("Experiments/a")
+            group["data"] = image
+            group.create_group("metadata/General").attrs.update(title="a", date="2026-01-01")
+            for k in range(2):
+                group.create_group(f"axis-{k}").attrs.update({"scale": 0.02, "units": "nm", **{f"more{n}": "x" for n in range(9)}})
+        keep("hspy", folder / "h.hspy")
     with h5py.File(folder / "d.h5", "w") as file:
         file.attrs.update(schema_version=1, material="x", recipe="{}", seed=0, classes='["A"]')
         group = file.create_group("frames/000000")
@@ -213,6 +227,10 @@ class HungError(BaseException):
     """A reader took more than `HANG_S` of CPU time. No Exception, which a reader would take for what is wrong with the file."""
 
 
+class HungryError(Exception):
+    """A reader took more than `MOST_MB` of memory."""
+
+
 def _alarm(number: int, frame: FrameType | None) -> None:
     raise HungError
 
@@ -222,18 +240,20 @@ def attempt(name: str, data: bytes, folder: Path) -> BaseException | None:
     suffix, reader = TARGETS[name]
     path = folder / f"input{suffix}"
     path.write_bytes(data)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     signal.setitimer(signal.ITIMER_PROF, HANG_S)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             reader(path)
     except StemzooError:
-        return None
+        pass
     except (Exception, HungError) as error:
         return error
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-    return None
+    took_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return HungryError(f"took {took_mb:.0f} MB") if took_mb > MOST_MB else None
 
 
 def _kept(name: str, data: bytes, error: BaseException, out: Path, known: set[str]) -> None:

@@ -176,6 +176,34 @@ SEGMENTERS["adf-unet@3"] = {
         ],
     },
 }
+PARTICLES = {"specimen.particle": 0.6, **NARROW}
+SEGMENTERS["adf-unet@4"] = {
+    "data": {
+        "narrow": {"recipe": "universal", "n_frames": 1400, "seed": 301, "settings": NARROW},
+        "aligned": {"recipe": "universal", "n_frames": 600, "seed": 302, "settings": {**ALIGNED, **NARROW}},
+        "atoms": {"recipe": "atoms_on_carbon", "n_frames": 600, "seed": 303, "settings": NARROW},
+        "lattices": {"recipe": "random_lattice", "n_frames": 500, "seed": 304, "settings": NARROW},
+        "platinum": {"recipe": "platinum_particle", "n_frames": 150, "seed": 305, "settings": NARROW},
+        "gold110": {"recipe": "gold_110", "n_frames": 120, "seed": 306, "settings": PARTICLES},
+        "gold100": {"recipe": "gold_100", "n_frames": 120, "seed": 307, "settings": PARTICLES},
+        **{key: {**entry, "seed": entry["seed"] + 300, "settings": {**entry["settings"], **NARROW}} for key, entry in EMPTIES.items()},
+    },
+    "stages": [
+        {
+            "data": ["narrow", "aligned", "atoms", "lattices", "platinum", "gold110", "gold100", *EMPTIES],
+            "steps": 6500,
+            "learning_rate": 1.5e-3,
+            "steps_per_epoch": 250,
+            "seed": 31,
+        },
+    ],
+    "start": "adf-unet@3",
+    "config": SEGMENTERS["adf-unet@3"]["config"],
+    "threshold": 0.45,
+    "card": SEGMENTERS["adf-unet@2"]["card"],
+}
+"""Version 3 had learnt carbon as no film can be, dark between bright specks; this one sees more atoms, particles and odd lattices."""
+
 FAST = {
     "classes": ("column",),
     "precision": "bf16-mixed",

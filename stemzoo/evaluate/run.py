@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -22,12 +23,16 @@ from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.types import Frames
 from stemzoo.zoo import resolve
 
+if TYPE_CHECKING:
+    from stemzoo.simulation.bound import Limits
+
 TOLERANCE = 0.5
 """A column is found if a position lies within this of it [Å]."""
 
 RESOLVABLE = TOLERANCE / 1.96
-"""A column is resolvable if the Cramér–Rao bound of its position, each way, is below this [Å]: nineteen times in twenty an ideal fit would
-then place it within the tolerance. Of the others no method can be asked to tell where, or whether, they are."""
+"""A column is resolvable if the Cramér–Rao bound of its position, each way, is below this [Å], so that an ideal fit would place it within
+the tolerance nineteen times in twenty, and if an ideal detector would find it as often (`simulation.bound.Limits.detectable`): a bound
+takes for granted that there is a column. Of the others no method can be asked to tell where, or whether, they are."""
 
 BORDER = 1.0
 """Columns nearer than this to the frame's edge [Å] count neither for nor against."""
@@ -71,9 +76,9 @@ def score_frame(
     material: str,
     counts: float,
     options: LocateOptions | None = None,
-    bound: np.ndarray | None = None,
+    limits: Limits | None = None,
 ) -> FrameScore:
-    """Locate the columns of one frame (T = 1) and hold them against `truth`, (n, 2) yx px, and `bound`, (n, 2) px."""
+    """Locate the columns of one frame (T = 1) and hold them against `truth`, (n, 2) yx px, and the limits of what can be known of it."""
     columns = locate(frames, segmenter, options).columns[0]
     pixel_size = frames.pixel_size
     if pixel_size is None:
@@ -95,15 +100,20 @@ def score_frame(
         columns.confidence[stated],
         right[stated],
         pixel_size,
-        np.zeros((0, 2)) if bound is None else bound[placed],
+        np.zeros((0, 2)) if limits is None else limits.position[placed],
         columns.fit_ok[found],
-        None if bound is None else _among_resolvable(judged, columns.yx, truth, bound, pixel_size),
+        None if limits is None else _among_resolvable(judged, columns.yx, truth, resolvable(limits, pixel_size), pixel_size),
     )
 
 
-def _among_resolvable(judged: Judged, located: np.ndarray, truth: np.ndarray, bound: np.ndarray, pixel_size: float) -> tuple[int, int, int]:
-    """Hits, found and placed, all others left out: their truth, what was located there, and what was located beside them instead."""
-    clear = np.asarray(bound.max(axis=1) <= RESOLVABLE / pixel_size)
+def resolvable(limits: Limits, pixel_size: float) -> np.ndarray:
+    """Return which columns their own electrons show and place within the tolerance: (n,) bool."""
+    placed = limits.position.max(axis=1) <= RESOLVABLE / pixel_size if len(limits.position) else np.zeros(0, dtype=bool)
+    return np.asarray(placed & (limits.significance >= limits.detectable))
+
+
+def _among_resolvable(judged: Judged, located: np.ndarray, truth: np.ndarray, clear: np.ndarray, pixel_size: float) -> tuple[int, int, int]:
+    """Hits, found and placed of the `clear`: of the others the truth, what was located there and beside them, left out."""
     hits, missed = int(clear[judged.placed].sum()), int(clear[judged.missed].sum())
     false = len(judged.false)
     if false and not clear.all():
@@ -129,7 +139,7 @@ def frame_scores(
     data = Dataset(dataset)
     for index in range(len(data)) if only is None else only:
         facts, frames, truth = data.attributes(index), frame_of(data, index), data.positions(index)
-        limit = _bound(data, index, truth) if bound else None
+        limit = _limits(data, index, truth) if bound else None
         counts = float(facts.get("counts_per_column", np.nan))
         yield score_frame(segmenter, frames, truth, str(facts.get("material", data.material)), counts, options, limit)
         if progress is not None:
@@ -142,16 +152,16 @@ def frame_of(data: Dataset, index: int) -> Frames:
     return Frames(data.image(index)[None], float(facts["pixel_size"]), "file", f"{data.path.name}:{data.ids[index]}")
 
 
-def _bound(data: Dataset, index: int, truth: np.ndarray) -> np.ndarray | None:
-    """Return the bound (n, 2) px of a frame's columns, or None for a real frame and one of a dataset that does not keep its optics."""
-    from stemzoo.simulation.bound import bound_of
+def _limits(data: Dataset, index: int, truth: np.ndarray) -> Limits | None:
+    """Return the limits of a frame's columns, or None for a real frame and one of a dataset that does not keep its optics."""
+    from stemzoo.simulation.bound import limits_of
 
     counts = data.counts(index)
     if counts is None or not data.has_expected(index):
         return None
     expected = data.window(index, (0, 0), data.shape(index), "expected")
     try:
-        return bound_of(data.attributes(index), expected, truth, counts)
+        return limits_of(data.attributes(index), expected, truth, counts)
     except KeyError:
         return None
 

@@ -6,9 +6,11 @@ NumPy only; called by refine.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Tuple
 
 import numpy as np
+
+from stemzoo.geometry.windows import product
 
 BLOCK = 256  # columns of pixels drawn, rows summed at a time: only the nodes near a block take part
 NEIGHBOURS = 2  # nodes farther apart share no pixel
@@ -17,13 +19,15 @@ DAMPING = 0.02  # the summed pixels stand for slightly different ones: keeps the
 ROUGHNESS = 1e-2  # stiffness against bending, relative to what the data say: decides only where there are none
 
 
-class Reach(NamedTuple):
-    """The K × K nodes that make the surface in a window around each of n columns: flat node index (n, K²), and the weights of K nodes on
-    each row and on each column of pixels of the window, (n, P, K) float32."""
+Block = Tuple[slice, slice, np.ndarray]
+
+
+class Expansion(NamedTuple):
+    """The surface about each of n points: node (9, n), the flat indices of the nodes that make it there, and by_node (4, 9, n), what each
+    of these gives to the coefficients of u, v, 1 and r (gram)."""
 
     node: np.ndarray
-    by_row: np.ndarray
-    by_col: np.ndarray
+    by_node: np.ndarray
 
 
 class Background:
@@ -43,24 +47,28 @@ class Background:
             _dense((edge[:-1] + edge[1:] - 1) / 2, step, count) for edge, step, count in zip(self.edges, self.spacing, self.count)
         ]
         self.overlap = [_overlaps(basis) for basis in self.basis]
+        self.blocks = [_blocks(length, step, count) for length, step, count in zip(size, self.spacing, self.count)]
         self.stiff, self.damping = 0.0, DAMPING
         self.coupling = np.zeros((2 * NEIGHBOURS + 1, 2 * NEIGHBOURS + 1, *self.count))
 
-    def reach(self, centre: np.ndarray, half: int) -> Reach:
-        """Return which nodes make the surface in windows of 2·half + 1 pixels around the pixels `centre` (n, 2) int, and how."""
-        firsts, weights = [], []
-        for axis in (0, 1):
-            pixel = centre[:, axis, None] + np.arange(-half, half + 1)
-            first, weight, _ = _spline(np.clip(pixel, 0, self.size[axis] - 1).ravel(), self.spacing[axis], self.count[axis])
-            first, weight = first.reshape(pixel.shape), weight.reshape(*pixel.shape, 3).astype(np.float32)
-            nodes = min(self.count[axis], int((2 * half) / self.spacing[axis]) + 4)
-            start = np.minimum(first[:, :1], self.count[axis] - nodes)
-            dense = np.zeros((*pixel.shape, nodes), np.float32)
-            np.put_along_axis(dense, (first - start)[:, :, None] + np.arange(3), weight, axis=2)
-            firsts.append(start + np.arange(nodes))
-            weights.append(dense)
-        node = firsts[0][:, :, None] * self.count[1] + firsts[1][:, None, :]
-        return Reach(node.reshape(len(centre), -1), weights[0], weights[1])
+    def about(self, yx: np.ndarray, shape: np.ndarray) -> Expansion:
+        """Return the surface about points (n, 2) px, for a mean peak with the covariance `shape` (2, 2) [px²].
+
+        A bowl and a plane are all that a column sees of it: the rest of its bending is at right angles to a round Gaussian's derivatives,
+        or of the third order in a window over the distance of two nodes.
+        """
+        (row, wy, dy), (col, wx, dx) = (_spline(yx[:, axis], self.spacing[axis], self.count[axis]) for axis in (0, 1))
+        node = (row[:, None] + np.arange(3))[:, :, None] * self.count[1] + (col[:, None] + np.arange(3))[:, None, :]
+        by_row, by_col = np.stack([wy, dy]).transpose(0, 2, 1), np.stack([wx, dx]).transpose(0, 2, 1)
+        value, along_x = by_row[0, :, None] * by_col[0], by_row[0, :, None] * by_col[1]
+        along_y, across = by_row[1, :, None] * by_col[0], by_row[1, :, None] * by_col[1]
+        bend = np.array([1.0, -2.0, 1.0])
+        bent_y = (bend / self.spacing[0] ** 2)[:, None, None] * by_col[0]
+        bent_x = by_row[0, :, None] * (bend / self.spacing[1] ** 2)[:, None]
+        bowl = (shape[0, 0] * bent_y + 2 * shape[0, 1] * across + shape[1, 1] * bent_x) / 4
+        root = np.linalg.cholesky(shape)  # px along y and x that make one u, one v
+        by_node = np.stack([root[0, 0] * along_y + root[1, 0] * along_x, root[1, 1] * along_x, value, bowl])
+        return Expansion(node.reshape(len(yx), -1).T, by_node.reshape(4, -1, len(yx)))
 
     def at(self, yx: np.ndarray) -> np.ndarray:
         """Return the surface at points (n, 2): (n,)."""
@@ -71,14 +79,12 @@ class Background:
 
     def draw(self, out: np.ndarray) -> None:
         """Add the surface to `out` (height, width) float32."""
-        (first, weight, _), (col_first, col_weight, _) = (_spline(np.arange(self.size[k]), self.spacing[k], self.count[k]) for k in (0, 1))
-        values, weight = self.values.astype(np.float32), weight.astype(np.float32)
-        rows = weight[:, :1] * values[first]
-        for k in (1, 2):
-            rows += weight[:, k : k + 1] * values[first + k]
-        for left in range(0, self.size[1], BLOCK):
-            nodes, by_col = _block(col_first, col_weight, left, min(left + BLOCK, self.size[1]))
-            out[:, left : left + BLOCK] += rows[:, nodes] @ by_col.T
+        rows = np.empty((self.size[0], self.count[1]), np.float32)
+        values = self.values.astype(np.float32)
+        for pixels, nodes, weight in self.blocks[0]:
+            rows[pixels] = product(weight, values[nodes])
+        for pixels, nodes, weight in self.blocks[1]:
+            out[:, pixels] += product(rows[:, nodes], weight.T)
 
     def weigh(self, weight: np.ndarray) -> None:
         """Set the equations up for pixels weighted by `weight` (height, width)."""
@@ -90,7 +96,12 @@ class Background:
 
     def score(self, residual: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """Return the gradient by each node (nodes,) for residuals and their weights (height, width)."""
-        score = self.basis[0].T @ self._sum(residual, weight) @ self.basis[1] - self.stiff * _bend(self.values)
+        rows = np.zeros((self.size[0], self.count[1]), np.float32)
+        for pixels, nodes, by_col in self.blocks[1]:
+            rows[:, nodes] += product(residual[:, pixels] * weight[:, pixels], by_col)
+        score = -self.stiff * _bend(self.values)
+        for pixels, nodes, by_row in self.blocks[0]:
+            score[nodes] += product(np.ascontiguousarray(by_row.T), rows[pixels])
         out: np.ndarray = score.ravel()
         return out
 
@@ -109,13 +120,12 @@ class Background:
         diagonal: np.ndarray = self.coupling[NEIGHBOURS, NEIGHBOURS].ravel() + 6 * self.stiff
         return diagonal
 
-    def _sum(self, pixels: np.ndarray, times: Optional[np.ndarray] = None) -> np.ndarray:
-        """Return the sums of `pixels`, or of pixels × times, in the blocks between `edges`."""
+    def _sum(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the sums of `pixels` in the blocks between `edges`."""
         by_col = np.empty((len(pixels), len(self.edges[1]) - 1), np.float32)
         for top in range(0, len(pixels), BLOCK):  # along the rows first: those lie together in memory
             rows = slice(top, top + BLOCK)
-            part = pixels[rows] if times is None else pixels[rows] * times[rows]
-            np.add.reduceat(part, self.edges[1][:-1], axis=1, out=by_col[rows])
+            np.add.reduceat(pixels[rows], self.edges[1][:-1], axis=1, out=by_col[rows])
         both: np.ndarray = np.add.reduceat(by_col, self.edges[0][:-1], axis=0).astype(np.float64)
         return both
 
@@ -148,12 +158,17 @@ def _overlaps(basis: np.ndarray) -> np.ndarray:
     return np.concatenate([(basis * padded[:, shift : shift + count]).T for shift in range(2 * NEIGHBOURS + 1)])
 
 
-def _block(first: np.ndarray, weight: np.ndarray, start: int, stop: int) -> Tuple[slice, np.ndarray]:
-    """Return the nodes that make the pixels from `start` to `stop`, and their weights (stop − start, nodes) float32."""
-    low, high = int(first[start]), int(first[stop - 1]) + 3
-    dense = np.zeros((stop - start, high - low), np.float32)
-    np.put_along_axis(dense, first[start:stop, None] - low + np.arange(3), weight[start:stop].astype(np.float32), axis=1)
-    return slice(low, high), dense
+def _blocks(length: int, spacing: float, count: int) -> List[Block]:
+    """Return the pixels along one axis in blocks, the nodes that make each, and their weights (pixels, nodes) float32."""
+    first, weight, _ = _spline(np.arange(length), spacing, count)
+    blocks = []
+    for start in range(0, length, BLOCK):
+        stop = min(start + BLOCK, length)
+        low, high = int(first[start]), int(first[stop - 1]) + 3
+        dense = np.zeros((stop - start, high - low), np.float32)
+        np.put_along_axis(dense, first[start:stop, None] - low + np.arange(3), weight[start:stop].astype(np.float32), axis=1)
+        blocks.append((slice(start, stop), slice(low, high), dense))
+    return blocks
 
 
 def _bend(grid: np.ndarray) -> np.ndarray:

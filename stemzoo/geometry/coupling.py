@@ -1,6 +1,6 @@
 """Columns that overlap, and the background under them, solved together. Owns the joint step and the joint standard errors.
 
-Works on the small matrices of columnmodel, never on pixels; NumPy only. Called by refine.
+Works on the small matrices of columnmodel, never on pixels; NumPy only. Called by jointfit.
 """
 
 from __future__ import annotations
@@ -11,20 +11,22 @@ import numpy as np
 
 from stemzoo.geometry.background import Background
 from stemzoo.geometry.columnmodel import CORE
+from stemzoo.geometry.gram import moved, recentred
 from stemzoo.geometry.neighbours import Pairs
+from stemzoo.geometry.sidebyside import TOGETHER, inverse, marginal, times, times_transposed
 
 MOST_NEIGHBOURS = 6  # overlapping columns that share in a column's standard error: a hexagon of them
 TOLERANCE = 1e-4  # of the squared residual, in the preconditioner's metric: a step good to a hundredth, of which the next corrects the rest
-SHARED = np.array([4.0, 12.0, 12.0])  # how much better than one column's window the surface knows its own height and slopes
+SHARED = np.array([12.0, 12.0, 4.0])  # how much better than one column's window the surface knows its own slopes and height
 
 
 class Equations(NamedTuple):
-    """The joint normal equations of n columns and the background.
+    """The joint normal equations of n columns and the background; columns last.
 
-    own (n, 4, 4) and gradient (n, 4) of each column; stiff (n, 4) a prior's information and pull (n, 4) its gradient; sharing (n,) 1
-    where a column has a say in the common width; coupling (p, 4, 4) between `pairs` (ordered, each couple twice); lift (n, 4, K²) between
-    columns and background nodes `node` (n, K²); plane (n, 4, 3) and flat (n, 3, 3): how each column's window sees a plane of background
-    about the column.
+    own (4, 4, n) and gradient (4, n) of each column; stiff (4, n) a prior's information and pull (4, n) its gradient; sharing (n,) 1
+    where a column has a say in the common width; coupling (4, 4, p) between `pairs` (ordered, each couple twice); lift (4, 9, n) between
+    columns and background nodes `node` (9, n); plane (4, 3, n) and flat (3, 3, n): how each column's window sees a background with slopes
+    along u and v and a constant about the column.
     """
 
     own: np.ndarray
@@ -40,14 +42,8 @@ class Equations(NamedTuple):
     flat: np.ndarray
 
 
-def _times(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Return the product of each (i, j) matrix with its own (j,) vector."""
-    out: np.ndarray = np.matmul(matrices, vectors[:, :, None])[:, :, 0]
-    return out
-
-
 class Step(NamedTuple):
-    """A joint step: of each column (n, 4), of all log widths together, and of the background's nodes (k,). Steps add and scale like one
+    """A joint step: of each column (4, n), of all log widths together, and of the background's nodes (k,). Steps add and scale like one
     vector."""
 
     columns: np.ndarray
@@ -60,7 +56,8 @@ class Step(NamedTuple):
 
     def dot(self, other: Step) -> float:
         """Return the inner product."""
-        return float((self.columns * other.columns).sum() + self.width * other.width + (self.nodes * other.nodes).sum())
+        columns = np.vdot(self.columns, other.columns)
+        return float(columns + self.width * other.width + np.vdot(self.nodes, other.nodes))
 
 
 def joint_step(equations: Equations, background: Background, score: np.ndarray, damping: np.ndarray, iterations: int) -> Step:
@@ -71,30 +68,33 @@ def joint_step(equations: Equations, background: Background, score: np.ndarray, 
     the diagonal.
     Source: J. Nocedal and S. J. Wright, Numerical Optimization (2006), algorithm 5.3.
     """
-    n, pairs, node, lift = len(equations.own), equations.pairs, equations.node, equations.lift
-    corner = np.arange(CORE)
-    extra = equations.stiff + damping[:, None] * np.einsum("nii->ni", equations.own)
+    pairs, node, lift, sharing = equations.pairs, equations.node, equations.lift, equations.sharing
+    n, corner = equations.own.shape[2], np.arange(CORE)
+    extra = equations.stiff + damping * equations.own[corner, corner]
     alone = equations.own.copy()
-    alone[:, corner, corner] += extra + 1e-30
-    inverse_own = np.linalg.inv(alone)
-    inverse_width = 1 / max(float((equations.own[:, 3, 3] * equations.sharing).sum()), 1e-30)
+    alone[corner, corner] += extra + 1e-30
+    inverse_own = inverse(alone)
+    inverse_width = 1 / max(float(equations.own[3, 3] @ sharing), 1e-30)
     inverse_nodes = 1 / np.maximum(background.diagonal(), 1e-30)
 
     def product(step: Step) -> Step:
         columns = step.columns.copy()
-        columns[:, 3] += step.width * equations.sharing
-        out = _times(equations.own, columns) + _times(lift, step.nodes[node])
+        columns[3] += step.width * sharing
+        out = times(equations.own, columns)
+        out += times(lift, step.nodes[node])
         if len(pairs.first):
-            shared = _times(equations.coupling, columns[pairs.second])
-            out += np.stack([np.bincount(pairs.first, weights=shared[:, k], minlength=n) for k in range(CORE)], axis=1)
-        back = np.matmul(columns[:, None], lift)
+            shared = times(equations.coupling, columns[:, pairs.second])
+            out += np.stack([np.bincount(pairs.first, weights=each, minlength=n) for each in shared])
+        back = times_transposed(lift, columns)
         nodes = background.product(step.nodes) + np.bincount(node.ravel(), weights=back.ravel(), minlength=len(score))
-        return Step(out + extra * step.columns, float((out[:, 3] * equations.sharing).sum()), nodes)
+        width = float(out[3] @ sharing)
+        out += extra * step.columns
+        return Step(out, width, nodes)
 
     def precondition(step: Step) -> Step:
-        return Step(_times(inverse_own, step.columns), inverse_width * step.width, inverse_nodes * step.nodes)
+        return Step(times(inverse_own, step.columns), inverse_width * step.width, inverse_nodes * step.nodes)
 
-    left = Step(equations.gradient + equations.pull, float((equations.gradient[:, 3] * equations.sharing).sum()), score)
+    left = Step(equations.gradient + equations.pull, float(equations.gradient[3] @ sharing), score)
     total = Step(np.zeros_like(left.columns), 0.0, np.zeros_like(score))
     along = ready = precondition(left)
     strength = start = left.dot(ready)
@@ -113,14 +113,14 @@ def joint_step(equations: Equations, background: Background, score: np.ndarray, 
     return total
 
 
-def covariance(equations: Equations, yx: np.ndarray, farthest: float) -> np.ndarray:
-    """Return the covariance (n, 4, 4) of each column's parameters with its overlapping neighbours' and the background unknown; NaN where
+def covariance(equations: Equations, uv: np.ndarray, farthest: float) -> np.ndarray:
+    """Return the covariance (4, 4, n) of each column's parameters with its overlapping neighbours' and the background unknown; NaN where
     singular.
 
     A column is taken with its `MOST_NEIGHBOURS` nearest columns no farther than `farthest` px, their couplings among each other and a plane
-    of background under all of them; who is farther away is held fixed. yx (n, 2) are the columns' positions.
+    of background under all of them; who is farther away is held fixed. uv (2, n) are the columns' positions in sigmas.
     """
-    n, pairs = len(equations.own), equations.pairs
+    n, pairs = uv.shape[1], equations.pairs
     order = np.lexsort((pairs.distance, pairs.first))
     first, second = pairs.first[order], pairs.second[order]
     rank = np.arange(len(first)) - np.searchsorted(first, first)
@@ -129,50 +129,35 @@ def covariance(equations: Equations, yx: np.ndarray, farthest: float) -> np.ndar
     slots[first[taken], rank[taken]] = second[taken]
     keys = pairs.first * n + pairs.second  # ascending: pairs are ordered by first, then second
     used = (slots >= 0).sum(axis=1)
-    cover = np.empty((n, CORE, CORE))
+    cover = np.empty((CORE, CORE, n))
     for count in np.unique(used):
         which = np.flatnonzero(used == count)
-        for start in range(0, len(which), 1000):
-            group = which[start : start + 1000]
-            cover[group] = _marginal(equations, yx, np.column_stack([group, slots[group, :count]]), keys)
+        for start in range(0, len(which), TOGETHER):
+            group = which[start : start + TOGETHER]
+            members = np.column_stack([group, slots[group, :count]]).T
+            cover[:, :, group] = marginal(_group(equations, uv, members, keys), CORE)
     return cover
 
 
-def _marginal(equations: Equations, yx: np.ndarray, members: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Return the first member's block of the inverse of each group's joint matrix; members (g, k), `keys` of the pairs."""
-    groups, size = members.shape
-    planes = size * CORE
-    joint = np.zeros((groups, planes + 3, planes + 3))
-    for a in range(size):
+def _group(equations: Equations, uv: np.ndarray, members: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Return the joint matrices of groups of columns and a plane of background about the first of each; members (k, g), `keys` of the
+    pairs."""
+    size, groups = members.shape
+    planes, corner = size * CORE, np.arange(CORE)
+    joint = np.zeros((planes + 3, planes + 3, groups))
+    for a, member in enumerate(members):
         rows = slice(a * CORE, (a + 1) * CORE)
-        joint[:, rows, rows] = equations.own[members[:, a]] + equations.stiff[members[:, a], :, None] * np.eye(CORE)
-        # the plane about the first member, seen from this one: constant + slope · distance
-        shift = np.broadcast_to(np.eye(3), (groups, 3, 3)).copy()
-        shift[:, 0, 1:] = yx[members[:, a]] - yx[members[:, 0]]
-        joint[:, rows, planes:] = np.matmul(equations.plane[members[:, a]], shift)
-        joint[:, planes:, rows] = joint[:, rows, planes:].transpose(0, 2, 1)
-        seen = np.matmul(shift.transpose(0, 2, 1), np.matmul(equations.flat[members[:, a]], shift))
-        joint[:, planes:, planes:] += seen if a else seen * np.sqrt(SHARED[:, None] * SHARED)
-        for b in range(size):
+        joint[rows, rows] = equations.own[:, :, member]
+        joint[a * CORE + corner, a * CORE + corner] += equations.stiff[:, member]
+        first = uv[:, members[0]] - uv[:, member]  # the plane is that about the first, seen from this one
+        joint[planes:, rows] = moved(equations.plane[:, :, member].transpose(1, 0, 2), first)
+        joint[rows, planes:] = joint[planes:, rows].transpose(1, 0, 2)
+        seen = recentred(equations.flat[:, :, member], first, first)
+        joint[planes:, planes:] += seen if a else seen * np.sqrt(SHARED[:, None] * SHARED)[:, :, None]
+        for b, other in enumerate(members):
             if a != b and len(keys):
-                key = members[:, a] * len(yx) + members[:, b]
+                key = member * uv.shape[1] + other
                 at = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
-                linked = keys[at] == key
-                joint[linked, rows, b * CORE : (b + 1) * CORE] = equations.coupling[at[linked]]
-    return inverse(joint, CORE)
-
-
-def inverse(matrix: np.ndarray, wanted: int) -> np.ndarray:
-    """Return the leading (wanted, wanted) blocks of the inverses of symmetric matrices (g, k, k), NaN where one is not positive
-    definite."""
-    size = matrix.shape[1]
-    diagonal = np.einsum("gii->gi", matrix)
-    scale = np.sqrt(np.maximum(diagonal, 1e-300))
-    unit = matrix / (scale[:, :, None] * scale[:, None, :])
-    good = np.isfinite(unit).all(axis=(1, 2)) & (diagonal > 0).all(axis=1)
-    unit[~good] = np.eye(size)
-    unit[:, np.arange(size), np.arange(size)] += 1e-9
-    right = np.broadcast_to(np.eye(size)[:, :wanted], (len(unit), size, wanted))
-    out: np.ndarray = np.linalg.solve(unit, right.copy())[:, :wanted] / (scale[:, :wanted, None] * scale[:, None, :wanted])
-    out[~good | (np.einsum("gii->gi", out) <= 0).any(axis=1)] = np.nan
-    return out
+                linked = np.flatnonzero(keys[at] == key)
+                joint[rows, b * CORE : (b + 1) * CORE, linked] = equations.coupling[:, :, at[linked]]
+    return joint

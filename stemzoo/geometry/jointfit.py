@@ -14,24 +14,29 @@ from stemzoo.geometry import noise, priors
 from stemzoo.geometry.background import Background
 from stemzoo.geometry.columnmodel import CORE, State, fit_amplitudes, normal_equations, pair_blocks, render
 from stemzoo.geometry.coupling import Equations, covariance, joint_step
-from stemzoo.geometry.neighbours import Pairs, Vicinity, nearest_distance
+from stemzoo.geometry.gram import U, V, whitening
+from stemzoo.geometry.neighbours import Pairs, Vicinity
 from stemzoo.geometry.rim import find_beyond
 from stemzoo.geometry.windows import Windows
 
-SAMPLE_PX = 30_000  # pixels that the noise model is fitted to
+SAMPLE_PX = 16_000  # pixels that the noise model is fitted to
 OVERLAP = 4.6  # sigmas: farther apart, two peaks share less than half a per cent of what is known of their positions …
 COUPLED = 5.4  # … and two per cent of what is known of their widths: the step of the common width would overshoot without
 BACKGROUND_SPACING = 10.0  # sigmas between nodes of the background: at 6, a column pays 10 % of its precision for the freedom, at 10, 3 %
 LEARN_AT = 1  # iteration that learns how alike the widths are, and who is beyond the edge
-LEARN_SHAPE_UNTIL = 4  # last iteration that may change the ellipticity
+LEARN_SHAPE_UNTIL = 4  # last iteration that may change the ellipticity …
+MOST_SHAPE = 0.15  # … and by how much at a time
 DAMPING = (0.1, 1e-3)  # at first, and at last; relative to the diagonal of a column's normal matrix
 WORSE = 1.3  # times its squared residuals before: such a step of a column is taken back …
 HARMLESS = 0.01  # … unless it was of so few sigmas: without noise, residuals are so small that they grow at every turn
 OUTLIER = 4.0  # standard deviations beyond which a residual pulls with the same force
 STALE = 0.1  # change of the noise's contrast between bright and dark, in logarithms, after which overlaps are worked out anew
-RESTING = 0.1  # standard errors: a smaller step of a column is its last …
+RESTING = 0.25  # standard errors: a smaller step of a column is its last, since what is left after it is a small part of that …
 FINEST = 1e-3  # … or one of so many sigmas: half a thousandth of an ångström
-RESTLESS = 0.03  # … and of the fit, when no more than this fraction of columns steps farther
+RESTLESS = 0.03  # … and of the fit, when no more than this fraction of columns steps farther …
+UNSETTLED = 0.5, 0.01  # standard errors and sigmas: a column that still moves by more than both has not converged …
+STRAYS = 0.002  # … and no more than this fraction of them is left so
+CALM = 0.3  # change of the noise, in logarithms, above which what seems noise is columns that are not in place yet
 UNQUIET = 0.2  # fraction of columns on the move above which overlaps are worked out anew …
 LONG_STEP, FEW = 0.1, 0.01  # … as they are where more than this fraction stepped by so many sigmas
 WILD = 0.8  # sigmas: where the steps of one in fifty are longer, the joint equations were out of date and the step is not taken
@@ -66,16 +71,17 @@ class JointFit:
         usable: np.ndarray,
         place: np.ndarray,
         start: np.ndarray,
+        nearest: np.ndarray,
         width_px: float,
         careful: bool = False,
     ) -> None:
-        """Args: image (H, W) float32, 0 where not usable; usable (H, W) bool; start (n, 2) sorted by y; width_px sigma of the mean peak.
+        """Args: image (H, W) float32, 0 where not usable; usable (H, W) bool; start (n, 2) sorted by y; nearest (n,) distance to the next
+        start; width_px sigma of the mean peak.
 
         careful: hold the widths at `width_px` and the background stiff, for frames in which those cannot be told from the columns.
         """
         n = len(start)
         self.width = self.window_width = self.first_width = width_px
-        nearest = nearest_distance(start, 2 * width_px)
         damping = np.where(nearest < OVERLAP * width_px, DAMPING[0], DAMPING[1])
         self.progress = Progress(place, start, nearest, np.zeros(n, bool), damping, np.full(n, np.inf))
         self.state = State(start.copy(), np.ones(n), np.zeros(n), np.eye(2) * width_px**2)
@@ -83,82 +89,91 @@ class JointFit:
         self.vicinity = Vicinity()
         self.windows = Windows(image, usable, start, width_px)
         self.residual, self.weight = np.empty_like(self.windows.image), np.empty_like(self.windows.image)
-        self.state.amplitude, level = fit_amplitudes(self.windows, self.state)
+        self.state.amplitude, level = fit_amplitudes(self.windows, self.state, np.arange(n))
         spacing = (2 if careful else 1) * BACKGROUND_SPACING * width_px
         self.background = Background(self.windows.size, spacing, float(np.median(level)))
         self.width_spread = 0.005 if careful else 0.03  # of single columns' log widths: little, until the frame shows more
+        self.variance = noise.flat(1.0)
         self.careful, self.least_damping = careful, 0.03 if careful else DAMPING[1]
         self.last_step = np.zeros(n)
         self.settled = False  # after the first step that was taken
-        self.contrast = 0.0
+        self.contrast, self.stale = 0.0, True
+        self.calmed = np.inf  # change of the noise at the last evaluation, in logarithms
+        self._cover: Optional[np.ndarray] = None
 
     def run(self, max_iterations: int) -> None:
         """Iterate until the columns rest."""
         last_learning, moving = LEARN_AT, 1.0
         for iteration in range(max_iterations):
-            unquiet = iteration > last_learning + 1 and (moving > UNQUIET or self._long_steps() > FEW)
-            self.evaluate(first=iteration == 0, couple=iteration in (0, last_learning + 1) or unquiet)
+            self.evaluate(first=iteration == 0)
             self._steady()
             if iteration == LEARN_AT:
                 if not self.careful:
                     self._learn_widths()
                 if self._look_beyond():
-                    self.evaluate(couple=True)
-            if 0 < iteration <= LEARN_SHAPE_UNTIL and self._learn_shape():
+                    self.evaluate()
+            unquiet = iteration > last_learning + 1 and (moving > UNQUIET or self._long_steps() > FEW)
+            if self.stale or unquiet or iteration in (LEARN_AT, last_learning):
+                self.couple()
+            if LEARN_AT < iteration <= LEARN_SHAPE_UNTIL and self._learn_shape():
                 last_learning = iteration + 1
             moving = self.step()
-            if iteration > last_learning and moving < RESTLESS:
+            if iteration > max(LEARN_AT, last_learning - 1) and moving < RESTLESS and self.calmed < CALM:
                 break
 
     def _long_steps(self) -> float:
         """Return the fraction of columns whose last step was long."""
         return float((self.last_step > LONG_STEP * self.width).mean())
 
-    def evaluate(self, first: bool = False, couple: bool = False) -> None:
-        """Compare the model with the frame: residual, the noise and the weights that follow from it, normal equations, overlaps."""
+    def evaluate(self, first: bool = False) -> None:
+        """Compare the model with the frame: residual, the noise and the weights that follow from it, each column's normal equations."""
         windows = self.windows
-        expected = render(self.state, windows)
+        expected = self.residual  # in the place of the old one, which nobody needs any more
+        render(self.state, windows, expected)
         self.background.draw(windows.inner(expected))
         sample = windows.calm[:: max(1, len(windows.calm) // SAMPLE_PX)]
         modelled = expected.ravel()[sample].astype(np.float64)
         squared = (windows.image.ravel()[sample] - modelled) ** 2
         # a fit follows part of the noise: the residuals of m pixels with k parameters carry (m − k) / m of it
-        self.left = max(0.25, 1 - CORE * len(self.state.yx) / max(1, int(np.count_nonzero(windows.covered))))
+        self.left = max(0.25, 1 - CORE * len(self.state.yx) / max(1, windows.many_covered))
         if first:
             self.variance = noise.flat(max(float(squared.mean()), SMALLEST_VARIANCE))
         else:
+            before = self.variance.low
             self.variance = noise.fit_variance(modelled, squared / self.left, SMALLEST_VARIANCE)
-        windows.each_rows(lambda rows: self._compare(expected, rows, robust=not first))
+            self.calmed = abs(float(np.log(self.variance.low / before)))
+        windows.each_rows(lambda rows: self._compare(rows, robust=not first))
+        self.normal, self._cover = normal_equations(self.state, windows, self.residual, self.weight), None
         # overlaps are measured in each column's own information, so only a change of the noise's dependence on the signal makes them stale
         contrast = float(np.log(self.variance.high / self.variance.low))
-        couple = couple or abs(contrast - self.contrast) > STALE
-        self.normal = normal_equations(self.state, windows, self.residual, self.weight, self.background if couple else None)
-        if couple:
-            self.contrast = contrast
-            self._couple()
+        self.stale = self.stale or abs(contrast - self.contrast) > STALE
+        self.contrast = contrast if self.stale else self.contrast
 
-    def _compare(self, expected: np.ndarray, rows: slice, robust: bool) -> None:
-        """Set residual and weight in some rows of the padded frame; outliers weigh less if `robust`."""
+    def _compare(self, rows: slice, robust: bool) -> None:
+        """Set weight, and residual where the expected intensities stand, in rows of the padded frame; outliers weigh less if `robust`."""
         residual, weight = self.residual[rows], self.weight[rows]
-        np.subtract(self.windows.image[rows], expected[rows], out=residual)
-        np.divide(self.windows.covered[rows], self.variance(expected[rows]), out=weight)
+        np.divide(self.windows.covered[rows], self.variance(residual), out=weight)
+        np.subtract(self.windows.image[rows], residual, out=residual)
+        residual *= self.windows.covered[rows]
         if robust:
             far = np.square(residual)
             far *= weight
             outlying = far > OUTLIER**2
             weight[outlying] *= OUTLIER / np.sqrt(far[outlying])
 
-    def _couple(self) -> None:
-        """Keep how columns overlap with each other and with the background: used for later steps too, scaled to their noise and
+    def couple(self) -> None:
+        """Work out how columns overlap with each other and with the background: kept for later steps too, scaled to their noise and
         amplitudes."""
         self.pairs = self.vicinity.among(self.state.yx, COUPLED * self.width)
         self.blocks = pair_blocks(self.state, self.windows, self.weight, self.pairs)
-        self.node, self.lift = self.windows.reach(self.background).node, self.normal.lift
-        self.coupled = self._strength(), float(self.weight.sum())
+        self.node, by_node = self.background.about(self.state.yx, self.state.shape)
+        self.lift = np.einsum("abn,bkn->akn", self.normal.plane, by_node)
+        self.background.weigh(self.windows.inner(self.weight))
+        self.coupled, self.stale = (self._strength(), float(self.weight.sum())), False
 
     def _strength(self) -> np.ndarray:
-        """Return the square root of each column's own information (n, 4): what its couplings are measured in."""
-        strength: np.ndarray = np.sqrt(np.maximum(np.einsum("nii->ni", self.normal.matrix)[:, :CORE], 1e-30))
+        """Return the square root of each column's own information (4, n): what its couplings are measured in."""
+        strength: np.ndarray = np.sqrt(np.maximum(np.einsum("iin->in", self.normal.own), 1e-30))
         return strength
 
     def _steady(self) -> None:
@@ -168,7 +183,7 @@ class JointFit:
         if self.previous is not None and worse.mean() > FEW:
             for name in ("yx", "amplitude", "log_width"):
                 getattr(self.state, name)[worse] = getattr(self.previous, name)[worse]
-            self.evaluate(couple=self.normal.lift.size > 0)
+            self.evaluate()
         # also of those taken back: what fits worse because its surroundings moved is not its own step's doing, and would be for ever
         progress.squares = self.normal.squares
         # of one beyond the edge, distance and height can hardly be told apart
@@ -176,13 +191,13 @@ class JointFit:
         progress.damping = np.where(worse, np.minimum(10 * progress.damping, 10.0), np.maximum(0.2 * progress.damping, least))
 
     def step(self) -> float:
-        """Take one joint step; return the fraction of columns that it moved noticeably."""
+        """Take one joint step; return the fraction of columns that it moved noticeably, those that it moved much counted for many."""
         state, background = self.state, self.background
-        background.weigh(self.windows.inner(self.weight))
         score = background.score(self.windows.inner(self.residual), self.windows.inner(self.weight))
         self.previous = replace(state)
         step = joint_step(self.equations(), background, score, self.progress.damping, CG_ITERATIONS)
-        length = np.hypot(step.columns[:, 0], step.columns[:, 1])
+        move = np.linalg.cholesky(state.shape) @ step.columns[:2]  # from sigmas to px
+        length = np.hypot(*move)
         self.last_step = length
         if not np.isfinite(length).all() or np.percentile(length, 98) > WILD * self.width * (1 if self.settled else 2):
             self.progress.damping = np.minimum(10 * self.progress.damping, 10.0)
@@ -192,16 +207,20 @@ class JointFit:
         self.settled = True
         limit = np.minimum(1.0, 0.5 * self.width / np.maximum(length, 1e-12))
         size = np.abs(state.amplitude)
-        state.yx = state.yx + step.columns[:, :2] * limit[:, None]
-        state.amplitude = state.amplitude + np.clip(step.columns[:, 2], -0.7 * size - 0.02, 2 * size + 0.1)
-        state.log_width = np.clip(state.log_width + np.clip(step.columns[:, 3], -0.2, 0.2), -0.7, 0.7)
+        state.yx = state.yx + (move * limit).T
+        state.amplitude = state.amplitude + np.clip(step.columns[2], -0.7 * size - 0.02, 2 * size + 0.1)
+        state.log_width = np.clip(state.log_width + np.clip(step.columns[3], -0.2, 0.2), -0.7, 0.7)
         background.values = background.values + step.nodes.reshape(background.count)
         self._widen(float(np.clip(step.width, -0.2, 0.2)))
-        error = 1 / np.sqrt(np.maximum(self.normal.matrix[:, 0, 0], 1e-30))
+        error = self.width / np.sqrt(np.maximum(self.normal.own[U, U], 1e-30))
         seen = self.progress.place >= 0
         seen[self.pairs.first[self.progress.place[self.pairs.second] < 0]] = False  # these wait for what is beyond the edge, slowly
         seen &= ((state.yx > -0.5) & (state.yx < np.asarray(self.windows.size) - 0.5)).all(axis=1)  # and these will not be believed
-        return float((length > np.maximum(RESTING * error, FINEST * self.width))[seen].mean()) if seen.any() else 0.0
+        if not seen.any():
+            return 0.0
+        moving = length > np.maximum(RESTING * error, FINEST * self.width)
+        unsettled = length > np.maximum(UNSETTLED[0] * error, UNSETTLED[1] * self.width)
+        return max(float(moving[seen].mean()), RESTLESS / STRAYS * float(unsettled[seen].mean()))
 
     def _widen(self, log_factor: float) -> None:
         """Make the mean peak exp(log_factor) times as wide, within what its first estimate allows; windows follow where it matters."""
@@ -215,45 +234,50 @@ class JointFit:
     def equations(self) -> Equations:
         """Return the joint equations with what was learnt of widths added, failed columns held in place and those beyond the edge on a
         leash."""
-        own, gradient, progress = self.normal.matrix[:, :CORE, :CORE], self.normal.gradient.copy(), self.progress
+        own, gradient, progress = self.normal.own, self.normal.gradient.copy(), self.progress
         stiff, pull = np.zeros_like(gradient), np.zeros_like(gradient)
-        stiff[:, 3] = 1 / self.width_spread**2
-        pull[:, 3] = -self.state.log_width / self.width_spread**2
-        beyond = progress.place < 0
+        stiff[3] = 1 / self.width_spread**2
+        pull[3] = -self.state.log_width / self.width_spread**2
+        beyond, held = progress.place < 0, progress.held
         sharing = np.where(beyond | self.careful, 0.0, 1.0)
-        leash = (BEYOND_STIFFNESS * self.width) ** -2
-        for axis in (0, 1):
-            stiff[beyond, axis] = leash
-            pull[beyond, axis] = leash * (progress.start[beyond, axis] - self.state.yx[beyond, axis])
-            stiff[progress.held, axis] = HELD * (own[progress.held, axis, axis] + 1e-12)
-            gradient[progress.held, axis] = 0
-        plane, flat = self.normal.matrix[:, :CORE, CORE:], self.normal.matrix[:, CORE:, CORE:]
+        away = whitening(self.state.shape) @ (progress.start - self.state.yx).T
+        for axis in (U, V):
+            stiff[axis, beyond] = BEYOND_STIFFNESS**-2
+            pull[axis, beyond] = BEYOND_STIFFNESS**-2 * away[axis, beyond]
+            stiff[axis, held] = HELD * (own[axis, axis, held] + 1e-12)
+            gradient[axis, held] = 0
         change = self._strength() / self.coupled[0]
-        blocks = self.blocks * change[self.pairs.first, :, None] * change[self.pairs.second, None, :]
-        lift = self.lift * change[:, :, None] * np.sqrt(float(self.weight.sum()) / self.coupled[1])
-        return Equations(own, gradient, stiff, pull, sharing, blocks, self.pairs, self.node, lift, plane, flat)
+        blocks = self.blocks * change[:, None, self.pairs.first] * change[:, self.pairs.second]
+        lift = self.lift * change[:, None] * np.sqrt(float(self.weight.sum()) / self.coupled[1])
+        plane = self.normal.plane[:, :3]
+        return Equations(own, gradient, stiff, pull, sharing, blocks, self.pairs, self.node, lift, plane, self.normal.flat)
 
     def covariance(self) -> np.ndarray:
-        """Return the covariance (n, 4, 4) of the parameters, overlapping neighbours and background unknown; NaN where singular."""
-        return covariance(self.equations(), self.state.yx, OVERLAP * self.width)
+        """Return the covariance (4, 4, n) of y, x [px], amplitude and log width, overlapping neighbours and background unknown; NaN where
+        singular. Held columns are taken as free where nobody overlaps with them."""
+        if self._cover is None:
+            cover = covariance(self.equations(), whitening(self.state.shape) @ self.state.yx.T, OVERLAP * self.width)
+            to_px = np.eye(CORE)
+            to_px[:2, :2] = np.linalg.cholesky(self.state.shape)
+            self._cover = np.einsum("ia,abn,jb->ijn", to_px, cover, to_px)
+        return self._cover
 
     def _learn_widths(self) -> None:
         """Learn from what each column would say of its width on its own how alike they are."""
         free = self.equations()._replace(pairs=NO_PAIRS, stiff=np.zeros_like(self.normal.gradient))
-        alone = covariance(free, self.state.yx, 0.0)
-        estimate = self.state.log_width + np.einsum("nj,nj->n", alone[:, 3], self.normal.gradient)
-        self.width_spread = priors.learn_width(estimate, alone[:, 3, 3]).spread
+        alone = covariance(free, self.state.yx.T, 0.0)
+        estimate = self.state.log_width + np.einsum("jn,jn->n", alone[3], self.normal.gradient)
+        self.width_spread = priors.learn_width(estimate, alone[3, 3]).spread
 
     def _learn_shape(self) -> bool:
         """Give the mean peak the ellipticity that columns agree on, where they do so beyond noise; return whether that changed it much."""
-        misfit = self.normal.chi2 / np.maximum(self.normal.pixels, 1)
-        score, information = self.normal.ellipticity[misfit <= np.percentile(misfit, 90)].sum(axis=0).T
-        limit = np.array([0.15, 0.15 * self.width**2])
-        stretch, shear = np.clip(score / np.maximum(information, 1e-30), -limit, limit) * (score**2 > 9 * information)
-        shape = self.state.shape
-        change = np.array([[2 * stretch * shape[0, 0], shear], [shear, -2 * stretch * shape[1, 1]]])
-        self.state.shape = shape + change
-        return bool(np.abs(change).max() > 0.02 * self.width**2)
+        misfit = self.normal.chi2 / np.maximum(self.windows.pixels, 1)
+        score, information = self.normal.ellipticity[:, :, misfit <= np.percentile(misfit, 90)].sum(axis=2)
+        stretch, shear = np.clip(score / np.maximum(information, 1e-30), -MOST_SHAPE, MOST_SHAPE) * (score**2 > 9 * information)
+        root = np.linalg.cholesky(self.state.shape)
+        change = np.array([[2 * stretch, shear], [shear, -2 * stretch]])
+        self.state.shape = root @ (np.eye(2) + change) @ root.T
+        return bool(np.abs(change).max() > 0.02)
 
     def _look_beyond(self) -> bool:
         """Add columns beyond the edge of the frame, of which only the flank is seen, where the rim's residuals show them; return whether

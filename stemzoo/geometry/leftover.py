@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stemzoo.geometry.columnmodel import State, gaussian, templates
+from stemzoo.geometry.columnmodel import State, gaussian, placed
+from stemzoo.geometry.gram import basis, whitening
 from stemzoo.geometry.windows import Windows
 
 
@@ -30,9 +31,13 @@ class Leftover(NamedTuple):
 
 def leftover(state: State, windows: Windows, residual: np.ndarray, weight: np.ndarray, which: np.ndarray) -> Leftover:
     """Return what the fit left over around columns `which` (k,)."""
-    terms = templates(state, (windows.centre - state.yx)[which], which)
-    quadratic = windows.fit_powers[:, :6].T
-    derivatives = np.matmul(terms.core.astype(np.float32), quadratic) * gaussian(terms.exponent, windows.fit_powers)[:, None]
+    white = whitening(state.shape)
+    place = placed(state, windows.centre[which], which, white)
+    values = basis(windows.fit_y, windows.fit_x, white).values
+    off = np.stack([windows.fit_y, windows.fit_x])[:, None] - (state.yx - windows.centre)[which].T[:, :, None]  # (2, k, m) px
+    u, v = np.tensordot(white, off, axes=1)
+    functions = place.factors(state.amplitude[which])[:, :, None] * np.stack([u, v, np.ones_like(u), u * u + v * v])
+    derivatives = functions * gaussian(place.exponent(), values)
     y, x = windows.fit_y, windows.fit_x
     base = (windows.centre[which, 0] + windows.pad) * windows.width + windows.centre[which, 1] + windows.pad
     index = base[:, None] + (y * windows.width + x)[None]
@@ -43,14 +48,13 @@ def leftover(state: State, windows: Windows, residual: np.ndarray, weight: np.nd
     alike = np.array_split(np.argsort(state.amplitude[which]), max(1, min(3, len(which) // 10)))
     for group in alike if len(which) >= 10 else ():
         left[group] -= left[group].mean(axis=0) * used[group]
-    planes = np.matmul(terms.plane.astype(np.float32), quadratic)
-    basis = (np.concatenate([derivatives, planes], axis=1) * root[:, None]).astype(np.float64)
-    along = basis[:, :2].copy()
-    basis /= np.maximum(np.sqrt((basis**2).sum(axis=2, keepdims=True)), 1e-12)
-    white = np.random.default_rng(0).standard_normal(left.shape) * used
-    gram = np.matmul(basis, basis.transpose(0, 2, 1)) + 1e-9 * np.eye(basis.shape[1])
-    white -= np.matmul(basis.transpose(0, 2, 1), np.linalg.solve(gram, np.matmul(basis, white[:, :, None])))[:, :, 0]
+    known = (np.concatenate([derivatives, np.ones((1, *root.shape)), off]) * root).transpose(1, 0, 2)
+    along = np.tensordot(white.T, known[:, :2], axes=(1, 1))  # (2, k, m), by y and by x
+    known = known / np.maximum(np.sqrt((known**2).sum(axis=2, keepdims=True)), 1e-12)
+    noise = np.random.default_rng(0).standard_normal(left.shape) * used
+    gram = np.matmul(known, known.transpose(0, 2, 1)) + 1e-9 * np.eye(known.shape[1])
+    noise -= np.matmul(known.transpose(0, 2, 1), np.linalg.solve(gram, np.matmul(known, noise[:, :, None])))[:, :, 0]
     squares = np.zeros((5, len(which), 2 * windows.half + 1, 2 * windows.half + 1), np.float32)
-    for square, values in zip(squares, (left, white, used, along[:, 0], along[:, 1])):
+    for square, values in zip(squares, (left, noise, used, *along)):
         square[:, y + windows.half, x + windows.half] = values
     return Leftover(squares[0], squares[1], squares[2] > 0, squares[3], squares[4])

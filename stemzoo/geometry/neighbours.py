@@ -5,10 +5,11 @@ Called by peaks (suppression), matching (candidates) and refine (overlapping col
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Tuple
 
 import numpy as np
 
+TABLE = 16  # cells per point up to which a table of all cells is quicker than a search
 SLACK = 1.2  # times the radius asked for: how far a vicinity looks, so that points may move before it looks again
 
 
@@ -40,9 +41,8 @@ def pairs_within(first_yx: np.ndarray, second_yx: np.ndarray, radius: float) -> 
     order = np.argsort(key_b, kind="stable")
     sorted_keys = key_b[order]
     # cells of one row are neighbours in the key, so three ranges of keys cover the 3×3 neighbourhood
-    rows = (cell_a[:, :1] + 1 + np.arange(-1, 2)) * stride + cell_a[:, 1:] + 1
-    start = np.searchsorted(sorted_keys, rows - 1, side="left").ravel()
-    stop = np.searchsorted(sorted_keys, rows + 1, side="right").ravel()
+    rows = ((cell_a[:, :1] + 1 + np.arange(-1, 2)) * stride + cell_a[:, 1:] + 1).ravel()
+    start, stop = _ranges(sorted_keys, rows - 1, rows + 1)
     count = stop - start
     first = np.repeat(np.repeat(np.arange(len(a)), 3), count)
     ends = np.cumsum(count)
@@ -51,6 +51,16 @@ def pairs_within(first_yx: np.ndarray, second_yx: np.ndarray, radius: float) -> 
     distance = _distance(a, first, b, second)
     near = distance <= radius
     return Pairs(first[near], second[near], distance[near])
+
+
+def _ranges(keys: np.ndarray, lowest: np.ndarray, highest: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Return where in the ascending `keys` ≥ 0 those from `lowest` ≥ 0 to `highest`, both included, begin and end."""
+    top = int(highest.max()) + 2
+    if top > TABLE * (len(keys) + len(lowest)):
+        return np.searchsorted(keys, lowest, side="left"), np.searchsorted(keys, highest, side="right")
+    before = np.zeros(top + 1, np.int64)  # how many keys are smaller than each number
+    np.cumsum(np.bincount(keys, minlength=top)[:top], out=before[1:])
+    return before[lowest], before[highest + 1]
 
 
 def _distance(a: np.ndarray, first: np.ndarray, b: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -53,14 +53,14 @@ def fit_variance(expected: np.ndarray, squared: np.ndarray, smallest: float) -> 
     if len(squared) < 50 or not v_high - v_low > 1e-6:
         return flat(level)
     rise = np.clip((expected - v_low) / (v_high - v_low), -0.5, 2.0)
+    base = 1.0 - rise
+    sums = np.stack([base * base, base * rise, rise * rise, base * squared / KEPT, rise * squared / KEPT])
     low = high = level
     for _ in range(ITERATIONS):
         before = low, high
         variance = np.maximum(low + (high - low) * rise, 0.05 * level)
         weight = np.where(squared < CLIP * variance, 1.0 / variance**2, 0.0)
-        base = 1.0 - rise
-        a11, a12, a22 = (weight * base * base).sum(), (weight * base * rise).sum(), (weight * rise * rise).sum()
-        b1, b2 = (weight * base * squared).sum() / KEPT, (weight * rise * squared).sum() / KEPT
+        a11, a12, a22, b1, b2 = (float(value) for value in sums @ weight)
         determinant = a11 * a22 - a12 * a12
         if not determinant > 1e-9 * a11 * a22:
             return flat(level)
@@ -88,18 +88,18 @@ def correlation_inflation(left: Leftover, shape: np.ndarray, pixels_each: float)
     derivative, (1 − pull²) exp(−lᵀ S⁻¹ l / 4) with pull the lag along the derivative's direction. Only short lags: longer ones are the
     fit's doing. A fit also takes the more of the noise away the fewer independent pixels there are, which the residuals cannot show.
     """
-    side = left.residual.shape[1]
-    grid = 1 << int(np.ceil(np.log2(2 * side)))
-    count = _autocorrelation(left.inside.astype(np.float32), grid)
+    inverse = np.linalg.inv(shape)
+    reach = int(np.sqrt(2.0 * max(shape[0, 0], shape[1, 1])))
+    ly, lx = (axis.ravel() for axis in np.mgrid[-reach : reach + 1, -reach : reach + 1])
+    squared = inverse[0, 0] * ly * ly + 2 * inverse[0, 1] * ly * lx + inverse[1, 1] * lx * lx
+    near = squared <= 2.0
+    ly, lx, squared = ly[near], lx[near], squared[near]
+    count = _autocorrelation(left.inside.astype(np.float32), ly, lx)
     correlations = []
     for stack in (left.residual, left.white):
-        total = _autocorrelation(stack, grid) / np.maximum(count, 1.0)
-        correlations.append(total / max(float(total[0, 0]), 1e-30))
-    lag = np.fft.fftfreq(grid, 1 / grid)
-    ly, lx = lag[:, None], lag[None, :]
-    inverse = np.linalg.inv(shape)
-    squared = inverse[0, 0] * ly * ly + 2 * inverse[0, 1] * ly * lx + inverse[1, 1] * lx * lx
-    near = (squared <= 2.0) & (count > 0.2 * count[0, 0])
+        total = _autocorrelation(stack, ly, lx) / np.maximum(count, 1.0)
+        correlations.append(total / max(float(total[squared == 0][0]), 1e-30))
+    near = count > 0.2 * count.max()
     out = []
     grain = 1.0 + max(0.0, float((correlations[0] - correlations[1])[near].sum()))  # pixels that share their noise
     grain /= max(0.3, 1 - 5 * grain / pixels_each)  # the fit hides some of that as well
@@ -140,10 +140,13 @@ def _rowwise(left: Leftover) -> np.ndarray:
     return np.asarray(out)
 
 
-def _autocorrelation(stack: np.ndarray, grid: int) -> np.ndarray:
-    """Return the summed autocorrelation of (k, P, P) windows at every lag of a (grid, grid) torus."""
-    total = np.zeros((grid, grid // 2 + 1))
-    for start in range(0, len(stack), 64):
-        spectrum = np.fft.rfft2(stack[start : start + 64], (grid, grid))
-        total += (spectrum.real**2 + spectrum.imag**2).sum(axis=0)
-    return np.fft.irfft2(total, (grid, grid))
+def _autocorrelation(stack: np.ndarray, ly: np.ndarray, lx: np.ndarray) -> np.ndarray:
+    """Return the summed autocorrelation of (k, P, P) windows at the lags (ly, lx) (m,), which hold −l with every l."""
+    total = np.zeros(len(ly))
+    height, width = stack.shape[1:]
+    for k, (dy, dx) in enumerate(zip(ly.tolist(), lx.tolist())):
+        if (dy, dx) >= (0, 0) and dy < height and abs(dx) < width:  # the other half follows by symmetry
+            one = stack[:, dy:, max(dx, 0) : width + min(dx, 0)]
+            other = stack[:, : height - dy, max(-dx, 0) : width + min(-dx, 0)]
+            total[k] = np.einsum("kij,kij->", one, other)
+    return np.where((ly > 0) | ((ly == 0) & (lx >= 0)), total, total[::-1])

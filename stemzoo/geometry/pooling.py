@@ -13,7 +13,7 @@ from typing import Tuple
 
 import numpy as np
 
-WIDTH_PX = 1.4  # sigma of the mean peak in pooled pixels, or more: standard errors of isolated columns grow by 2 % at most
+WIDTH_PX = 1.35  # sigma of the mean peak in pooled pixels, or more: standard errors of isolated columns grow by 2 % at most
 OVERLAPPING_PX = 2.5  # the same where columns overlap: standard errors two sigmas apart grow by 2 %
 APART = 4.0  # sigmas from a column to its nearest, from which on it counts as isolated
 USABLE = 0.99  # of the pixels: with more of them masked, pooling would lose too many good ones

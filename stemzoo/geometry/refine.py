@@ -15,7 +15,7 @@ import numpy as np
 from stemzoo.errors import ShapeError
 from stemzoo.geometry import noise
 from stemzoo.geometry.columnmodel import fit_amplitudes
-from stemzoo.geometry.jointfit import NO_PAIRS, JointFit
+from stemzoo.geometry.jointfit import NO_PAIRS, UNSETTLED, JointFit
 from stemzoo.geometry.leftover import leftover
 from stemzoo.geometry.neighbours import nearest_distance, pairs_among
 from stemzoo.geometry.pooling import Pooling
@@ -23,7 +23,6 @@ from stemzoo.geometry.width import mean_width
 
 FLANK_REACH, FLANK_ERROR = 3.5, 0.025  # sigmas: this near to one beyond the edge, its supposed place shifts a column by about so much
 FEW_CONVERGE = 0.7  # of the columns: fewer, and the frame is fitted once more with less freedom
-UNSETTLED = 0.5, 0.01  # standard errors and sigmas: a column that still moves by more than both has not converged
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,9 @@ def refine(
         starts = starts.reshape(0, 2)
     if starts.ndim != 2 or starts.shape[1] != 2:
         raise ShapeError(f"refine got positions of shape {starts.shape}; wanted (n, 2), y and x in px")
-    finite = np.isfinite(image)
-    usable = np.asarray(finite if mask is None else finite & ~np.asarray(mask, dtype=bool))
+    usable = np.isfinite(image)
+    if mask is not None:
+        usable &= ~np.asarray(mask, dtype=bool)
     inside = np.asarray((np.isfinite(starts) & (starts > -1) & (starts < np.asarray(image.shape))).all(axis=1))
     if not inside.any() or not usable.any():
         return _nothing(starts, settings)
@@ -118,7 +118,7 @@ def _fitted(
     min_separation_px: Optional[float],
     settings: RefineOptions,
 ) -> Fit:
-    stride = max(1, image.size // 400_000)
+    stride = max(1, image.size // 100_000)
     sample = image.ravel()[::stride][usable.ravel()[::stride]].astype(np.float64)
     sample = sample if len(sample) else image[usable].astype(np.float64)
     low, offset, high = (float(v) for v in np.percentile(sample, (1, 30, 99.5)))
@@ -128,23 +128,25 @@ def _fitted(
     normal_image[~usable] = 0
     place = np.flatnonzero(inside)
     place = place[np.argsort(starts[place, 0], kind="stable")]
-    nearest = nearest_distance(starts[place], 8.0)
+    nearest = _nearest(starts[place])
     near = nearest[np.isfinite(nearest)]
     width = settings.width_px or mean_width(
         normal_image, usable, starts[place], float(np.median(near)) if len(near) else 0.5 * max(image.shape)
     )
     closest = 0.5 * width if min_separation_px is None else min_separation_px
-    place = place[_first_of_each(starts[place], place, closest)]
+    if near.size and near.min() <= closest:
+        place = place[_first_of_each(starts[place], place, closest)]
+        nearest = _nearest(starts[place])
     pooling = Pooling.for_peaks(width, float(np.percentile(near, 5)) if len(near) else np.inf, usable)
     end = pooling.yx(np.asarray(image.shape) - 0.5)
     normal_image, usable = pooling.image(normal_image, usable)
-    begin, width = pooling.yx(starts[place]), pooling.width(width)
-    fit = JointFit(normal_image, usable, place, begin, width)
+    begin, nearest, width = pooling.yx(starts[place]), nearest / pooling.fold, pooling.width(width)
+    fit = JointFit(normal_image, usable, place, begin, nearest, width)
     del normal_image  # the fit has its own
     fit.run(settings.max_iterations)
     believable = _believable(fit, end, settings)
     if believable.mean() < FEW_CONVERGE and len(place) >= 8:
-        again = JointFit(fit.windows.inner(fit.windows.image), usable, place, begin, width, careful=True)
+        again = JointFit(fit.windows.inner(fit.windows.image), usable, place, begin, nearest, width, careful=True)
         again.run(settings.max_iterations)
         better = _believable(again, end, settings)
         if better.mean() > believable.mean():
@@ -153,29 +155,36 @@ def _fitted(
     return _result(fit, starts, offset, scale, pooling, settings)
 
 
+def _nearest(yx: np.ndarray) -> np.ndarray:
+    """Return the distance from each of the points (n, 2) to the next, (n,)."""
+    extent = np.ptp(yx, axis=0) + 1.0
+    return nearest_distance(yx, max(1.0, 1.2 * float(np.sqrt(extent.prod() / len(yx)))))
+
+
 def _hold(fit: JointFit, failed: np.ndarray) -> None:
-    """Put the columns that failed (n,) back to their starts and fit what they leave: the whole frame where they overlap with others, else
-    their own intensities alone."""
+    """Put the columns that failed (n,) back to their starts and fit what they leave: the whole frame where they overlap with columns that
+    did not, else their own intensities alone."""
     state, progress = fit.state, fit.progress
+    good = ~failed & (progress.place >= 0)
     progress.held = failed
     state.yx[failed], state.log_width[failed] = progress.start[failed], 0.0
-    if failed[fit.pairs.first].any():
+    if (failed[fit.pairs.first] & good[fit.pairs.second]).any():
         fit.evaluate()
         fit.step()
     elif failed.any():
-        state.amplitude[failed] = fit_amplitudes(fit.windows, state)[0][failed]
+        state.amplitude[failed] = fit_amplitudes(fit.windows, state, np.flatnonzero(failed))[0]
 
 
 def _believable(fit: JointFit, end: np.ndarray, settings: RefineOptions) -> np.ndarray:
     """Return which columns (n,) converged to something that a column can be; the frame ends at `end` (2,)."""
-    state, progress, normal = fit.state, fit.progress, fit.normal
-    error = np.sqrt(np.einsum("nii->ni", fit.covariance()))
+    state, progress = fit.state, fit.progress
+    error = np.sqrt(np.einsum("iin->ni", fit.covariance()))
     moved = np.hypot(*(state.yx - progress.start).T)
     farthest = np.maximum(np.minimum(settings.max_move * progress.nearest, settings.max_move_sigmas * fit.width), 0.7)
     significant = state.amplitude > settings.min_significance * error[:, 2]
     typical = float(np.median(state.amplitude[significant])) if significant.any() else 1.0
     good: np.ndarray = np.isfinite(error).all(axis=1) & np.isfinite(state.yx).all(axis=1) & (moved <= farthest) & significant
-    good &= (state.amplitude < 100 * typical) & (np.abs(state.log_width) < 0.6) & (normal.pixels >= 8)
+    good &= (state.amplitude < 100 * typical) & (np.abs(state.log_width) < 0.6) & (fit.windows.pixels >= 8)
     good &= (error[:, :2] < 0.5 * fit.width).all(axis=1)
     good &= fit.last_step <= np.maximum(UNSETTLED[0] * np.hypot(error[:, 0], error[:, 1]), UNSETTLED[1] * fit.width)
     # a maximum outside the frame was not measured
@@ -186,9 +195,9 @@ def _believable(fit: JointFit, end: np.ndarray, settings: RefineOptions) -> np.n
 def _result(fit: JointFit, starts: np.ndarray, offset: float, scale: float, pooling: Pooling, settings: RefineOptions) -> Fit:
     """Return the fit in the units and the order of the input."""
     state, progress = fit.state, fit.progress
-    chi2 = fit.normal.chi2 / np.maximum(fit.normal.pixels * fit.left, 1.0)
-    error = np.sqrt(np.einsum("nii->ni", fit.covariance())[:, :2])
-    error *= _misfit(chi2, fit.normal.pixels)[:, None] * _correlation(fit)
+    chi2 = fit.normal.chi2 / np.maximum(fit.windows.pixels * fit.left, 1.0)
+    error = np.sqrt(np.einsum("iin->ni", fit.covariance()[:2, :2]))
+    error *= _misfit(chi2, fit.windows.pixels)[:, None] * _correlation(fit)
     flanked = fit.pairs.first[(progress.place[fit.pairs.second] < 0) & (fit.pairs.distance < FLANK_REACH * fit.width)]
     error[flanked] = np.hypot(error[flanked], FLANK_ERROR * fit.width)
     seen = progress.place >= 0
@@ -225,10 +234,10 @@ def _correlation(fit: JointFit) -> np.ndarray:
     free = free & inner if (free & inner).any() else free
     if not free.any():
         return np.ones(2)
-    misfit = fit.normal.chi2 / np.maximum(fit.normal.pixels, 1)
+    misfit = fit.normal.chi2 / np.maximum(fit.windows.pixels, 1)
     which = np.flatnonzero(free & (misfit <= np.percentile(misfit[free], 75)))
     which = which[:: max(1, len(which) // 120)]
-    each = min(len(fit.windows.fit_y), np.count_nonzero(fit.windows.covered) / len(misfit))
+    each = min(len(fit.windows.fit_y), fit.windows.many_covered / len(misfit))
     return noise.correlation_inflation(leftover(fit.state, fit.windows, fit.residual, fit.weight, which), fit.state.shape, each)
 
 

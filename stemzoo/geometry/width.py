@@ -49,11 +49,11 @@ def mean_width(image: np.ndarray, usable: np.ndarray, yx: np.ndarray, nearest_px
     Source: T. Lindeberg, Int. J. Comput. Vision 30, 79 (1998).
     """
     reach = int(np.clip(1.5 * nearest_px, 6, 45))
-    picked = yx[:: max(1, len(yx) // max(40, 150_000 // (2 * reach + 1) ** 2))]
+    picked = yx[:: max(1, len(yx) // max(40, 30_000 // (2 * reach + 1) ** 2))]
     side = np.arange(-reach, reach + 1)
     row = np.rint(picked[:, 0]).astype(np.int64)[:, None, None] + side[:, None]
     col = np.rint(picked[:, 1]).astype(np.int64)[:, None, None] + side
-    distance = np.hypot(row - picked[:, 0, None, None], col - picked[:, 1, None, None])
+    distance = np.sqrt((row - picked[:, 0, None, None]) ** 2 + (col - picked[:, 1, None, None]) ** 2)
     inside = (row >= 0) & (row < image.shape[0]) & (col >= 0) & (col < image.shape[1]) & (distance <= reach)
     inside &= usable[np.clip(row, 0, image.shape[0] - 1), np.clip(col, 0, image.shape[1] - 1)]
     if not inside.any():
@@ -71,7 +71,9 @@ def mean_width(image: np.ndarray, usable: np.ndarray, yx: np.ndarray, nearest_px
     centre, around = np.maximum(kernel, 0), np.maximum(-kernel, 0)
     # centre minus surroundings, each a mean: exactly zero for a constant although the rings are few and the disk is cut off
     answer = (centre * profile).sum(axis=1) / centre.sum(axis=1) - (around * profile).sum(axis=1) / np.maximum(around.sum(axis=1), 1e-9)
-    return float(scales[int(answer.argmax()), 0])
+    best = int(np.clip(answer.argmax(), 1, len(answer) - 2))
+    between = _parabola(*answer[best - 1 : best + 2])
+    return float(scales[best, 0] * (scales[1, 0] / scales[0, 0]) ** between)
 
 
 def find_spots(image: np.ndarray, largest_px: int = LARGEST_PX, scales: int = SCALES) -> Optional[Spots]:
@@ -190,7 +192,7 @@ def _pair(answer: np.ndarray, y: np.ndarray, x: np.ndarray, dy: int, dx: int) ->
 
 
 def _parabola(low: np.ndarray, middle: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return the step from the middle of three values to the top of the parabola through them, at most half."""
+    """Return the step from the middle of three values to the top of the parabola through them, at most half; for numbers or arrays."""
     bend = 2 * middle - low - high
     step: np.ndarray = np.clip((high - low) / np.maximum(2 * bend, 1e-30), -0.5, 0.5)
     return step

@@ -5,12 +5,9 @@ Everything is vectorised over columns and worked through in chunks that fit a pr
 
 from __future__ import annotations
 
-from threading import Lock
-from typing import Callable, Iterator, List, Optional, Tuple, TypeVar
+from typing import Callable, Iterator, List, Optional, Tuple, TypeVar, Union
 
 import numpy as np
-
-from stemzoo.geometry.background import Background, Reach
 
 FIT_RADIUS = 3.0  # sigmas: holds 94 % of what the photons of a peak say of its position, and little of what they do not
 RENDER_RADIUS = 3.9  # sigmas: a neighbour's tail beyond is below 5e-4 of its peak
@@ -18,10 +15,8 @@ COVER_RADIUS = 4.5  # sigmas: pixels this near to a column tell of the backgroun
 NOISE_PX = 2_000_000  # pixels of the frame from which those that tell of the noise are chosen
 CHUNK_PX = 60_000  # pixels of windows at a time
 ALONE = 200_000  # multiplications: OpenBLAS gives larger products to all its threads, which then spin for tens of ms on our cores
-POWERS = tuple((a, degree - a) for degree in range(5) for a in range(degree, -1, -1))
-"""Exponents of y and x of the monomials up to the fourth degree; the first 6 are those up to the second, the first 10 up to the third."""
-
 T = TypeVar("T")
+Which = Union[slice, np.ndarray]
 
 
 class Windows:
@@ -35,7 +30,6 @@ class Windows:
         self.width = image.shape[1] + 2 * self.pad
         self.image = np.pad(image, self.pad)
         self.usable = np.pad(usable, self.pad)
-        self._lock = Lock()
         self.place(yx, sigma_px)
 
     def place(self, yx: np.ndarray, sigma_px: float) -> None:
@@ -47,19 +41,12 @@ class Windows:
         """Fit windows and rendering windows to the width of the mean peak, and find out which pixels lie in any window."""
         self.fit_y, self.fit_x = _disk(min(max(FIT_RADIUS * sigma_px, 2.0), self.pad))
         self.draw_y, self.draw_x = _disk(min(max(RENDER_RADIUS * sigma_px, 3.0), self.pad))
-        self.fit_powers, self.draw_powers = _powers(self.fit_y, self.fit_x, 15), _powers(self.draw_y, self.draw_x, 6)
         self.half = int(max(np.abs(self.fit_y).max(), np.abs(self.fit_x).max()))
-        self._reach: Optional[Reach] = None
-        covered = np.zeros(self.image.shape, bool)
-
-        cover_y, cover_x = _disk(min(COVER_RADIUS * sigma_px, self.pad))
-
-        def cover(start: int, stop: int) -> None:
-            covered.ravel()[self.flat_index(start, stop, cover_y, cover_x)] = True
-
-        self.each(len(cover_y), cover)
-        self.covered = covered & self.usable
-        inner = np.zeros_like(covered)
+        self.covered = self._around(min(COVER_RADIUS * sigma_px, self.pad))
+        self.covered &= self.usable
+        self.many_covered = int(np.count_nonzero(self.covered))
+        self.pixels = np.concatenate(self.each(len(self.fit_y), self._count))
+        inner = np.zeros_like(self.covered)
         rim = min(int(3 * sigma_px), min(self.size) // 4)  # beyond the frame's edge may lie columns that nobody sees
         core = slice(self.pad + rim, -self.pad - rim)
         inner[core, core] = self.covered[core, core]
@@ -67,22 +54,34 @@ class Windows:
         stride = max(1, chosen.size // NOISE_PX)
         self.calm = np.flatnonzero(chosen.ravel()[::stride]) * stride
 
-    def reach(self, background: Background) -> Reach:
-        """Return which of the background's nodes make it in each fit window, and how; worked out once for each size of the windows."""
-        with self._lock:
-            if self._reach is None:
-                self._reach = background.reach(self.centre, self.half)
-            return self._reach
+    def _around(self, radius: float) -> np.ndarray:
+        """Return which pixels of the padded frame lie within `radius` px of a column, bool: a disk is an interval on each of its rows."""
+        near = np.zeros(self.image.shape, bool)
+        flat = near.ravel()
+        dy = np.arange(-int(radius), int(radius) + 1)
+        reach = np.floor(np.sqrt(radius**2 - dy**2)).astype(np.int64)
+        for start, stop in self.chunks(8 * len(dy)):
+            begin, end = (self.flat_index(slice(start, stop), dy, side).ravel() for side in (-reach, reach + 1))
+            low, high = int(begin.min()), int(end.max())
+            inside = np.bincount(begin - low, minlength=high - low + 1)
+            inside -= np.bincount(end - low, minlength=high - low + 1)
+            flat[low : high + 1] |= np.cumsum(inside) > 0
+        return near
+
+    def _count(self, start: int, stop: int) -> np.ndarray:
+        """Return how many pixels of each of some columns' fit windows count: (stop − start,)."""
+        window = self.covered.ravel().take(self.flat_index(slice(start, stop), self.fit_y, self.fit_x))
+        return np.asarray(np.count_nonzero(window, axis=1))
 
     def inner(self, padded: np.ndarray) -> np.ndarray:
         """Return the frame's own part (H, W) of a padded array."""
         return padded[self.pad : self.pad + self.size[0], self.pad : self.pad + self.size[1]]
 
-    def chunks(self, pixels: int) -> Iterator[Tuple[int, int]]:
-        """Yield (start, stop) of columns that are worked on together, `pixels` each."""
-        many = max(8, CHUNK_PX // max(1, pixels))
-        for start in range(0, len(self.centre), many):
-            yield start, min(start + many, len(self.centre))
+    def chunks(self, pixels: int, columns: Optional[int] = None) -> Iterator[Tuple[int, int]]:
+        """Yield (start, stop) of columns, all if None, that are worked on together, `pixels` each."""
+        total, many = len(self.centre) if columns is None else columns, max(8, CHUNK_PX // max(1, pixels))
+        for start in range(0, total, many):
+            yield start, min(start + many, total)
 
     def each(self, pixels: int, work: Callable[[int, int], T]) -> List[T]:
         """Return work(start, stop) for chunks of columns, in order."""
@@ -102,9 +101,9 @@ class Windows:
         for start, stop in self.chunks(pixels):
             yield work(start, stop)
 
-    def flat_index(self, start: int, stop: int, dy: np.ndarray, dx: np.ndarray) -> np.ndarray:
-        """Return positions in the padded, flattened frame of the pixels at (dy, dx) around columns start … stop: (c, m)."""
-        base = (self.centre[start:stop, 0] + self.pad) * self.width + self.centre[start:stop, 1] + self.pad
+    def flat_index(self, columns: Which, dy: np.ndarray, dx: np.ndarray) -> np.ndarray:
+        """Return positions in the padded, flattened frame of the pixels at (dy, dx) around c columns, given by index or slice: (c, m)."""
+        base = (self.centre[columns, 0] + self.pad) * self.width + self.centre[columns, 1] + self.pad
         index: np.ndarray = base[:, None] + (dy * self.width + dx)[None]
         return index
 
@@ -126,9 +125,3 @@ def _disk(radius: float) -> Tuple[np.ndarray, np.ndarray]:
     dy, dx = np.meshgrid(reach, reach, indexing="ij")
     inside = dy**2 + dx**2 <= radius**2
     return dy[inside], dx[inside]
-
-
-def _powers(dy: np.ndarray, dx: np.ndarray, count: int) -> np.ndarray:
-    """Return the first `count` monomials at each of m pixels: (m, count) float32."""
-    powers: np.ndarray = np.stack([dy**a * dx**b for a, b in POWERS[:count]], axis=1).astype(np.float32)
-    return powers

@@ -32,6 +32,7 @@ import numpy as np
 
 import stemzoo
 from stemzoo.errors import DatasetError, OutputError
+from stemzoo.io.hdf5_claims import attribute, attributes, check_array
 from stemzoo.io.outputs import need_room
 
 SCHEMA = 2
@@ -156,10 +157,11 @@ class Dataset:
         self.path = Path(path)
         self._file: h5py.File | None = None
         self._owner = -1
+        self._checked = set[tuple[int, str]]()
         root = self._open()
         try:
-            version, held = root.attrs.get("schema_version"), "frames" in root
-        except (KeyError, OSError, RuntimeError) as failure:
+            version, held = attribute(root, "schema_version"), "frames" in root
+        except (KeyError, OSError, RuntimeError, ValueError) as failure:
             raise DatasetError(f"{self.path}: its root is damaged ({failure}); make the file again") from None
         if version is None or not held:
             raise DatasetError(f"{self.path}: no stemzoo dataset (no schema_version and /frames); make one with `stemzoo data simulate`")
@@ -170,8 +172,8 @@ class Dataset:
             raise DatasetError(f"{self.path}: schema version {version}; this stemzoo reads {OLDEST} to {SCHEMA}: {way_out}")
         try:
             self.ids: list[str] = sorted(root["frames"])
-            self.classes: tuple[str, ...] = tuple(json.loads(root.attrs.get("classes", "[]")))
-            self.material, self.recipe = (str(root.attrs.get(name, "")) for name in ("material", "recipe"))
+            self.classes: tuple[str, ...] = tuple(json.loads(attribute(root, "classes", "[]")))
+            self.material, self.recipe = (str(attribute(root, name, "")) for name in ("material", "recipe"))
         except (AttributeError, KeyError, TypeError, ValueError, OSError, RuntimeError) as failure:
             raise DatasetError(f"{self.path}: /frames or an attribute of the file is damaged ({failure}); make the file again") from None
         if not self.ids:
@@ -183,10 +185,10 @@ class Dataset:
     def attributes(self, index: int) -> dict[str, Any]:
         """The attributes of frame `index`, `pixel_size` [Å/px] among them."""
         with self.reading(index) as group:
-            attributes = {key: _plain(value) for key, value in group.attrs.items()}
-        if not float(attributes.get("pixel_size", 0)) > 0:
-            raise DatasetError(f"{self.path}: frame {self.ids[index]} has pixel_size {attributes.get('pixel_size')!r}; wanted Å/px above 0")
-        return attributes
+            facts = {key: _plain(value) for key, value in attributes(group).items()}
+        if not float(facts.get("pixel_size", 0)) > 0:
+            raise DatasetError(f"{self.path}: frame {self.ids[index]} has pixel_size {facts.get('pixel_size')!r}; wanted Å/px above 0")
+        return facts
 
     def scene(self, index: int) -> str:
         """Which piece of specimen frame `index` shows: frames of one scene are never divided between training and validation.
@@ -203,7 +205,7 @@ class Dataset:
     def content(self, index: int) -> str:
         """The sha256 of frame `index`'s image, as stored when it was written; computed for a file of version 1."""
         with self.reading(index) as group:
-            stored = group.attrs.get("content")
+            stored = attribute(group, "content")
         return str(stored) if stored is not None else digest(self.image(index))
 
     def shape(self, index: int) -> tuple[int, int]:
@@ -225,7 +227,11 @@ class Dataset:
     def counts(self, index: int) -> np.ndarray | None:
         """(N,) electrons expected in each column's peak; None for a real frame."""
         with self.reading(index) as group:
-            return group["counts"][...] if "counts" in group else None
+            held = "counts" in group
+        if not held:
+            return None
+        with self.reading(index, "counts") as array:
+            return np.asarray(array[...])
 
     def window(self, index: int, corner: tuple[int, int], size: tuple[int, int], name: str = "image") -> np.ndarray:
         """(h, w) float32 of `image` or `expected`, read from the chunks that the window touches and no others."""
@@ -248,7 +254,11 @@ class Dataset:
         try:
             file, path = self._open(), f"frames/{self.ids[index]}/{name}"
             # Straight to the array: looking it up through its groups takes as long again as reading a patch's window of it.
-            yield h5py.Dataset(h5py.h5d.open(file.id, path.encode())) if name else file[path]
+            part = h5py.Dataset(h5py.h5d.open(file.id, path.encode())) if name else file[path]
+            if name and (index, name) not in self._checked:
+                check_array(part)
+                self._checked.add((index, name))
+            yield part
         except (OSError, KeyError, RuntimeError, TypeError, ValueError) as failure:
             why = str(failure).strip("'\"")
             raise DatasetError(
@@ -273,7 +283,7 @@ class Dataset:
         return self._file
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None, "_owner": -1}
+        return {**self.__dict__, "_file": None, "_owner": -1, "_checked": set()}
 
 
 def _lean(file: h5py.File) -> h5py.File:

@@ -6,6 +6,7 @@ Owns which dialect a file speaks and a stack that is read frame by frame without
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ import h5py
 import numpy as np
 
 from stemzoo.errors import ReadError
+from stemzoo.io.hdf5_claims import attribute, check_array
 from stemzoo.io.raw import EAGER_BYTES, Raw, Signal, choose, problem
 from stemzoo.io.units import Axis
 from stemzoo.types import MIN_FRAME_PX
@@ -41,13 +43,20 @@ class Stack:
         if isinstance(index, slice):
             return np.stack([self[i] for i in range(*index.indices(self.shape[0]))])
         number = range(self.shape[0])[index]
-        with h5py.File(self.path, "r") as file:
-            if len(self.names) > 1:
-                return np.asarray(file[self.names[number]][()]).reshape(self.shape[1:])
-            stored = file[self.names[0]]
-            key = tuple(number if axis == self.order[0] else slice(None) for axis in range(stored.ndim))
-            frame = np.asarray(stored[key])
+        try:
+            frame = self._read(number)
+        except (OSError, KeyError, RuntimeError, TypeError, ValueError) as failure:
+            why = str(failure).strip("'\"")
+            raise ReadError(f"{self.path}: frame {number} cannot be read ({why}); the file is damaged: copy it again") from None
         return frame if self.order[1] < self.order[2] else frame.T
+
+    def _read(self, number: int) -> np.ndarray:
+        with h5py.File(self.path, "r") as file:
+            stored = file[self.names[number if len(self.names) > 1 else 0]]
+            check_array(stored, EAGER_BYTES, math.prod(self.shape[1:]) * self.dtype.itemsize)
+            if len(self.names) > 1 or stored.ndim == 2:
+                return np.asarray(stored[()]).reshape(self.shape[1:])
+            return np.asarray(stored[tuple(number if axis == self.order[0] else slice(None) for axis in range(stored.ndim))])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Return all frames."""
@@ -90,6 +99,7 @@ def read_hdf5(path: str, wanted: str | None) -> Raw:
             t, y, x = image.order
             shape = (dataset.shape[t], dataset.shape[y], dataset.shape[x])
             return Raw(Stack(path, (image.dataset,), (t, y, x), shape, dataset.dtype), image.axes, facts, notices)
+        check_array(dataset, EAGER_BYTES)
         data = np.asarray(dataset[()])
     if len(image.order) == data.ndim:
         data = np.transpose(data, image.order)
@@ -101,7 +111,7 @@ def _own(file: h5py.File, path: str) -> Raw | None:
     frames = {name: group for name, group in file["frames"].items() if isinstance(group, h5py.Group) and "image" in group}
     if not frames:
         return None
-    kinds = {(group["image"].shape, float(group.attrs.get("pixel_size", np.nan))) for group in frames.values()}
+    kinds = {(group["image"].shape, float(attribute(group, "pixel_size", np.nan))) for group in frames.values()}
     if len({repr(kind) for kind in kinds}) > 1:
         listed = ", ".join(list(frames)[:6]) + (" …" if len(frames) > 6 else "")
         raise ReadError(f"{path}: its frames ({listed}) differ in size or pixel size; name one: '{path}::/frames/{next(iter(frames))}'")
@@ -111,8 +121,8 @@ def _own(file: h5py.File, path: str) -> Raw | None:
     names = tuple(f"/frames/{name}/image" for name in frames)
     stack = Stack(path, names, (0, 1, 2), (len(names), *shape[-2:]), dtype)
     small = len(names) * int(np.prod(shape)) * dtype.itemsize <= EAGER_BYTES
-    data = np.stack([group["image"][()] for group in frames.values()]).reshape(stack.shape) if small else stack
-    facts = {key: str(value) for key in ("material", "zone_axis") if (value := first.attrs.get(key)) is not None}
+    data = stack[:] if small else stack
+    facts = {key: str(value) for key in ("material", "zone_axis") if (value := attribute(first, key)) is not None}
     return Raw(data, None if np.isnan(size) else (Axis(size, "Å"), Axis(size, "Å")), facts)
 
 
@@ -143,7 +153,9 @@ def _velox(file: h5py.File) -> list[_Image]:
 def _velox_metadata(group: h5py.Group) -> dict[str, Any]:
     if "Metadata" not in group:
         return {}
-    first = np.asarray(group["Metadata"][:, 0] if group["Metadata"].ndim == 2 else group["Metadata"][()], dtype=np.uint8)
+    stored = group["Metadata"]
+    check_array(stored)
+    first = np.asarray(stored[:, 0] if stored.ndim == 2 else stored[()], dtype=np.uint8)
     try:
         facts = json.loads(first.tobytes().split(b"\0")[0].decode("utf-8"))
     except ValueError:
@@ -182,9 +194,10 @@ def _ncem(file: h5py.File) -> list[_Image]:
 def _dimension(dim: h5py.Dataset | None) -> tuple[str, Axis]:
     if dim is None:
         return "", Axis(1.0)
+    check_array(dim)
     values = np.asarray(dim[()]).ravel()
     step = float(values[1] - values[0]) if values.size > 1 and values.dtype.kind in "fiu" else 1.0
-    return _text(dim.attrs.get("name")), Axis(step, _text(dim.attrs.get("units")))
+    return _text(attribute(dim, "name")), Axis(step, _text(attribute(dim, "units")))
 
 
 def _spatial_order(names: list[str]) -> tuple[int, ...]:
@@ -204,14 +217,16 @@ def _hyperspy(file: h5py.File) -> list[_Image]:
         data = group[name].get("data")
         if not isinstance(data, h5py.Dataset):
             continue
-        described = [group[name][f"axis-{i}"].attrs if f"axis-{i}" in group[name] else {} for i in range(data.ndim)]
-        axes = [Axis(float(attrs.get("scale", 1.0)), _text(attrs.get("units"))) for attrs in described]
+        described = [group[name].get(f"axis-{i}") for i in range(data.ndim)]
+        axes = [
+            Axis(1.0) if axis is None else Axis(float(attribute(axis, "scale", 1.0)), _text(attribute(axis, "units"))) for axis in described
+        ]
         metadata = group[name].get("metadata")
         facts: dict[str, Any] = {}
         if metadata is not None:
-            general = metadata["General"].attrs if "General" in metadata else {}
-            facts = {key: _text(general[key]) for key in ("title", "date") if _text(general.get(key))}
-            beam = metadata["Acquisition_instrument/TEM"].attrs.get("beam_energy") if "Acquisition_instrument/TEM" in metadata else None
+            general, microscope = metadata.get("General"), metadata.get("Acquisition_instrument/TEM")
+            facts = {} if general is None else {key: text for key in ("title", "date") if (text := _text(attribute(general, key)))}
+            beam = None if microscope is None else attribute(microscope, "beam_energy")
             if beam is not None:
                 facts["energy_kev"] = float(beam)
         signal = Signal(name, data.shape, problem(data.shape, data.dtype, [axis.unit for axis in axes]))
@@ -231,8 +246,8 @@ def _plain(file: h5py.File, wanted: str | None) -> list[_Image]:
         file.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) and _looks_like_frames(item) else None)
     images = []
     for data in found:
-        size = data.attrs.get("pixel_size", data.parent.attrs.get("pixel_size"))
-        unit = _text(data.attrs.get("pixel_size_units", data.attrs.get("pixel_unit", "Å")))
+        size = attribute(data, "pixel_size", attribute(data.parent, "pixel_size"))
+        unit = _text(attribute(data, "pixel_size_units", attribute(data, "pixel_unit", "Å")))
         axes = (Axis(float(np.ravel(size)[0]), unit), Axis(float(np.ravel(size)[-1]), unit)) if size is not None else None
         name = wanted if wanted is not None and len(found) == 1 else data.name
         images.append(_Image(Signal(name, data.shape, problem(data.shape, data.dtype)), data.name, tuple(range(data.ndim)), axes, {}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ import h5py
 import numpy as np
 
 from stemzoo.errors import ReadError
+from stemzoo.io.hdf5_claims import attribute, check_array
 from stemzoo.io.results import ENCODING_FIELDS, SCHEMA
 from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId
-
-DEFLATE = 1100  # how much smaller gzip can make anything
 
 
 def read_results(path: Path) -> Analysis:
@@ -27,12 +25,12 @@ def read_results(path: Path) -> Analysis:
     path = Path(path)
     try:
         with h5py.File(path, "r") as file:
-            schema = int(file.attrs.get("stemzoo_schema", 0))
+            schema = int(attribute(file, "stemzoo_schema", 0))
             if schema == 0:
                 raise ReadError(f"{path}: an HDF5 file, but not an analysis; wanted analysis.h5 from stemzoo analyze")
             if schema > SCHEMA:
                 raise ReadError(f"{path}: schema {schema}; this stemzoo reads up to {SCHEMA}: upgrade stemzoo")
-            _check_sizes(file, path)
+            file.visititems(_check)
             return _analysis(file["entry"])
     except OSError as error:
         why = error.strerror or str(error).split("(")[0].strip()
@@ -41,22 +39,10 @@ def read_results(path: Path) -> Analysis:
         raise ReadError(f"{path}: damaged, a part is missing or does not fit ({error}); run stemzoo analyze again") from error
 
 
-def _check_sizes(file: h5py.File, path: Path) -> None:
+def _check(name: str, item: h5py.Group | h5py.Dataset) -> None:
     """Refuse tables and texts that cannot lie in a file of this size: reading them would fill the memory. Raises: ValueError."""
-    size = os.path.getsize(path)
-    with path.open("rb") as raw:
-
-        def look(name: str, item: h5py.Group | h5py.Dataset) -> None:
-            if not isinstance(item, h5py.Dataset):
-                return
-            claimed = item.nbytes if item.compression is None else item.nbytes // DEFLATE
-            if item.dtype.kind == "O" and item.id.get_offset() is not None:  # a text: its length stands before where it is kept
-                raw.seek(item.id.get_offset())
-                claimed = int.from_bytes(raw.read(4), "little")
-            if claimed > size:
-                raise ValueError(f"{name} claims {claimed} bytes in a file of {size}")
-
-        file.visititems(look)
+    if isinstance(item, h5py.Dataset):
+        check_array(item)
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,8 +170,8 @@ def _exposed(recipe: Recipe, scene: Scene, exposure: _Exposure, facts: dict[str,
     mean = float(lattice.mean()) or _typical(scene) / extent**2
     depths = _depths(scene, shape, exposure)
     ground = np.random.default_rng(exposure.ground)
-    field = surroundings(recipe.specimen, depths, shape, mean, pixel_size, ground, exposure.place / pixel_size)
-    expected, yx_px = scan.skipped((lattice + haze + field) * np.float32(dose * pixel_size**2), yx_px)
+    beside = surroundings(recipe.specimen, depths, shape, mean, pixel_size, ground, exposure.place / pixel_size)
+    expected, yx_px = scan.skipped((lattice + haze + beside.field) * np.float32(dose * pixel_size**2), yx_px)
     inside = (scene.species >= 0) & (yx_px >= 0).all(axis=1) & (yx_px <= size - 1).all(axis=1)
     order = np.flatnonzero(inside)[np.lexsort((yx_px[inside, 1], yx_px[inside, 0]))]
     recording = _recording(recipe, pixel_size, rng)
@@ -194,6 +194,8 @@ def _exposed(recipe: Recipe, scene: Scene, exposure: _Exposure, facts: dict[str,
             "hot_pixels": recording.hot_fraction,
             "saturation": 1e9 if recording.saturation is None else recording.saturation,
             "smoothing_px": recording.smoothing_px,
+            "speckle": beside.speckle * dose * pixel_size**2,
+            "speckle_grain": beside.grain,
         },
     )
 

@@ -100,7 +100,9 @@ class Specimen(Strict):
     roughness: Number = Field((0.0, 0.05), description="rms variation of a column's thickness from column to column, relative")
     displacement: Number = Field((0.0, 0.06), description="static random displacement of columns, rms [Å]")
     background: Number = Field((0.05, 0.4), description="flat background over the mean intensity of the lattice")
-    carbon: Number = Field((0.0, 0.15), description="contrast of amorphous material over the mean intensity")
+    carbon: Number = Field(
+        (0.0, 0.15), description="rms speckle of amorphous material over the mean intensity; the background is at least 2.5 times this"
+    )
     contamination: Number = Field((0.0, 0.3), description="slow variation of the background over the mean intensity")
     vacuum: float = Field(0.0, ge=0, le=1, description="probability that a frame shows the specimen's edge")
     particle: float = Field(0.0, ge=0, le=1, description="probability that only a particle lies in the field")

@@ -12,6 +12,8 @@ from stemzoo.training.encoding_config import EncoderConfig
 from stemzoo.training.run import Run, fit
 from stemzoo.training.subimages import SubImageData
 
+UNEVEN = "ddp_find_unused_parameters_true"  # the calibration of the angle's error begins to learn half-way
+
 
 def train_encoder(config: EncoderConfig, out: str | Path, *, resume: str | Path | None = None, progress: bool = True) -> Run:
     """Train an rVAE on windows around the columns of `config.datasets` and return the run.
@@ -19,12 +21,12 @@ def train_encoder(config: EncoderConfig, out: str | Path, *, resume: str | Path 
     Args: out: the run's folder, made if missing. resume: a checkpoint of an interrupted run, or its folder.
     Raises: DatasetError, ModelError, OutputError.
     """
-    if config.num_nodes > 1 or config.devices not in ("auto", 1, "1"):
-        raise ModelError(
-            f"an encoder was asked to train on {config.devices} devices and {config.num_nodes} machines; one process holds the offset of "
-            "each of its sub-images: leave out --devices and --num-nodes"
-        )
-    config = config.model_copy(update={"devices": 1})
+    if config.devices != "auto" and not str(config.devices).isdigit():
+        raise ModelError(f"--devices {config.devices!r}: an encoder wants their number, e.g. 2")
+    told: dict[str, int | str] = {"devices": 1 if config.devices == "auto" else int(config.devices)}
+    if config.processes > 1 and config.strategy in ("auto", "ddp"):
+        told["strategy"] = UNEVEN
+    config = config.model_copy(update=told)
     L.seed_everything(config.seed, workers=True, verbose=False)
     data = SubImageData.from_files(config)
     task = EncoderTask.for_data(config, data)

@@ -25,6 +25,7 @@ from stemzoo.nets.rvae import RVAE, capacity_loss
 from stemzoo.training.disorder import TURNS, Jackknife, deviance
 from stemzoo.training.encoding_config import EncoderConfig
 from stemzoo.training.subimages import SubImageBatch, SubImageData
+from stemzoo.training.together import noise_like, own_of_first, rank_and_world, rows_of_all, total
 from stemzoo.types import Encoding, SubImages
 
 Progress = Callable[[str, int, int], None]
@@ -66,6 +67,7 @@ class EncoderTask(L.LightningModule):
         self.register_buffer("steps", torch.zeros(n_train, 2, dtype=torch.int8))
         self.register_buffer("examples", torch.zeros(EXAMPLES, window_px, window_px))
         self.jackknife: Jackknife | None = None
+        self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]  # alike everywhere, and large
         self._epoch: dict[str, list[Tensor]] = {}
 
     steps: Tensor
@@ -91,7 +93,9 @@ class EncoderTask(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means."""
-        self.log_dict({f"train_{name}": torch.stack(values).mean() for name, values in self._epoch.items()})
+        for name, values in self._epoch.items():
+            of_steps = total(torch.stack(values)) / rank_and_world()[1]
+            self.log(f"train_{name}", (of_steps.sqrt() if name == "off_centre_px" else of_steps).mean())
         self._epoch = {}
 
     def validation_step(self, batch: SubImageBatch, index: int) -> None:
@@ -108,7 +112,7 @@ class EncoderTask(L.LightningModule):
             images = net.normalise(batch.image)
             code = net.encode(images)
             loss = (net.misfit(net.draw(code.mean), images) + sum(net.divergence(code))).mean()
-        self.log("val_loss", loss, on_epoch=True, batch_size=len(batch.image), prog_bar=True)
+        self.log("val_loss", loss, on_epoch=True, batch_size=len(batch.image), prog_bar=True, sync_dist=self.trainer.world_size > 1)
 
     def _polar(self, net: PolarRVAE, batch: SubImageBatch) -> tuple[Tensor, dict[str, Tensor]]:
         done = self.global_step / max(1, self.total_steps)
@@ -117,7 +121,7 @@ class EncoderTask(L.LightningModule):
         fixed = net.fixed()
         as_cut = net.coefficients(images)
         mean, log_sigma = net.encode(as_cut, fixed)
-        latents = mean + log_sigma.exp() * torch.randn_like(mean)
+        latents = mean + log_sigma.exp() * noise_like(mean)
         if done >= OFFSET_FROM:
             images = recut(images, step)
         coefficients = net.coefficients(images) if done >= OFFSET_FROM else as_cut
@@ -131,12 +135,12 @@ class EncoderTask(L.LightningModule):
         centring = off_centre(whole, peak.angle, mean.detach())
         loss = divergence - evidence + 0.5 * self.config.centring * centring
         if done >= OFFSET_FROM:
-            self.steps[batch.number] = whole.detach().round().clamp(-1, 1).to(torch.int8)
+            self.steps[rows_of_all(batch.number)] = rows_of_all(whole.detach().round().clamp(-1, 1).to(torch.int8))
         slots = (8 * self.global_step + torch.arange(8)) % len(net.landmarks)
-        net.landmarks[slots] = mean[:8].detach()
-        parts = {"loss": divergence - evidence, "divergence": divergence, "evidence": evidence, "off_centre_px": centring.sqrt()}
+        net.landmarks[slots] = rows_of_all(mean.detach())[:8]
+        parts = {"loss": divergence - evidence, "divergence": divergence, "evidence": evidence, "off_centre_px": centring}
         if done >= DISORDER_FROM:
-            some = slice(0, DISORDER_SAMPLE)
+            some = slice(0, own_of_first(DISORDER_SAMPLE))
             with torch.no_grad():
                 few = Posterior(*(tensor[some] for tensor in posterior))
                 angle = net.peak(few, log_likelihood[some], newton_steps=2).angle
@@ -149,13 +153,14 @@ class EncoderTask(L.LightningModule):
     def _published(self, net: RVAE, batch: SubImageBatch) -> tuple[Tensor, dict[str, Tensor]]:
         images = net.normalise(batch.image)
         code = net.encode(images)
-        misfit = net.misfit(net.draw(net.sample(code)), images).mean()
+        sample = code.mean + code.log_sigma.exp() * noise_like(code.mean)
+        misfit = net.misfit(net.draw(sample), images).mean()
         rotation, content = net.divergence(code)
         loss = misfit + rotation.mean() + content.mean()
         if self.config.capacity is not None:
             gamma, first, last = self.config.capacity
             capacity = first + (last - first) * min(1.0, self.global_step / max(1, self.total_steps))
-            loss = misfit + rotation.mean() + capacity_loss(content, capacity, gamma)
+            loss = misfit + rotation.mean() + capacity_loss(rows_of_all(content), capacity, gamma)
         return loss, {"loss": loss, "misfit": misfit, "divergence_rotation": rotation.mean(), "divergence": content.mean()}
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
@@ -189,8 +194,8 @@ def off_centre(offset: Tensor, angle: Tensor, latents: Tensor) -> Tensor:
     cosine, sine = angle.cos(), angle.sin()
     right, up = offset[:, 0], -offset[:, 1]
     own = torch.stack([cosine * right + sine * up, cosine * up - sine * right], 1)
-    weight = torch.exp(-torch.cdist(latents, latents).square() / (2 * NEIGHBOURHOOD**2))
-    return ((weight / weight.sum(1, keepdim=True)) @ own).square().sum(1).mean()
+    weight = torch.exp(-torch.cdist(latents, rows_of_all(latents)).square() / (2 * NEIGHBOURHOOD**2))
+    return ((weight / weight.sum(1, keepdim=True)) @ rows_of_all(own)).square().sum(1).mean()
 
 
 def build(config: EncoderConfig, window_px: int) -> PolarRVAE | RVAE:

@@ -48,3 +48,8 @@ class EncoderConfig(Strict):
     devices: int | str = "auto"
     num_nodes: int = Field(default=1, ge=1)
     strategy: str = "auto"
+
+    @property
+    def processes(self) -> int:
+        """How many processes share a batch; one unless told otherwise, whatever the machine has."""
+        return self.num_nodes * (int(self.devices) if str(self.devices).isdigit() else 1)

@@ -22,14 +22,17 @@ LOOK_EVERY = 50  # steps; looking at a loss waits for the device
 
 
 class SeedSteps(Callback):
-    """Seeds torch at every batch from the run's seed, the batch and the process, so that a resumed run draws what it would have drawn."""
+    """Seeds torch at every batch from the run's seed and the batch, so that a resumed run draws what it would have drawn.
+
+    All processes are seeded alike: together they draw what one would (training.together).
+    """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         """Seed this step."""
-        torch.manual_seed(((self.seed * 1_000_003 + trainer.current_epoch) * 1_000_003 + batch_idx) * 1009 + trainer.global_rank)
+        torch.manual_seed(((self.seed * 1_000_003 + trainer.current_epoch) * 1_000_003 + batch_idx) * 1009)
 
 
 class HearSlurm(Callback):

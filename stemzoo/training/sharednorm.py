@@ -5,11 +5,10 @@ With it, several processes train as one would with their batches put together.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
+
+from stemzoo.training.together import rank_and_world, total
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
@@ -17,13 +16,13 @@ class SharedBatchNorm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) → (B, C, h, w)."""
-        if not (self.training and dist.is_initialized() and dist.get_world_size() > 1):
+        world = rank_and_world()[1]
+        if not self.training or world == 1:
             return super().forward(x)
         values = x.float()
-        world = dist.get_world_size()
-        mean = _sum(values.mean((0, 2, 3))) / world
+        mean = total(values.mean((0, 2, 3))) / world
         centred = values - mean[:, None, None]
-        variance = _sum(centred.square().mean((0, 2, 3))) / world
+        variance = total(centred.square().mean((0, 2, 3))) / world
         with torch.no_grad():
             n = world * x.numel() / x.shape[1]
             assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
@@ -34,30 +33,6 @@ class SharedBatchNorm(nn.BatchNorm2d):
         scale = self.weight * torch.rsqrt(variance + self.eps)
         result: Tensor = centred * scale[:, None, None] + self.bias[:, None, None]
         return result.to(x.dtype)
-
-
-def _sum(values: Tensor) -> Tensor:
-    """Return the sum over all processes, through which gradients flow."""
-    result: Tensor = _Sum.apply(values)
-    return result
-
-
-class _Sum(torch.autograd.Function):
-    """The sum over all processes, forth and back; torch's own is on its way out."""
-
-    @staticmethod
-    def forward(context: Any, values: Tensor) -> Tensor:
-        """Add up."""
-        result = values.clone()
-        dist.all_reduce(result)
-        return result
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:
-        """Each process's value is in each one's sum."""
-        result = gradient.clone()
-        dist.all_reduce(result)
-        return result
 
 
 def share_norms(net: nn.Module) -> None:

@@ -23,6 +23,7 @@ from stemzoo.io.datasets import Dataset
 from stemzoo.training.encoding_config import EncoderConfig
 from stemzoo.training.pool import hold_back
 from stemzoo.training.saving import batches_done
+from stemzoo.training.together import rank_and_world
 from stemzoo.types import Columns, Frames, SubImages
 
 MIN_SUBIMAGES = 64  # fewer cannot tell a pattern of a thousand pixels from its noise, nor fill a few batches
@@ -74,6 +75,7 @@ class SubImageData(L.LightningDataModule):
         self.train_parts, self.val_parts = _split(parts, config)
         self.n_train = sum(part.n for part in self.train_parts)
         self.batch = min(config.batch, self.n_train // 4)
+        self.batch -= self.batch % config.processes
         capacity = config.memory_mb * 2**20 // (4 * window_px**2)
         self.train_chunks, self.val_chunks = _chunks(self.train_parts, capacity), _chunks(self.val_parts, capacity)
         sample = _load(self.train_chunks[0])
@@ -163,20 +165,26 @@ class _Cut:
 
 
 class _Batches(IterableDataset[SubImageBatch]):
-    """Batches from one chunk after the other; a single chunk stays in memory.
+    """Batches from one chunk after the other; a single chunk stays in memory. Of each batch a process takes its rows (training.together).
 
-    Args: seen: says, when an epoch's first batch is wanted, how many of its batches had been drawn before the run was broken off. With it,
-        batches are shuffled and all of the same length; without, they come in order, the last one shorter.
+    Args:
+        seen: says, when an epoch's first batch is wanted, how many of its batches had been drawn before the run was broken off. With it,
+            batches are shuffled and all of the same length; without, they come in order, the last one shorter.
     """
 
     def __init__(
-        self, chunks: Sequence[Sequence[Part]], batch: int, seed: int, epoch: Callable[[], int], seen: Callable[[], int] | None = None
+        self,
+        chunks: Sequence[Sequence[Part]],
+        batch: int,
+        seed: int,
+        epoch: Callable[[], int],
+        seen: Callable[[], int] | None = None,
     ) -> None:
         self.chunks, self.batch, self.seed, self.epoch, self.seen = chunks, batch, seed, epoch, seen
         self._held: Tensor | None = None
 
     def __iter__(self) -> Iterator[SubImageBatch]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch())
+        generator, (rank, world) = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch()), rank_and_world()
         order = range(len(self.chunks)) if self.seen is None else torch.randperm(len(self.chunks), generator=generator).tolist()
         lengths = [sum(part.n for part in chunk) for chunk in self.chunks]
         left_out = 0 if self.seen is None else self.seen() % max(1, sum(n // self.batch for n in lengths))  # all: that epoch has just ended
@@ -193,8 +201,9 @@ class _Batches(IterableDataset[SubImageBatch]):
                 self._held = data
             index = torch.cat([torch.arange(part.first, part.first + part.n) for part in chunk])
             for start in drawn:
-                chosen = rows[start : start + self.batch]
-                yield SubImageBatch(data[chosen], index[chosen])
+                chosen = rows[start : start + self.batch][rank::world]
+                if len(chosen):  # validation's last batch may be too short for all
+                    yield SubImageBatch(data[chosen], index[chosen])
             del data  # before the next chunk is loaded
 
 

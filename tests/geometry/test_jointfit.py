@@ -7,6 +7,7 @@ import pytest
 from simulated import lattice, scene
 
 from stemzoo.geometry.jointfit import JointFit
+from stemzoo.geometry.neighbours import nearest_distance
 
 
 @pytest.fixture
@@ -16,17 +17,19 @@ def fit() -> JointFit:
     made = scene(yx, 200 * amplitude, 2.5, (160, 160), 10.0)
     starts = made.starts(0)
     starts = starts[np.argsort(starts[:, 0])]
-    fit = JointFit(made.noisy(0) / 200, np.ones((160, 160), bool), np.arange(len(starts)), starts, 2.5)
-    fit.evaluate(first=True, couple=True)
+    fit = JointFit(made.noisy(0) / 200, np.ones((160, 160), bool), np.arange(len(starts)), starts, nearest_distance(starts, 16.0), 2.5)
+    fit.evaluate(first=True)
     fit._steady()
+    fit.couple()
     fit.step()
     fit.evaluate()
     return fit
 
 
-def _evaluations(fit: JointFit, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    made, evaluate = [], fit.evaluate
-    monkeypatch.setattr(fit, "evaluate", lambda couple=False: (made.append(couple), evaluate(couple=couple)))
+def _evaluations(fit: JointFit, monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    made: list[None] = []
+    evaluate = fit.evaluate
+    monkeypatch.setattr(fit, "evaluate", lambda: made.append(evaluate()))
     return made
 
 

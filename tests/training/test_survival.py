@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import importlib.util
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -34,6 +36,14 @@ def _weights(run: Path) -> dict[str, torch.Tensor]:
 
 def _same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def compare_processes() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("compare_processes", ROOT / "scripts" / "compare_processes.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _command(config, out: Path, *more: str) -> list[str]:
@@ -310,3 +320,11 @@ def test_two_processes_train_as_one(config, tmp_path):
         curves[name] = [[float(row[key]) for key in ("val_loss", "val_iou", "val_f1")] for row in rows]
     assert len(curves["one"]) == 4
     assert torch.allclose(torch.tensor(curves["one"]), torch.tensor(curves["two"]), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_train_an_encoder_as_one(dataset):
+    """Loss curves, final scores, and what the training keeps of each sub-image and of their latents."""
+    found = compare_processes().compare("rvae", str(dataset), steps=48, processes=2)
+    assert set(found) > {"train_loss", "train_divergence", "train_evidence", "train_off_centre_px", "val_loss"}
+    assert all(apart <= 1e-5 * max(1.0, abs(one)) for one, _, apart in found.values())

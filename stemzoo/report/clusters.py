@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from stemzoo.report import style
 from stemzoo.report.field import Field
 from stemzoo.report.figures import show_classes
-from stemzoo.report.legends import UNSURE_GREY
+from stemzoo.report.legends import OUTSIDE_GREY
 from stemzoo.types import Encoding
 
 FILE = "clusters.csv"
@@ -85,7 +85,7 @@ def colours_of(label: np.ndarray) -> np.ndarray:
     """Return RGBA (N, 4), grey for -1."""
     palette = np.array([to_rgba(colour) for colour in style.CLASS_COLOURS])
     colours = palette[label % len(palette)]
-    colours[label < 0] = to_rgba(UNSURE_GREY)
+    colours[label < 0] = to_rgba(OUTSIDE_GREY)
     return np.asarray(colours)
 
 

@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 
 from stemzoo.report import style
 from stemzoo.report.field import Field
-from stemzoo.report.legends import GREY_ROW, GREYS, UNSURE_GREY, class_legend, grey_legend, histogram_legend, wheel
+from stemzoo.report.legends import GREY_ROW, GREYS, OUTSIDE_GREY, class_legend, grey_legend, histogram_legend, wheel
 from stemzoo.report.summary import thousands
 from stemzoo.types import Columns, Encoding
 
@@ -253,5 +253,5 @@ def latent_colours(values: np.ndarray, limits: tuple[float, float] | None = None
     low, high = style.robust_limits(values) if limits is None else limits
     chosen: Colormap = colormaps[cmap]
     rgba = np.asarray(chosen(np.clip((np.nan_to_num(values, nan=low) - low) / (high - low), 0, 1)))
-    rgba[~np.isfinite(values)] = to_rgba(UNSURE_GREY)
+    rgba[~np.isfinite(values)] = to_rgba(OUTSIDE_GREY)
     return rgba

@@ -221,10 +221,16 @@ def _provenance(analysis: Analysis, inputs: ReportInputs, summary: Summary) -> l
     if analysis.window_px is not None:
         angstrom = "" if summary.pixel_size is None else f", {analysis.window_px * summary.pixel_size:.3g} Å"
         rows.append(("window of the sub-images", f"{analysis.window_px:.4g} px{angstrom}"))
-    rows.extend((key.replace("_", " "), str(value)) for key, value in frames.metadata.items() if np.isscalar(value))
+    rows.extend(_fact(key, value) for key, value in frames.metadata.items() if np.isscalar(value))
     rows.extend(("option " + key, value) for key, value in inputs.options.items())
     rows.append(("stemzoo", analysis.version))
     return rows
+
+
+def _fact(key: str, value: object) -> tuple[str, str]:
+    """Return a fact from the file as it is read: `energy_kev` 200.0 is `energy` `200 keV`."""
+    said = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return ("energy", f"{said} keV") if key == "energy_kev" else (key.replace("_", " "), said)
 
 
 def _bare_models(analysis: Analysis) -> tuple[ModelNote, ...]:

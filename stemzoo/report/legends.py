@@ -12,8 +12,8 @@ from matplotlib.collections import PolyCollection
 from stemzoo.report import style
 from stemzoo.report.summary import thousands
 
-UNSURE_GREY = "#6b7580"
-GREYS = (("window over the edge", "#343c44"), ("angle unsure", UNSURE_GREY), ("another symmetry", "#b9c2ca"))  # why an angle has no hue
+UNSURE_GREY, OUTSIDE_GREY = "#6b7580", "#343c44"
+GREYS = (("window over the edge", OUTSIDE_GREY), ("angle unsure", UNSURE_GREY), ("another symmetry", "#b9c2ca"))  # why an angle has no hue
 GREY_ROW = 0.062  # height of a line that explains a grey, as a share of the legend
 
 

@@ -97,6 +97,7 @@ def test_each_reason_for_having_no_hue_has_its_own_grey() -> None:
     assert [GREYS[k][0] if k >= 0 else "" for k in cause] == ["", "window over the edge", "angle unsure", "another symmetry", ""]
     assert (np.ptp(colours[1:4, :3], axis=1) < 0.1).all() and (np.ptp(colours[[0, 4], :3], axis=1) > 0.1).all()
     assert len({tuple(grey) for grey in colours[1:4].round(3)}) == 3
+    assert np.array_equal(figures.latent_colours(np.array([0.1, np.nan, 2.0]))[1], colours[1]), "one grey for one reason in every map"
 
 
 def test_the_wheel_counts_angles_as_the_table_does(analysis: Analysis) -> None:
@@ -174,7 +175,7 @@ def test_page_is_self_contained_and_quotes_the_analysis(analysis: Analysis, tmp_
     assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page) and "<script" not in page and "url(http" not in page
     for said in (analysis.frames.sha256, "adf-unet@1", "rvae-sr3fe2o7@1", "ef" * 32, analysis.notices[0]):
         assert said in page
-    assert f"{PIXEL_SIZE} Å/px, from the file" in page
+    assert f"{PIXEL_SIZE} Å/px, from the file" in page and "200 keV" in page and "energy kev" not in page
     names = {p.name for p in tmp_path.glob("*.png")}
     maps = {"frame.png", "segmentation.png", "angle.png", "latent_1.png", "latent_2.png"}
     assert names == maps | {

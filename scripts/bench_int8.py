@@ -1,0 +1,125 @@
+"""Print what a segmenter's convolutions in eight bits save and cost: time of the network, F1 and RMSE of its maxima, size of the file.
+
+    python scripts/bench_int8.py HELD.h5 [--model adf-unet] [--threads 1] [--calibration 8]
+
+HELD.h5 is a dataset with exact columns that the model has not seen (`stemzoo data simulate`). Some of its frames set the ranges of the
+activations and are not scored. Weights have 8 bits, or 7, which cannot overflow where a processor adds products of bytes in 16 bits.
+Time is that of the processor for a frame of 1024² as the network sees it, the best of several. Needs onnx.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from stemzoo.geometry.matching import match  # noqa: E402
+from stemzoo.geometry.peaks import find_peaks  # noqa: E402
+from stemzoo.geometry.resample import clean, rescale, to_rescaled  # noqa: E402
+from stemzoo.runtime.bundle import MODEL_FILE, Bundle, ModelSpec  # noqa: E402
+from stemzoo.runtime.scale import Scale  # noqa: E402
+from stemzoo.zoo import resolve  # noqa: E402
+
+TOLERANCE, BORDER = 0.5, 1.0  # Å
+TIMED_PX, TIMED_SAMPLING, REPEATS = 1024, 0.15, 12
+
+
+def frames_of(path: Path, spec: ModelSpec) -> list[tuple[np.ndarray, np.ndarray, float]]:
+    """Return each frame at the network's sampling (H, W), its columns (n, 2) px and its Å/px; sides cut to the network's stride."""
+    frames = []
+    with h5py.File(path) as file:
+        for group in file["frames"].values():
+            sampling = float(group.attrs["pixel_size"])
+            factor = Scale(sampling, "file").factor(spec)
+            image, factors = rescale(clean(group["image"][()])[0], factor)
+            height, width = (length // spec.stride_px * spec.stride_px for length in image.shape)
+            frames.append((image[:height, :width], to_rescaled(group["columns"][()], factors), sampling / factor))
+    return frames
+
+
+def quantise(source: Path, target: Path, frames: list[np.ndarray], bits: int) -> None:
+    """Write the graph with its convolutions in eight bits, ranges from `frames`."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        waiting = iter([{"image": image[None, None]} for image in frames])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self.waiting, None)
+
+    prepared = target.with_suffix(".prepared.onnx")
+    quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+    kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8, "op_types_to_quantize": ["Conv"]}
+    quantize_static(str(prepared), str(target), Reader(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=bits == 7, **kinds)
+
+
+def scored(session: Any, frames: list[tuple[np.ndarray, np.ndarray, float]], threshold: float, separation: float) -> tuple[float, float]:
+    """Return F1 within TOLERANCE, columns near the edge left out, and the RMSE of the maxima [px of the network]."""
+    hits = found = there = 0
+    squares = 0.0
+    for image, yx, sampling in frames:
+        peaks = find_peaks(session.run(["probability"], {"image": image[None, None]})[0][0], threshold, separation / sampling)
+        limit = np.asarray(image.shape) - 1 - BORDER / sampling
+        seen, true = (((at > BORDER / sampling) & (at < limit)).all(axis=1) for at in (peaks.yx, yx))
+        pairs = match(peaks.yx, yx, TOLERANCE / sampling)
+        good = true[pairs.truth]
+        hits, there = hits + int(good.sum()), there + int(true.sum())
+        found += int(good.sum()) + int(seen.sum()) - int(seen[pairs.found].sum())
+        squares += float(((peaks.yx[pairs.found[good]] - yx[pairs.truth[good]]) ** 2).sum())
+    return 2 * hits / max(found + there, 1), (squares / max(hits, 1)) ** 0.5
+
+
+def timed(session: Any, frame: np.ndarray) -> float:
+    """Return processor seconds for one frame, the best of REPEATS."""
+    best = np.inf
+    for _ in range(REPEATS):
+        began = time.process_time()
+        session.run(["probability"], {"image": frame})
+        best = min(best, time.process_time() - began)
+    return best
+
+
+def main() -> None:
+    """Read the options, measure each variant, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("held", type=Path, metavar="HELD.h5")
+    parser.add_argument("--model", default="adf-unet")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--calibration", type=int, default=8, metavar="N", help="frames that set the ranges")
+    options = parser.parse_args()
+    import onnxruntime
+
+    folder = Path(resolve(options.model))
+    spec = Bundle.load(folder).spec
+    frames = frames_of(options.held, spec)
+    every = max(1, len(frames) // options.calibration)
+    calibration, held = [image for image, _, _ in frames[::every]], [frame for k, frame in enumerate(frames) if k % every]
+    side = round(TIMED_PX * Scale(TIMED_SAMPLING, "file").factor(spec)) // spec.stride_px * spec.stride_px
+    timed_frame = np.resize(held[0][0], (1, 1, side, side)).astype(np.float32)
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = options.threads
+    with tempfile.TemporaryDirectory() as work:
+        graphs = {"single precision": folder / MODEL_FILE}
+        for bits in (8, 7):
+            graphs[f"convolutions in eight bits, weights in {bits}"] = Path(work) / f"{bits}.onnx"
+            quantise(folder / MODEL_FILE, Path(work) / f"{bits}.onnx", calibration, bits)
+        print(f"{spec.id}: {side}² px, {options.threads} threads; {len(held)} frames, {sum(len(yx) for _, yx, _ in held)} columns")
+        for title, graph in graphs.items():
+            session = onnxruntime.InferenceSession(str(graph), settings, providers=["CPUExecutionProvider"])
+            score, rmse = scored(session, held, spec.threshold, spec.min_separation)
+            took, size = timed(session, timed_frame), graph.stat().st_size / 1e6
+            print(f"{title}: {1e3 * took:.0f} ms, F1 {score:.4f}, RMSE {rmse:.3f} px, {size:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()

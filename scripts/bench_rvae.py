@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import tempfile
 import time
@@ -115,7 +114,7 @@ def run(
     row = score(form, angle[:, 0], sigma[:, 0], symmetry[:, 0], latents, test, motifs, bounds)
     row |= {"seed": seed, "epochs": epochs, "fit_s": wall, "fit_cpu_s": cpu, "epoch_s": wall / epochs, "epoch_cpu_s": cpu / epochs}
     row |= {
-        "encode_per_s": encode_rate(task.net, test.images, options.threads),
+        "encode_per_s": encode_rate(task, test.images, options.threads),
         "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
     return row
@@ -203,28 +202,27 @@ def separation(latents: np.ndarray, kind: np.ndarray) -> dict[str, float]:
     return {"gmm_ari": float(adjusted_rand_score(kind, clusters)), "linear_probe": float(probe.score(z[half:], kind[half:]))}
 
 
-def encode_rate(net: Any, images: np.ndarray, threads: int) -> float:
-    """Return sub-images a second through onnxruntime, best of five, in batches of 512."""
-    import onnxruntime
-    import torch
+def encode_rate(task: Any, images: np.ndarray, threads: int) -> float:
+    """Return sub-images a second through the runtime's encoder, from its bundle: angle, error, symmetry and latents; best of seven."""
+    from stemzoo.export.bundle import write_bundle
+    from stemzoo.runtime.bundle import Bundle
+    from stemzoo.runtime.encoder import Encoder
+    from stemzoo.runtime.session import SessionOptions
+    from stemzoo.training.encoding import task_parts
 
-    from stemzoo.export.onnx import export_graph
-    from stemzoo.nets.graphs import EncoderGraph
-
+    modules, draft = task_parts(task)
+    named = {"name": "bench", "version": 1, "materials": ["motifs"], "licence": "unstated", "citation": "scripts/bench_rvae.py"}
+    n = len(images)
+    subimages = SubImages(images, np.zeros(n, int), np.arange(n), np.ones(n, bool))
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        outputs = ["angle", "angle_sigma", "symmetry", "latents"]
-        export_graph(EncoderGraph(net), {"subimages": torch.from_numpy(images[:5])}, outputs, {"subimages": {0: "batch"}}, path, {})
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(os.fspath(path), settings)
-    batch = {"subimages": images[:512]}
-    best = np.inf
-    for _ in range(6):
-        began = time.perf_counter()
-        session.run(None, batch)
-        best = min(best, time.perf_counter() - began)
-    return len(batch["subimages"]) / best
+        write_bundle(Path(folder) / "bundle", modules, {**named, **draft}, cases=getattr(modules["model"], "cases", None))
+        encoder = Encoder(Bundle.load(Path(folder) / "bundle", SessionOptions(threads=threads)))
+        best = np.inf
+        for _ in range(8):
+            began = time.perf_counter()
+            encoder.encode(subimages)
+            best = min(best, time.perf_counter() - began)
+    return n / best
 
 
 def show(rows: list[dict], as_json: bool) -> None:

@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stemzoo.analyze.choosing import candidates
 from stemzoo.analyze.many import Here, run
 from stemzoo.analyze.models import Models, load_encoder
-from stemzoo.analyze.options import NONE, AnalyzeOptions, Progress
+from stemzoo.analyze.options import AUTO, NONE, AnalyzeOptions, Progress
 from stemzoo.analyze.outcome import Outcome
 from stemzoo.analyze.plan import Request, Task
 from stemzoo.errors import ModelError
@@ -87,6 +88,8 @@ def models_for(task: Task, options: AnalyzeOptions, session: SessionOptions | No
         return Models(None, session=session)
     if options.encoder == NONE:
         raise ModelError("encode with --encoder none would do nothing; pass --encoder NAME (stemzoo zoo list shows all) or --fit-encoder")
+    if options.encoder == AUTO:
+        return Models(None, session=session, offered=candidates())
     encoder, notices = load_encoder(options.encoder, session)
     if encoder is None:
         raise ModelError("no encoder: no zoo has a default one; pass --encoder NAME (stemzoo zoo list shows all) or --fit-encoder")

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stemzoo.analyze.choosing import loaded
 from stemzoo.analyze.gather import gather
 from stemzoo.analyze.models import Models
 from stemzoo.analyze.options import AUTO, AnalyzeOptions, Progress, parse_window
@@ -53,9 +54,10 @@ def fit(plan: Plan, progress: Progress | None) -> None:
 
 
 def encoder_of(plan: Plan, models: Models) -> Encoder | None:
-    """Return the encoder of a plan: the one that stage `fit` left (None where there was no column to fit it to), or the models' own."""
+    """Return the encoder of a plan: the one that stage `fit` left (None where there was no column to fit it to), the one that was chosen
+    for the file, or the models' own."""
     if not plan.request.options.fit_encoder:
-        return models.encoder
+        return models.encoder if plan.encoder is None else loaded(plan.encoder, models.session)
     folder = plan.journal.folder / "encoder"
     return _fitted(str(folder), stamp_of(str(folder / "model.onnx")), models.session) if folder.is_dir() else None
 

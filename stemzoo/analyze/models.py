@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stemzoo.analyze.choosing import Candidate, candidates
 from stemzoo.analyze.options import AUTO, NONE, AnalyzeOptions
 
 if TYPE_CHECKING:
@@ -19,17 +20,22 @@ if TYPE_CHECKING:
 class Models:
     """The loaded models, shared by all inputs of a command; `notices` say how they were chosen, `session` how they are run.
 
-    No segmenter: columns come from a table.
+    No segmenter: columns come from a table. `offered` are the encoders of which each file takes the one that fits, where none is named.
     """
 
     segmenter: Segmenter | None
     encoder: Encoder | None = None
     notices: tuple[str, ...] = ()
     session: SessionOptions | None = None
+    offered: tuple[Candidate, ...] | None = None
 
     @classmethod
-    def load(cls, options: AnalyzeOptions, *, encode: bool = True, session: SessionOptions | None = None) -> Models:
-        """Load what the options name, to be run as `session` says. Raises: ModelError with the near names."""
+    def load(cls, options: AnalyzeOptions, *, encode: bool = True, session: SessionOptions | None = None, by_file: bool = True) -> Models:
+        """Load what the options name, to be run as `session` says.
+
+        Args: by_file: where no encoder is named, each file takes the one that fits; else all take the zoo's default.
+        Raises: ModelError with the near names.
+        """
         from stemzoo.runtime.bundle import Bundle
         from stemzoo.runtime.segmenter import Segmenter
         from stemzoo.zoo import catalog
@@ -38,6 +44,8 @@ class Models:
         segmenter = Segmenter(Bundle.load(folder, session))
         if not encode or options.fit_encoder or options.encoder == NONE:
             return cls(segmenter, session=session)
+        if options.encoder == AUTO and by_file:
+            return cls(segmenter, session=session, offered=candidates())
         encoder, notices = load_encoder(options.encoder, session)
         return cls(segmenter, encoder, notices, session)
 

@@ -31,7 +31,7 @@ from stemzoo.io.tracks import FILE, write_tracks
 from stemzoo.report.summary import summarise
 from stemzoo.runtime import pipeline
 from stemzoo.runtime.encoder import Encoder
-from stemzoo.runtime.notices import over_the_edge, without_columns
+from stemzoo.runtime.notices import in_holes, over_the_edge, without_columns
 from stemzoo.runtime.tables import ColumnsWriter
 from stemzoo.types import Analysis, Columns, Encoding, SubImages, Tracks
 
@@ -111,6 +111,7 @@ class _Totals:
     columns: int = 0
     unfitted: int = 0
     outside: int = 0
+    unmeasured: int = 0
     by_class: dict[str, int] = field(default_factory=dict)
     without: list[int] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
@@ -118,7 +119,9 @@ class _Totals:
     def add(self, columns: Columns, encoding: Encoding | None, failed: set[int]) -> None:
         self.columns += len(columns)
         self.unfitted += int((~columns.fit_ok).sum())
-        self.outside += int((~encoding.inside).sum()) if encoding is not None else 0
+        if encoding is not None:
+            self.outside += int((~encoding.inside).sum())
+            self.unmeasured += int((encoding.inside & np.isnan(encoding.angle)).sum())
         for name, count in zip(columns.classes, np.bincount(columns.species, minlength=len(columns.classes)), strict=True):
             self.by_class[name] = self.by_class.get(name, 0) + int(count)
         if not len(columns) and columns.frame not in failed:
@@ -195,6 +198,8 @@ def _notices(plan: Plan, models: Models, analysis: Analysis, totals: _Totals, ch
         said.append(without_columns(totals.without, plan.n_frames, threshold))
     if totals.outside and analysis.window_px is not None:
         said.append(over_the_edge(totals.outside, totals.columns, analysis.window_px))
+    if totals.unmeasured and analysis.window_px is not None:
+        said.append(in_holes(totals.unmeasured, totals.columns, analysis.window_px))
     if totals.failures:
         shown = "; ".join(f"frame {failure.frame}: {failure.reason}" for failure in totals.failures[:3])
         shown += " …" if len(totals.failures) > 3 else ""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 import stemzoo
+from stemzoo.analyze.choosing import choose, loaded, sample
 from stemzoo.analyze.models import Models
 from stemzoo.analyze.options import AnalyzeOptions, parse_window
 from stemzoo.analyze.outcome import Outcome, done_before
@@ -28,7 +29,7 @@ from stemzoo.io.outputs import check_folder
 from stemzoo.runtime import pipeline
 from stemzoo.runtime.notices import scale_notices
 from stemzoo.runtime.scale import Scale, find_scale
-from stemzoo.types import Frames, ModelId
+from stemzoo.types import Analysis, Frames, ModelId
 
 if TYPE_CHECKING:
     from stemzoo.training.encoding_config import EncoderConfig
@@ -67,6 +68,7 @@ class Plan:
         n_frames: how many are analysed; `first` is the number of the first. batches: (a, b), frames from a up to b, counted from `first`.
         stages: in this order, each a batch at a time, except `fit`.
         classes: of the columns. scale: of every frame; None where nothing needs it. factor: network pixels per frame pixel.
+        encoder: folder of the encoder that was chosen for this file; None where the command's own is taken, or none.
         window_px: of the sub-images; None where it follows from a fit. notices: what was decided, one sentence each.
     """
 
@@ -84,6 +86,7 @@ class Plan:
     factor: float
     window_px: float | None
     notices: tuple[str, ...]
+    encoder: str | None = None
 
     @property
     def journal(self) -> Journal:
@@ -106,7 +109,7 @@ def start(request: Request, models: Models) -> Plan | Outcome:
     frames, first = read_frames(request.path, options)
     _OPEN.put((request.path, frames.sha256, stamp), frames)
     segmenter = models.segmenter.id if models.segmenter is not None else table_id(_table_of(request))
-    key = _key(request, frames.sha256, segmenter, models.encoder.id if models.encoder else None)
+    key = _key(request, frames.sha256, segmenter, models)
     if request.unchanged and (earlier := done_before(request.out, key)):
         return replace(earlier, input=request.path, unchanged=True)
     window = parse_window(options.window, frames.pixel_size)
@@ -115,9 +118,15 @@ def start(request: Request, models: Models) -> Plan | Outcome:
     if models.segmenter is not None or (window is None and models.encoder is not None):
         scale = _scale(frames)
         notices += scale.notices if models.segmenter is None else scale_notices(scale, models.segmenter)
-        if window is None and models.encoder is not None:
-            window, said = pipeline.window_at(scale.sampling, models.encoder)
-            notices += said
+    encoder, chosen = models.encoder, None
+    if models.offered is not None:
+        scale = scale or _scale(frames)
+        chosen, why = choose(_sampled(request, frames, models, scale), scale.sampling, models.offered, models.session)
+        encoder = None if chosen is None else loaded(chosen.folder, models.session)
+        notices.append(why)
+    if window is None and encoder is not None and scale is not None:
+        window, said = pipeline.window_at(scale.sampling, encoder)
+        notices += said
     notices += models.notices
     factor = 1.0 if scale is None or models.segmenter is None else scale.factor(models.segmenter.spec)
     size = min(max(1, int(BATCH_PX / (np.prod(frames.shape) * factor**2))), BATCH_FRAMES)
@@ -137,6 +146,7 @@ def start(request: Request, models: Models) -> Plan | Outcome:
         factor=factor,
         window_px=window,
         notices=tuple(notices),
+        encoder=None if chosen is None else chosen.folder,
     )
     plan.journal.begin(key)
     if request.columns is not None:
@@ -196,13 +206,20 @@ def _table_of(request: Request) -> Path:
     return request.columns
 
 
-def _key(request: Request, sha256: str, segmenter: ModelId, encoder: ModelId | None) -> str:
+def _sampled(request: Request, frames: Frames, models: Models, scale: Scale) -> Analysis:
+    """Return columns of the first frame, for an encoder to be chosen by."""
+    if models.segmenter is None:
+        return read_table(_table_of(request), frames)
+    return sample(frames, models.segmenter, scale, request.options.threshold)
+
+
+def _key(request: Request, sha256: str, segmenter: ModelId, models: Models) -> str:
     """Return what stands for a file's bytes, its models and the options."""
+    encoders = [candidate.sha256 for candidate in models.offered or ()] or (models.encoder.id.sha256 if models.encoder else None)
     options = {name: value for name, value in request.options.as_text().items() if name != "force"}
     table = None if request.columns is None else table_id(request.columns).sha256
     training = None if request.training is None else request.training.model_dump(mode="json")
-    models = (segmenter.sha256, encoder.sha256 if encoder else None)
-    facts = [request.task, request.path, sha256, *models, options, table, training, stemzoo.__version__]
+    facts = [request.task, request.path, sha256, segmenter.sha256, encoders, options, table, training, stemzoo.__version__]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

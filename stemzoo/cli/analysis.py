@@ -29,7 +29,12 @@ OUT = typer.Option(
     None, "--out", metavar="DIR", help="Folder of the results; several inputs get a folder each in it. [default: <stem>_stemzoo]"
 )
 MODEL = typer.Option(None, "--model", metavar="NAME", help="Segmenter: name, name@version or a bundle's folder. [default: the zoo's]")
-ENCODER = typer.Option("auto", "--encoder", metavar="NAME", help="Encoder: name, name@version, a folder, auto (the zoo's default) or none.")
+ENCODER = typer.Option(
+    "auto",
+    "--encoder",
+    metavar="NAME",
+    help="Encoder: name, name@version, a folder, auto (the zoo's that fits the file, if one does) or none.",
+)
 FIT = typer.Option(False, "--fit-encoder", help="Fit an encoder to this file's own sub-images (needs stemzoo[train]).")
 LATENTS = typer.Option(2, "--latents", metavar="N", help="Latents of a fitted encoder.")
 SEED = typer.Option(0, "--seed", metavar="N", help="Seed of a fitted encoder.")

@@ -121,7 +121,7 @@ def serve(
     session = session_of(cores, threads, provider)
     from stemzoo.analyze import AnalyzeOptions, Models
 
-    models = Models.load(AnalyzeOptions(model, encoder), session=session)
+    models = Models.load(AnalyzeOptions(model, encoder), session=session, by_file=False)
     engine, run, _, serve_options = _server(models, waiting)
     options = serve_options(host, port, tuple(name or ()), token, waiting, timeout, max_mb=max_mb)
     _say_notices(models)

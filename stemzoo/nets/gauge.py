@@ -17,6 +17,7 @@ from stemzoo.nets.polar import PolarRVAE
 ORDERS = (1, 2, 3, 4, 6)  # rotational symmetries that a motif is tested for
 SYMMETRIC = 0.025  # share of its angular power that a pattern may lose when turned by 2π/n and still count as n-fold
 NEAR = 0.4  # latent distance over which landmarks are averaged
+BEYOND = 1.0
 INDISTINGUISHABLE = 9.0  # squared distance, in noise units, below which two orientations cannot be told apart in one sub-image
 
 
@@ -62,9 +63,13 @@ def gauge_table(net: PolarRVAE) -> Tensor:
 
 
 def nearness(net: PolarRVAE, latents: Tensor, near: float = NEAR) -> Tensor:
-    """Return (N, L): the share of each landmark in what is averaged over the neighbourhood of latents (N, Z)."""
-    distance = (latents[:, None] - net.landmarks).square().sum(2)  # multiplied out, it would lose digits where latents are far from all
-    return torch.softmax(-distance / (2 * near**2), 1)
+    """Return (N, L): the share of each landmark in what is averaged over the neighbourhood of latents (N, Z).
+
+    Latents are taken no farther than `BEYOND` the landmarks: the distances are multiplied out and would lose digits.
+    """
+    marks = net.landmarks
+    held = torch.minimum(torch.maximum(latents, marks.amin(0) - BEYOND), marks.amax(0) + BEYOND)
+    return torch.softmax((held @ (marks.T / near**2)) - marks.square().sum(1) / (2 * near**2), 1)
 
 
 def look_up(near: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,7 +77,7 @@ def look_up(near: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
 
     One sub-image's own pattern would do, were its latents free of noise; the average keeps that noise out of the angle.
     """
-    votes, cosine, sine = (near @ table).chunk(3, 1)
+    votes, cosine, sine = torch.split(near @ table, len(ORDERS), 1)
     best = (votes == votes.amax(1, keepdim=True)).to(votes.dtype)
     best = best / best.sum(1, keepdim=True)
     order = (best @ votes.new_tensor(ORDERS)).round()

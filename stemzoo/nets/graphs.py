@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from stemzoo.nets.gauge import gauge_table, look_up, nearness
-from stemzoo.nets.polar import Fixed, PolarRVAE
-from stemzoo.nets.posterior import Peak, Posterior, angle_sigma, wrap
+from stemzoo.nets.polar import Drawn, Fixed, PolarRVAE
+from stemzoo.nets.posterior import Peak, Posterior, Table, angle_sigma, wrap
 from stemzoo.nets.recut import recut
 from stemzoo.nets.rvae import RVAE
 from stemzoo.nets.weighting import FARTHEST, SURE, Weighing
@@ -52,9 +52,8 @@ class EncoderGraph(nn.Module):
         seen = look(net, net.normalise(subimages), Fixed(*(self.get_buffer(name) for name in Fixed._fields)))
         symmetry, gauge = look_up(nearness(net, seen.latents), self.table)
         log_inflation = net.log_inflation(seen.latents)
-        sigma = angle_sigma(seen.peak, seen.log_likelihood, log_inflation, symmetry)
-        disorder = 1 - torch.exp(-log_inflation.clamp(min=0))
-        turn = self.weighing(seen.images, seen.posterior.pattern, seen.peak.angle, seen.step, disorder).clamp(-FARTHEST, FARTHEST)
+        sigma = angle_sigma(seen.peak, seen.table, log_inflation, symmetry)
+        turn = self.weighing(seen.coefficients, seen.drawn, seen.peak).clamp(-FARTHEST, FARTHEST)
         angle = seen.peak.angle + torch.where(sigma < SURE, turn, torch.zeros_like(turn))
         return wrap(angle + gauge, 2 * math.pi / symmetry), sigma, symmetry.to(torch.int64), seen.latents
 
@@ -80,36 +79,31 @@ class DecoderGraph(nn.Module):
 
 
 class Look(NamedTuple):
-    """What a network sees in N sub-images: latents and their log standard deviations (N, Z), coefficients (N, D), posterior, log-likelihood
-    (N, T) and its peak, the whole pixels (N, 2) by which sub-images were cut anew, and those images (N, S, S)."""
+    """What a network sees in N sub-images: latents and their log standard deviations (N, Z), coefficients (N, D), what it draws, its
+    posterior, tabulated and its peak, and the whole pixels (N, 2) by which sub-images were cut anew."""
 
     latents: Tensor
     log_sigma: Tensor
     coefficients: Tensor
+    drawn: Drawn
     posterior: Posterior
-    log_likelihood: Tensor
+    table: Table
     peak: Peak
     step: Tensor
-    images: Tensor
 
 
 def look(net: PolarRVAE, images: Tensor, fixed: Fixed) -> Look:
     """Return what the network sees in normalised sub-images; those whose column is off the middle are cut anew around it and looked at
     again."""
-    still = torch.zeros_like(images[:, 0, :2])
     coefficients = net.coefficients(images)
     latents, log_sigma = net.encode(coefficients, fixed)
     drawn = net.decode(nearness(net, latents, LIKE) @ net.landmarks, fixed)
-    posterior = net.posterior(coefficients, drawn, still)
-    step = net.peak(posterior, net.log_likelihood(posterior), 0).offset.round().clamp(-1, 1)
+    posterior = net.posterior(coefficients, drawn)
+    step = net.coarse(net.tabulate(posterior))[1].round().clamp(-1, 1)
     moved = step.abs().sum(1)
     rows = torch.cat([torch.ones_like(moved[:1]), moved[1:]]).nonzero()[:, 0]  # never an empty batch
-    there = step.index_select(0, rows)
-    anew = recut(images.index_select(0, rows), there)
-    closer = net.coefficients(anew)
-    again = net.crossed(closer, drawn.pattern.index_select(0, rows), there)
-    posterior = Posterior(posterior.spectrum.index_put((rows,), again + drawn.own.index_select(0, rows)), drawn.pattern)
-    log_likelihood = net.log_likelihood(posterior)
-    coefficients = coefficients.index_put((rows,), closer)
-    images = images.index_put((rows,), anew)
-    return Look(latents, log_sigma, coefficients, posterior, log_likelihood, net.peak(posterior, log_likelihood, 3), step, images)
+    anew = net.coefficients(recut(images, step.index_select(0, rows), rows))
+    coefficients = coefficients.index_put((rows,), anew)
+    posterior = net.posterior(coefficients, drawn, step)
+    table = net.tabulate(posterior)
+    return Look(latents, log_sigma, coefficients, drawn, posterior, table, net.peak(posterior, table), step)

@@ -18,16 +18,17 @@ PARITIES = ((0, 0), (0, 1), (1, 1), (1, 0))
 def fold(images: Tensor) -> list[Tensor]:
     """Return images (N, S, S) folded onto their upper left quadrant, (N, Q) for each of `PARITIES`.
 
-    Q = ⌈S/2⌉²; where S is odd, a middle line counts twice.
+    Q = ⌈S/2⌉²; where S is odd, a middle line counts twice. Lines are folded by a small matrix: turning their order round costs more.
     """
-    size = images.shape[1]
+    size = int(images.shape[1])  # a constant of an exported graph
     half = (size + 1) // 2
-    upper, lower = images[:, :half], images[:, size - half :].flip(1)
-    folded = []
-    for rows in (upper + lower, upper - lower):
-        left, right = rows[..., :half], rows[..., size - half :].flip(2)
-        folded += [(left + right).flatten(1), (left - right).flatten(1)]
-    even_even, even_odd, odd_even, odd_odd = folded
+    there = torch.eye(size, dtype=images.dtype, device=images.device)
+    back = there.flip(0)
+    across = torch.cat([there[:, :half] + back[:, :half], there[:, :half] - back[:, :half]], 1)
+    rows = (images.reshape(-1, size) @ across).reshape(-1, size, 2 * half)
+    upper, lower = rows[:, :half], rows.index_select(1, torch.arange(size - 1, size - 1 - half, -1, device=images.device))
+    even, odd = upper + lower, upper - lower
+    even_even, even_odd, odd_even, odd_odd = (part.flatten(1) for both in (even, odd) for part in (both[..., :half], both[..., half:]))
     return [even_even, even_odd, odd_odd, odd_even]
 
 

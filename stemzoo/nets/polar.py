@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from stemzoo.nets.mirror import PARITIES, fold, unfold
 from stemzoo.nets.polar_grid import PolarGrid
 from stemzoo.nets.polar_matrices import TURNS, matrices
-from stemzoo.nets.posterior import Peak, Posterior, find_peak, log_likelihood
+from stemzoo.nets.posterior import Peak, Posterior, Table, between, find_peak, offset_at, tabulate
 
 SATURATION = 8.0  # normalised intensities are cut off here, so that foreign input cannot overflow the graph
 LEAST_NOISE = 1e-3  # rings and orders draw no sub-image better than to a thousandth of its variance
@@ -46,9 +46,12 @@ class Fixed(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """A decoded pattern and its derivatives along x and y: (N, 3, D) coefficients, and the own part of the posterior (N, 6, 2M)."""
+    """A decoded pattern. hidden: (N, K + 1), the decoder's last hidden layer, and a 1. pattern: (N, 3, D) coefficients of it and of its
+    derivatives along x and y. corner: (N, 3, P), their values on the outer rings. own: (N, 6, 2M), its own part of the posterior."""
 
+    hidden: Tensor
     pattern: Tensor
+    corner: Tensor
     own: Tensor
 
 
@@ -102,13 +105,15 @@ class PolarRVAE(nn.Module):
     waves: Tensor
     even_columns: Tensor
     odd_columns: Tensor
-    even_waves: Tensor
-    odd_waves: Tensor
+    even_turns: Tensor
+    odd_turns: Tensor
     inner_columns: Tensor
     corner_columns: Tensor
     corner_values: Tensor
     corner_spectrum: Tensor
-    fourfold: Tensor
+    own_spectrum: Tensor
+    own_sign: Tensor
+    cross_sign: Tensor
     offset_prior: Tensor
     seen: Tensor
     moment: Tensor
@@ -141,10 +146,7 @@ class PolarRVAE(nn.Module):
 
     def fixed(self) -> Fixed:
         """Return what follows from the weights alone."""
-        even, odd = (
-            torch.cat([_product(cosine, first) - _product(sine, second), _product(cosine, second) + _product(sine, first)]).flatten(1)
-            for (first, second), (cosine, sine) in ((self.template_even, self.even_waves), (self.template_odd, self.odd_waves))
-        )
+        even, odd = (_compared_with(*pair) for pair in ((self.template_even, self.even_turns), (self.template_odd, self.odd_turns)))
         pattern = torch.cat([self.pattern.weight.T, self.pattern.bias[None]])
         drawing = torch.cat([pattern, pattern @ self.gradient], 1)
         split = drawing.reshape(len(drawing), 3, -1)
@@ -163,8 +165,8 @@ class PolarRVAE(nn.Module):
         here, behind = F.relu(even + odd), F.relu(even - odd)
         answers = (here + behind, here.square() + behind.square())
         pooled = torch.cat([answer.reshape(-1, TURNS // 2, len(self.threshold)).sum(1) / TURNS for answer in answers], 1)
-        mean, log_sigma = self.head(pooled).chunk(2, 1)
-        return mean, log_sigma
+        answer = self.head(pooled)
+        return answer[:, : self.latents], answer[:, self.latents :]
 
     def _compared(self, coefficients: Tensor, columns: Tensor) -> Tensor:
         """Return some columns of cosines and the same ones of sines; where they lie together, as slices, which cost a third."""
@@ -177,11 +179,13 @@ class PolarRVAE(nn.Module):
         """Return what the decoder draws, in the pattern's own orientation."""
         hidden = torch.cat([self.hidden(latents), torch.ones_like(latents[:, :1])], 1)
         pattern = (hidden @ fixed.drawing).reshape(-1, 3, 2 * self.n_half)
-        inner = ((hidden @ fixed.squares).reshape(-1, len(PAIRS), hidden.shape[1]) * hidden[:, None]).sum(2)
+        inner = ((hidden @ fixed.squares).reshape(-1, len(PAIRS), len(fixed.squares)) * hidden[:, None]).sum(2, keepdim=True)
         corner = (hidden @ fixed.corners).reshape(-1, 3, len(self.corner_spectrum))
-        masked = torch.stack([(corner[:, a] * corner[:, b]) @ self.corner_spectrum for a, b in PAIRS], 1) @ self.fourfold
-        sign = pattern.new_tensor([1.0, -1.0, -1.0, 1.0, 1.0, 1.0])[:, None] / self.noise
-        return Drawn(pattern, sign * (masked + F.pad(inner[..., None], (0, 2 * self.n_orders - 1))))
+        values = corner.unbind(1)
+        products = torch.stack([values[a] * values[b] for a, b in PAIRS], 1).reshape(-1, len(self.corner_spectrum))
+        seen = (products @ self.corner_spectrum).reshape(-1, len(PAIRS), self.corner_spectrum.shape[1])
+        own = torch.cat([seen, inner], 2) @ self.own_spectrum
+        return Drawn(hidden, pattern, corner, own * (self.own_sign / self.noise))
 
     @property
     def noise(self) -> Tensor:
@@ -190,35 +194,45 @@ class PolarRVAE(nn.Module):
 
     # -- the angle ----------------------------------------------------------------------------------------------------------------------
 
-    def posterior(self, coefficients: Tensor, drawn: Drawn, step: Tensor) -> Posterior:
-        """Return the posterior of the angle under a uniform prior, the offset marginalised; `step` as the coefficients were cut."""
-        return Posterior(drawn.own + self.crossed(coefficients, drawn.pattern, step), drawn.pattern)
+    def posterior(self, coefficients: Tensor, drawn: Drawn, step: Tensor | None = None) -> Posterior:
+        """Return the posterior of the angle under a uniform prior, the offset marginalised.
 
-    def crossed(self, coefficients: Tensor, pattern: Tensor, step: Tensor) -> Tensor:
-        """Return (N, 6, 2M): what sub-image and pattern say together, and the prior of the offset.
-
-        The prior is on the whole offset, of which `step` is already taken: its mean turns with the angle, a term of order 1.
+        The prior is on the whole offset, of which `step` (N, 2) is already taken where sub-images were cut anew: its mean turns with the
+        angle, a term of order 1.
         """
-        x = coefficients / self.noise
-        ahead = torch.cat([x[:, self.n_half :], -x[:, : self.n_half]], 1)
-        sums = torch.cat([self.ring_sum, self.ring_sum])
-        spectrum = torch.cat([(x[:, None] * pattern) @ sums, (ahead[:, None] * pattern) @ sums], 2)
-        spectrum = F.pad(spectrum * spectrum.new_tensor([-2.0, 1.0, 1.0])[:, None], (0, 0, 0, 3))
-        offset = torch.cat([step.square().sum(1, keepdim=True), step, torch.ones_like(step[:, :1])], 1)
-        return spectrum + (self.prior * offset @ self.offset_prior).reshape(spectrum.shape)
+        x = (coefficients * (1 / self.noise))[:, None]
+        even, odd = x[..., : self.n_half], x[..., self.n_half :]
+        cosine, sine = drawn.pattern[..., : self.n_half], drawn.pattern[..., self.n_half :]
+        spectrum = torch.cat([(even * cosine + odd * sine) @ self.ring_sum, (odd * cosine - even * sine) @ self.ring_sum], 2)
+        crossed = F.pad(spectrum * self.cross_sign, (0, 0, 0, 3))
+        known = self.prior * self.offset_prior
+        if step is None:
+            prior = known[3]
+        else:
+            offset = torch.cat([step.square().sum(1, keepdim=True), step], 1)
+            prior = offset @ known[:3] + known[3]
+        return Posterior(drawn.own + crossed + prior.reshape(-1, len(PAIRS), 2 * self.n_orders), drawn.pattern)
 
-    def log_likelihood(self, posterior: Posterior) -> Tensor:
-        """Return (N, T): log p(sub-image | latents, angle) at T equally spaced angles, less what `constant` gives."""
-        return log_likelihood(posterior.spectrum, self.waves, self.prior)
+    def tabulate(self, posterior: Posterior) -> Table:
+        """Return log p(sub-image | latents, angle) at T equally spaced angles, less what `constant` gives, and the offsets there."""
+        return tabulate(posterior.spectrum, self.waves, self.prior)
 
     def constant(self, energy: Tensor) -> Tensor:
         """Return (N,) what of the log-likelihood does not hang on the angle; kept apart, or it would drown the rest in float32."""
         return math.log(self.prior) - 0.5 * (energy / self.noise + self.seen.sum() * (self.noise.log() + math.log(2 * math.pi)))
 
-    def peak(self, posterior: Posterior, log_likelihood: Tensor, newton_steps: int = 3) -> Peak:
-        """Return the highest peak, found on the grid and refined between its angles."""
-        angle = log_likelihood.argmax(1).to(log_likelihood.dtype) * (2 * math.pi / self.n_angles)
-        return find_peak(posterior.spectrum, angle, self.orders, self.prior, newton_steps, limit=math.pi / self.n_angles)
+    def peak(self, posterior: Posterior, table: Table, newton_steps: int = 0) -> Peak:
+        """Return the highest peak, found on the grid and refined between its angles by so many steps and one last."""
+        best = table.log_likelihood.argmax(1)
+        spacing = 2 * math.pi / self.n_angles
+        angle = (best.to(table.along.dtype) + between(table.log_likelihood, best)) * spacing
+        return find_peak(posterior.spectrum, angle, self.orders, self.prior, newton_steps, spacing / 2)
+
+    def coarse(self, table: Table) -> tuple[Tensor, Tensor]:
+        """Return the best angle of the grid (N,) and the column's offset there (N, 2), right and down [px]."""
+        best = table.log_likelihood.argmax(1, keepdim=True)
+        angle = best[:, 0].to(table.along.dtype) * (2 * math.pi / self.n_angles)
+        return angle, offset_at(angle, table.along.gather(1, best)[:, 0], table.across.gather(1, best)[:, 0])
 
     # -- what the pattern says of itself -------------------------------------------------------------------------------------------------
 
@@ -237,6 +251,7 @@ class PolarRVAE(nn.Module):
         return unfold([part @ drawing for part, drawing in zip(quarters, self._blocks("drawing"), strict=True)], self.window_px)
 
 
-def _product(waves: Tensor, weights: Tensor) -> Tensor:
-    """Return (C, T, K) from (C, T) and (C, K)."""
-    return waves[:, :, None] * weights[:, None]
+def _compared_with(templates: Tensor, turns: Tensor) -> Tensor:
+    """Return (2C, T · K), coefficients to answers, from templates (2, C, K) and their turns (2, C, T, 2)."""
+    both = templates.transpose(0, 1)
+    return (turns @ both[None]).reshape(2 * templates.shape[1], -1)

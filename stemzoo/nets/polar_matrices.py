@@ -40,7 +40,10 @@ def matrices(grid: PolarGrid) -> dict[str, Tensor]:
         "waves": np.concatenate([np.cos(turns), np.sin(turns)]),
         "corner_values": grid.synthesis(grid.n_angles, outer)[np.tile(~inner, 2)],
         "corner_spectrum": np.concatenate(spectrum, axis=1),
-        "fourfold": np.kron(np.eye(2), np.eye(grid.n_orders)[fourfold]),
+        # what outer rings say in orders 0, 4, 8 …, and inner ones in order 0, to all orders; and how each of nets.polar.PAIRS counts
+        "own_spectrum": np.vstack([np.kron(np.eye(2), np.eye(grid.n_orders)[fourfold]), np.eye(2 * grid.n_orders)[0]]),
+        "cross_sign": np.array([-2.0, 1.0, 1.0])[:, None],
+        "own_sign": np.array([1.0, -1.0, -1.0, 1.0, 1.0, 1.0])[:, None],
         "seen": np.tile(mask.mean(axis=1)[ring], 2),
         "moment": np.where(inner, np.sqrt(grid.area_px[ring]), 0),  # integrates a harmonic over the disc
     }
@@ -50,7 +53,8 @@ def matrices(grid: PolarGrid) -> dict[str, Tensor]:
     for name, parity in (("even", 0), ("odd", 1)):
         mine = np.flatnonzero(compared & (order % 2 == parity))
         angle = order[mine, None] * on_circle
-        fixed[f"{name}_waves"] = scale[mine, None] * np.stack([np.cos(angle), np.sin(angle)])
+        cosine, sine = (scale[mine, None] * wave(angle) for wave in (np.cos, np.sin))
+        fixed[f"{name}_turns"] = np.stack([np.stack([cosine, -sine], -1), np.stack([sine, cosine], -1)])
         columns[f"{name}_columns"] = np.concatenate([mine, half + mine])
     for name, chosen in (("inner", np.tile(inner, 2)), ("corner", np.tile(~inner, 2))):
         columns[f"{name}_columns"] = np.flatnonzero(chosen)

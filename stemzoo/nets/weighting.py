@@ -1,154 +1,130 @@
 """The angle once more, with each column's pixels weighed as one. Owns the last step of the angle; called by nets.graphs.
 
 Disorder moves columns, so the pixels on a column's flanks err together, and by as much as the column is bright. The likelihood of white
-noise, on which the search over all angles rests, lets the brightest columns decide. Here one step of generalised least squares follows from
-the angle it found. Residuals have the covariance
+noise, on which the search over all angles rests, lets the brightest columns decide. Here one linear step follows from the angle it found:
 
-    C = 1 + β Σ_a g_a K g_a,    a = right, up,
+    turn = w · (x - y),    w ∝ g / (1 + β K |∇y|²),    K a Gaussian as wide as a column.
 
-in units of the white part: g is the pattern's gradient and K a Gaussian as wide as a column, for neighbouring pixels are displaced alike.
-So a column counts by its lever arm, hardly by its brightness. β is 0 where training found the angle's error to be that of white noise. The
-angle's error is left as the search states it: what the step gains is no more than what patterns that are not quite right cost.
-C X = G, G being what a turn and two shifts change, is solved by a few steps of conjugate gradients on a grid of merged pixels; what lies
-outside the window has no weight.
+x is the sub-image, y the pattern drawn at the angle and the offset found, g what a turn changes of it. So a column counts by its lever arm,
+hardly by its brightness. w is made blind to shifts and worth one for a turn; whatever it is, the step is then consistent, and only how well
+it is chosen decides how far the error falls. It follows from the pattern and from which corners the window shows, so it is worked out once,
+for the landmarks and a few angles of a quarter turn, and drawn like the pattern itself from the decoder's hidden layer. β is 0 where
+training found the angle's error to be that of white noise. The angle's error is left as the search states it: what the step gains is no
+more than what patterns that are not quite right cost.
 
-Source: Gauss–Markov theorem: S. M. Kay, Fundamentals of Statistical Signal Processing: Estimation Theory (1993), ch. 6; one step suffices
-from a consistent start: A. W. van der Vaart, Asymptotic Statistics (1998), sec. 5.7.
+Source: estimation with instruments: A. W. van der Vaart, Asymptotic Statistics (1998), ch. 5; weights for clustered errors: K.-Y. Liang,
+S. L. Zeger, Biometrika 73 (1986) 13.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stemzoo.nets.mirror import parts, split_drawing, unfold
-from stemzoo.nets.polar import PolarRVAE
+from stemzoo.nets.polar import Drawn, PolarRVAE
 from stemzoo.nets.polar_grid import PolarGrid
+from stemzoo.nets.posterior import Peak
 
-MERGED = 2  # pixels along a side that are weighed as one; the outermost lines stay apart, for a sub-image cut anew lacks one
-MOST = 25  # lines of merged pixels; wider windows merge more
-SHAKEN = 0.3  # β times the mean square of the gradient: displacement beside white noise; between 0.2 and 0.7 angles are alike
+SHAKEN = 0.6  # β times the mean square of the gradient: displacement beside white noise; between 0.3 and 1 angles are alike
 WIDER = 1.2  # width of K in widths of a column
-STEPS = 2  # of conjugate gradients; more follow the model of C where it is only roughly true
+POINTS = 48  # on a ring, where weights are worked out
+QUARTERS = 8  # angles of a quarter turn at which they are
+HARMONICS = 1  # of a quarter turn, which follow the window's corners; more change an error by a hundredth
+RIDGE = 1e-3
 SURE = 0.1  # rad; a peak wider than this is left as it is
 FARTHEST = 0.05  # rad; one step goes no farther
 
 
 class Weighing(nn.Module):
-    """One step of generalised least squares for a trained network; a module so that its matrices travel with an exported graph."""
+    """The last step for a trained network; a module so that its matrices travel with an exported graph."""
 
     def __init__(self, net: PolarRVAE) -> None:
         super().__init__()
-        grid, size = PolarGrid(net.window_px), net.window_px
-        bins = _bins(size)
-        n = self.size = len(bins)
-        drawing = grid.rendering @ np.kron(bins, bins).T
-        axis = bins**2 @ (np.arange(size) - grid.half_px)
-        right, up = np.tile(axis, n), -np.repeat(axis, n)
-        inside = np.hypot(right, up) <= grid.radii_px[-1] + grid.spacing_px / 2
-        fixed: dict[str, np.ndarray] = {"bins": bins.T, "right": right, "up": up, "inside": inside}
-        blocks = parts(grid.ring_and_order[1])
-        fixed |= {f"drawing_{block}": part for block, part in enumerate(split_drawing(drawing, n, blocks))}
-        self.n_even, self.n_half = len(blocks[0]), grid.size // 2
-        for name, array in fixed.items():
-            self.register_buffer(name, torch.tensor(np.ascontiguousarray(array), dtype=torch.float32), persistent=False)
-        self.register_buffer("order", net.order_of.clone(), persistent=False)
+        self.n_half = net.n_half
+        half_orders = torch.arange(HARMONICS + 1) * 4
+        inner = torch.zeros(2 * net.n_half)
+        inner[net.inner_columns.cpu()] = 1
         with torch.no_grad():
-            typical = self.draw(net.decode(net.landmarks, net.fixed()).pattern, torch.zeros(len(net.landmarks)))
-            width_px = (typical[:, 0].square().sum() / typical[:, 1:].square().sum().clamp(min=1e-9)).sqrt()  # a Gaussian's: its sigma
-            reach = (WIDER * width_px).clamp(min=1.0, max=size / 4)
-            kernel = torch.exp(-0.5 * ((self.right[:n, None] - self.right[:n]) / reach).square())
-        self.register_buffer("kernel", kernel, persistent=False)
+            drawn = net.decode(net.landmarks, net.fixed())
+            weights = _weights(net, drawn).flatten(1)
+            square = drawn.hidden.T @ drawn.hidden
+            ridge = RIDGE * square.diagonal().mean() * torch.eye(len(square), device=square.device)
+            filters = torch.linalg.solve(square + ridge, drawn.hidden.T @ weights)
+        one_hot = (net.orders[:, None] == half_orders.to(net.orders)).float()
+        none = torch.zeros_like(one_hot)
+        both = torch.cat([torch.cat([one_hot, none], 1), torch.cat([none, one_hot], 1)])
+        chosen = torch.cat([both[:, : HARMONICS + 1], both[:, HARMONICS + 2 :]], 1)  # without the sine of 0
+        self.register_buffer("filters", filters, persistent=False)
+        self.register_buffer("chosen", chosen, persistent=False)
+        self.register_buffer("inner", inner, persistent=False)
+        self.register_buffer("orders", net.orders.clone(), persistent=False)
+        self.register_buffer("spread", net.ring_sum.T.clone(), persistent=False)
+        columns = net.corner_columns.cpu().numpy()
+        self.blocks = [(int(run[0]), int(run[-1]) + 1) for run in np.split(columns, np.flatnonzero(np.diff(columns) > 1) + 1)]
+        self.register_buffer("corner_values", net.corner_values.clone(), persistent=False)
+        self.register_buffer("corner_mask", net.own_spectrum[:-1].T @ net.corner_spectrum.T, persistent=False)
 
-    bins: Tensor
-    right: Tensor
-    up: Tensor
-    inside: Tensor
-    order: Tensor
-    kernel: Tensor
+    filters: Tensor
+    chosen: Tensor
+    inner: Tensor
+    orders: Tensor
+    spread: Tensor
+    corner_values: Tensor
+    corner_mask: Tensor
 
-    def draw(self, pattern: Tensor, angle: Tensor) -> Tensor:
-        """Return (N, 3, P) on the coarse grid: pattern and derivatives (N, 3, D), turned by `angle` (N,)."""
-        cosine, sine = ((wave(angle[:, None] * self.order))[:, None] for wave in (torch.cos, torch.sin))
-        even, odd = pattern[..., : self.n_half], pattern[..., self.n_half :]
-        quarters = []
-        for half in (even * cosine - odd * sine, odd * cosine + even * sine):
-            quarters += [half[..., : self.n_even], half[..., self.n_even :]]
-        flat = [part.reshape(-1, part.shape[2]) @ self.get_buffer(f"drawing_{block}") for block, part in enumerate(quarters)]
-        return unfold(flat, self.size).reshape(-1, 3, self.size**2)
-
-    def forward(self, images: Tensor, pattern: Tensor, angle: Tensor, step: Tensor, disorder: Tensor) -> Tensor:
-        """Return by how much to turn on (N,) [rad].
-
-        Args:
-            images: (N, S, S) normalised, as cut anew by `step` (N, 2). pattern: (N, 3, D), pattern and derivatives. angle: (N,).
-            disorder: (N,), 0 to 1, the share of the angle's variance that is not white noise's.
-        """
-        n = self.size
-        seen = self.inside * self._within(step)
-        drawn = self.draw(pattern, angle) * seen[:, None]
-        measured = (images.reshape(-1, images.shape[1]) @ self.bins).reshape(-1, images.shape[1], n)
-        measured = (self.bins.T @ measured).reshape(-1, n * n) * seen
-        cosine, sine = angle.cos()[:, None], angle.sin()[:, None]
-        slope_right = cosine * drawn[:, 1] - sine * drawn[:, 2]
-        slope_up = sine * drawn[:, 1] + cosine * drawn[:, 2]
-        changes = torch.stack([self.right * slope_up - self.up * slope_right, slope_right, slope_up], 1)
-        changes = torch.cat([-changes[:, :1], changes[:, 1:]], 1)
-        square = drawn[:, 1:].square().sum(1, keepdim=True)
-        shaken = SHAKEN * images.shape[1] ** 2 * disorder[:, None, None] / (square.sum(2, keepdim=True) + 1e-6)
-        slopes = drawn[:, 1:] * shaken.sqrt()
-        diagonal = 1 + slopes.square().sum(1, keepdim=True)
-        solved, rest = torch.zeros_like(changes), changes
-        scaled = rest / diagonal
-        towards, power = scaled, (rest * scaled).sum(2, keepdim=True)
-        for number in range(STEPS):
-            spread = self._covariance(towards, slopes)
-            length = power / ((towards * spread).sum(2, keepdim=True) + 1e-12)
-            solved = solved + length * towards
-            if number + 1 < STEPS:
-                rest = rest - length * spread
-                scaled = rest / diagonal
-                before, power = power, (rest * scaled).sum(2, keepdim=True)
-                towards = scaled + power / (before + 1e-12) * towards
-        turn: Tensor = ((_first_row(solved, changes) * solved).sum(1) * (measured - drawn[:, 0])).sum(1)
+    def forward(self, coefficients: Tensor, drawn: Drawn, peak: Peak) -> Tensor:
+        """Return by how much to turn on (N,) [rad]: coefficients (N, D) of sub-images as cut around their column, what is drawn of them,
+        and the peak of their posterior."""
+        half = self.n_half
+        phase = peak.angle[:, None] * self.orders
+        waves = torch.cat([phase.cos(), phase.sin()], 1)
+        size = (-1, 2 * HARMONICS + 1, 2 * half)
+        weight = ((drawn.hidden @ self.filters).reshape(size) * (waves @ self.chosen)[..., None]).sum(1)
+        cosine, sine = waves[:, : len(self.spread)] @ self.spread, waves[:, len(self.spread) :] @ self.spread
+        even, odd = coefficients[:, :half], coefficients[:, half:]
+        seen = torch.cat([even * cosine + odd * sine, odd * cosine - even * sine], 1)
+        along, across = peak.shift[:, :1], peak.shift[:, 1:]
+        pattern, right, up = drawn.pattern.unbind(1)
+        expected = pattern + along * right + across * up
+        pattern, right, up = drawn.corner.unbind(1)
+        corner = (pattern + along * right + across * up) * (waves @ self.corner_mask)
+        outer = torch.cat([weight[:, first:last] for first, last in self.blocks], 1) @ self.corner_values
+        turn: Tensor = (weight * (seen - expected * self.inner)).sum(1) - (outer * corner).sum(1)
         return turn
 
-    def _within(self, step: Tensor) -> Tensor:
-        """Return (N, P): 0 on the line of pixels that a sub-image moved by `step` lacks."""
-        n = self.size
-        first, last = (torch.nn.functional.one_hot(torch.tensor(at, device=step.device), n).to(step.dtype) for at in (0, n - 1))
-        lines = [1 - last * axis.clamp(min=0)[:, None] - first * (-axis).clamp(min=0)[:, None] for axis in (step[:, 1], step[:, 0])]
-        return (lines[0][:, :, None] * lines[1][:, None]).reshape(-1, n * n)
 
-    def _covariance(self, vectors: Tensor, slopes: Tensor) -> Tensor:
-        """Return C times vectors (N, K, P)."""
-        n, pixels = self.size, vectors.shape[2]
-        moved = (vectors[:, :, None] * slopes[:, None]).reshape(-1, n)
-        across = (moved @ self.kernel).reshape(-1, n, n)
-        smooth = (self.kernel @ across).reshape(-1, vectors.shape[1], 2, pixels)
-        return vectors + (smooth * slopes[:, None]).sum(2)
-
-
-def _first_row(solved: Tensor, changes: Tensor) -> Tensor:
-    """Return (N, 3, 1): the first row of the inverse of `solved` @ `changes`ᵀ, both (N, 3, P): what makes a pure turn count as itself."""
-    a = solved @ changes.transpose(1, 2)
-    minors = torch.stack(
-        [
-            a[:, 1, 1] * a[:, 2, 2] - a[:, 1, 2] * a[:, 2, 1],
-            a[:, 0, 2] * a[:, 2, 1] - a[:, 0, 1] * a[:, 2, 2],
-            a[:, 0, 1] * a[:, 1, 2] - a[:, 0, 2] * a[:, 1, 1],
-        ],
-        1,
+def _weights(net: PolarRVAE, drawn: Drawn) -> Tensor:
+    """Return (L, 2 · HARMONICS + 1, D): the weights of L drawn patterns as series over the angle: mean, cosines and sines of 4hθ."""
+    grid = PolarGrid(net.window_px)
+    n_rings, place = len(grid.radii_px), np.arange(POINTS) * 2 * np.pi / POINTS
+    values = torch.tensor(grid.synthesis(POINTS, np.arange(n_rings)), dtype=torch.float32)
+    area = torch.tensor(np.repeat(grid.area_px / POINTS, POINTS), dtype=torch.float32)
+    points = torch.tensor(
+        np.concatenate([radius * np.stack([np.cos(place), np.sin(place)], 1) for radius in grid.radii_px]), dtype=torch.float32
     )
-    determinant = (a[:, :, 0] * minors).sum(1, keepdim=True)
-    return (minors / (determinant + 1e-12))[..., None]
-
-
-def _bins(size: int) -> np.ndarray:
-    """Return (n, size): a line of pixels to merged ones, each the sum over the root of its length, so that white noise stays as it is."""
-    n = min(-(-(size - 2) // MERGED), MOST - 2)
-    edges = np.concatenate([[0], np.linspace(1, size - 1, n + 1), [size]])
-    pixel = np.arange(size)
-    overlap = np.clip(np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel), 0, None)
-    return np.asarray(overlap / np.linalg.norm(overlap, axis=1, keepdims=True))
+    half, order = net.n_half, net.order_of
+    pattern = drawn.pattern[:, 0]
+    turned = torch.cat([-order * pattern[:, half:], order * pattern[:, :half]], 1)
+    changes = torch.stack([turned, drawn.pattern[:, 1], drawn.pattern[:, 2]], 1) @ values
+    slope = changes[:, 1:].square().sum(1)
+    width_px = ((pattern @ values).square() * area).sum().div((slope * area).sum().clamp(min=1e-9)).sqrt()  # a Gaussian's: its sigma
+    reach = (WIDER * width_px).clamp(min=1.0, max=net.window_px / 4)
+    kernel = torch.exp(-torch.cdist(points, points).square() / (2 * reach**2))
+    inside = area * (torch.arange(n_rings) < grid.n_inner).repeat_interleave(POINTS)
+    disorder = 1 - torch.exp(-net.log_inflation(net.landmarks).clamp(min=0))
+    shaken = SHAKEN * disorder / ((slope * inside).sum(1) / inside.sum() + 1e-6)
+    fine = grid.mask(4 * QUARTERS * POINTS)
+    found = []
+    for quarter in range(QUARTERS):
+        shown = torch.tensor(fine[:, (np.arange(POINTS) * 4 * QUARTERS + quarter * POINTS) % fine.shape[1]].ravel(), dtype=torch.float32)
+        weight = ((changes / (1 + shaken[:, None] * ((slope * area * shown) @ kernel))[:, None]) * area) @ values.T
+        worth = (weight @ values * area * shown) @ changes.transpose(1, 2)
+        ridge = 1e-6 * worth.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] * torch.eye(3) + 1e-9 * torch.eye(3)
+        found.append(torch.linalg.solve(worth + ridge, weight)[:, 0])
+    angle = torch.arange(QUARTERS) * (math.pi / 2 / QUARTERS)
+    series = [torch.ones(QUARTERS) / QUARTERS]
+    series += [2 / QUARTERS * wave(4 * h * angle) for wave in (torch.cos, torch.sin) for h in range(1, HARMONICS + 1)]
+    return torch.einsum("qld,hq->lhd", torch.stack(found), torch.stack(series))

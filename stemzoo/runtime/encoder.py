@@ -5,6 +5,8 @@ Called by runtime.pipeline, and through it by the CLI and the report.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Dict, List, Optional
 
 import numpy as np
@@ -12,9 +14,11 @@ import numpy as np
 from stemzoo.errors import ModelError, ShapeError
 from stemzoo.geometry.angles import wrap
 from stemzoo.runtime.bundle import DECODER_FILE, Bundle
+from stemzoo.runtime.cores import usable_cores
+from stemzoo.runtime.session import CPU, Session, open_session
 from stemzoo.types import Encoding, ModelId, SubImages
 
-BATCH = 512
+BATCH = 128  # sub-images at a time: what passes between the layers of one batch then stays in a core's own cache
 _OUTPUTS = ("angle", "angle_sigma", "symmetry", "latents")
 
 
@@ -33,6 +37,7 @@ class Encoder:
         self.bundle = bundle
         self.spec = bundle.spec
         self.batch = batch
+        self._alone: Optional[Session] = None
 
     @property
     def id(self) -> ModelId:
@@ -59,18 +64,37 @@ class Encoder:
             "symmetry": np.ones(n, dtype=np.int64),
             "latents": np.full((n, self.spec.latents), np.nan, dtype=np.float32),
         }
-        for first in range(0, len(rows), self.batch):
-            chosen = rows[first : first + self.batch]
-            output = self.bundle.session.run({"subimages": np.asarray(subimages.data[chosen], dtype=np.float32)})
-            if output["latents"].shape != (len(chosen), self.spec.latents):
-                shape = output["latents"].shape
-                raise ModelError(
-                    f"{self.spec.id}: its graph gives latents of shape {shape}, its card names {self.spec.latents}; export the model again"
-                )
-            for name in _OUTPUTS:
-                values[name][chosen] = output[name]
+        parts = [rows[first : first + self.batch] for first in range(0, len(rows), self.batch)]
+        threads = min(self.bundle.options.threads or usable_cores(), len(parts))
+        if threads < 2 or self.bundle.session.provider != CPU:
+            for part in parts:
+                self._run(self.bundle.session, subimages, part, values)
+        else:
+            session = self._single_threaded()
+            with ThreadPoolExecutor(threads) as pool:
+                for _ in pool.map(lambda part: self._run(session, subimages, part, values), parts):
+                    pass
         values["angle"] = wrap(values["angle"])
         return Encoding(frame=subimages.frame, column=subimages.column, inside=subimages.inside, **values)
+
+    def _run(self, session: Session, subimages: SubImages, rows: np.ndarray, values: Dict[str, np.ndarray]) -> None:
+        """Encode the sub-images in `rows` into the same rows of `values`."""
+        whole = rows[-1] - rows[0] + 1 == len(rows)
+        images = subimages.data[rows[0] : rows[-1] + 1] if whole else subimages.data[rows]
+        output = session.run({"subimages": np.asarray(images, dtype=np.float32)})
+        if output["latents"].shape != (len(rows), self.spec.latents):
+            shape = output["latents"].shape
+            raise ModelError(
+                f"{self.spec.id}: its graph gives latents of shape {shape}, its card names {self.spec.latents}; export the model again"
+            )
+        for name in _OUTPUTS:
+            values[name][rows] = output[name]
+
+    def _single_threaded(self) -> Session:
+        """Return the network for several batches side by side: a core for each batch is faster than all cores for each layer."""
+        if self._alone is None:
+            self._alone = open_session(self.bundle.session.path, replace(self.bundle.options, threads=1))
+        return self._alone
 
     def explained(self, subimages: SubImages, encoding: Encoding, most: int = 300) -> Optional[float]:
         """Return which share of their variance the decoder's patterns explain, the median over up to `most` sub-images.

@@ -33,6 +33,14 @@ def over_the_edge(outside: int, total: int, window_px: float) -> str:
     )
 
 
+def in_holes(unmeasured: int, total: int, window_px: float) -> str:
+    """Return the sentence that says around how many columns too little was measured for an encoder."""
+    return (
+        f"{unmeasured} of {total} columns have too many pixels in their window of {window_px:.3g} px that were not measured (NaN, dead or "
+        "saturated); they have no angle and no latents"
+    )
+
+
 def _frames_text(indices: List[int], total: int) -> str:
     """Return `the frame`, `every frame` or `frames 3, 4, 5 …`."""
     if total == 1:

@@ -24,7 +24,7 @@ from stemzoo.geometry.resample import clean, rescale, to_original
 from stemzoo.geometry.subimages import cut
 from stemzoo.runtime.cleaned import Cleaned
 from stemzoo.runtime.encoder import Encoder
-from stemzoo.runtime.notices import over_the_edge, scale_notices, without_columns
+from stemzoo.runtime.notices import in_holes, over_the_edge, scale_notices, without_columns
 from stemzoo.runtime.scale import Scale, find_scale
 from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.types import Analysis, Columns, Encoding, Frames, Quality, SubImages
@@ -205,7 +205,8 @@ def encode(
 ) -> Analysis:
     """Return the analysis with angle and latents of every column.
 
-    A column whose window reaches over the edge of its frame keeps its row with `inside=False` and NaN.
+    A column whose window reaches over the edge of its frame keeps its row with `inside=False` and NaN; one around which too many pixels
+    were not measured keeps it with NaN.
     Args: progress: called as progress("encode", done, total) after each frame; cleaned: what `locate` was given.
     Raises: ShapeError if the window does not fit the frame; ModelError if the network cannot run.
     """
@@ -217,18 +218,23 @@ def encode(
             window, said = encoder_window(analysis, encoder)
         notices += [text for text in said if text not in notices]
     threads = encoder.bundle.session.threads
-    frames, parts = (cleaned or Cleaned(analysis.frames, threads)).frames(), []
+    cleaned = cleaned or Cleaned(analysis.frames, threads)
+    frames, parts, unmeasured = cleaned.frames(), [], 0
     for index, columns in enumerate(analysis.columns):
         with stages.time("cut"):
             pieces = cut(frames, replace(columns, frame=index), window, encoder.spec.window_px, outside=False, threads=threads)
+            hidden = cleaned.unmeasured(index, columns.yx, window) & pieces.inside
         with stages.time("encode"):
-            parts.append(encoder.encode(pieces))
+            parts.append(replace(encoder.encode(replace(pieces, inside=pieces.inside & ~hidden)), inside=pieces.inside))
+        unmeasured += int(hidden.sum())
         if progress is not None:
             progress("encode", index + 1, len(analysis.columns))
     encoding = _joined(parts)
     outside = int((~encoding.inside).sum())
     if outside:
         notices.append(over_the_edge(outside, len(encoding), window))
+    if unmeasured:
+        notices.append(in_holes(unmeasured, len(encoding), window))
     return replace(
         analysis,
         encoding=encoding,
@@ -293,10 +299,16 @@ def window_for(analysis: Analysis, spacings: float = WINDOW_SPACINGS) -> float:
 
 
 def subimages(analysis: Analysis, window_px: float, size: Optional[int] = None) -> SubImages:
-    """Return the sub-images of every column of every frame, cut from cleaned frames: (N, size, size). Raises: ShapeError as
-    geometry.subimages.cut."""
+    """Return the sub-images of every column of every frame, cut from cleaned frames: (N, size, size).
+
+    Those with too many pixels that were not measured are marked `inside=False`, as those over the edge.
+    Raises: ShapeError as geometry.subimages.cut.
+    """
+    cleaned = Cleaned(analysis.frames)
     tables = [replace(columns, frame=index) for index, columns in enumerate(analysis.columns)]
-    return cut(Cleaned(analysis.frames).frames(), tables, window_px, size)
+    pieces = cut(cleaned.frames(), tables, window_px, size)
+    hidden = [cleaned.unmeasured(index, columns.yx, window_px) for index, columns in enumerate(tables)]
+    return replace(pieces, inside=pieces.inside & ~np.concatenate(hidden)) if hidden else pieces
 
 
 def _joined(parts: List[Encoding]) -> Encoding:

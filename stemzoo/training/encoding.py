@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from stemzoo.nets.graphs import DecoderGraph, EncoderGraph, look
 from stemzoo.nets.polar import PolarRVAE
-from stemzoo.nets.posterior import Posterior
+from stemzoo.nets.posterior import Posterior, Table
 from stemzoo.nets.recut import recut
 from stemzoo.nets.rvae import RVAE, capacity_loss
 from stemzoo.training.disorder import TURNS, Jackknife, deviance
 from stemzoo.training.encoding_config import EncoderConfig
+from stemzoo.training.readings import Readings
 from stemzoo.training.subimages import SubImageBatch, SubImageData
 from stemzoo.training.together import noise_like, own_of_first, rank_and_world, rows_of_all, total
 from stemzoo.types import Encoding, SubImages
@@ -68,6 +69,7 @@ class EncoderTask(L.LightningModule):
         self.register_buffer("examples", torch.zeros(EXAMPLES, window_px, window_px))
         self.jackknife: Jackknife | None = None
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]  # alike everywhere, and large
+        self.readings: list[Readings] | None = None
         self._epoch: dict[str, list[Tensor]] = {}
 
     steps: Tensor
@@ -104,7 +106,7 @@ class EncoderTask(L.LightningModule):
         if isinstance(net, PolarRVAE):
             images = net.normalise(batch.image)
             seen = look(net, images, net.fixed())
-            mean, log_sigma, log_likelihood = seen.latents, seen.log_sigma, seen.log_likelihood
+            mean, log_sigma, log_likelihood = seen.latents, seen.log_sigma, seen.table.log_likelihood
             constant = net.constant(net.energy(recut(images, seen.step), seen.coefficients))
             evidence = constant + torch.logsumexp(log_likelihood, 1) - math.log(net.n_angles)
             loss = (gaussian_divergence(mean, log_sigma) - evidence).mean()
@@ -116,23 +118,23 @@ class EncoderTask(L.LightningModule):
 
     def _polar(self, net: PolarRVAE, batch: SubImageBatch) -> tuple[Tensor, dict[str, Tensor]]:
         done = self.global_step / max(1, self.total_steps)
-        step = self.steps[batch.number].float()
-        images = net.normalise(batch.image)
+        if self.readings is None:
+            self.readings = [Readings(net, len(self.steps), self.config.memory_mb / 2) for _ in ("as cut", "cut anew")]
+        step = self.steps[batch.number]
+        seen = self.readings[0].read(batch.image, batch.number)
         fixed = net.fixed()
-        as_cut = net.coefficients(images)
-        mean, log_sigma = net.encode(as_cut, fixed)
+        mean, log_sigma = net.encode(seen.coefficients, fixed)
         latents = mean + log_sigma.exp() * noise_like(mean)
         if done >= OFFSET_FROM:
-            images = recut(images, step)
-        coefficients = net.coefficients(images) if done >= OFFSET_FROM else as_cut
-        posterior = net.posterior(coefficients, net.decode(latents, fixed), step)
-        log_likelihood = net.log_likelihood(posterior)
-        constant = net.constant(net.energy(images, coefficients))
-        evidence = (constant + torch.logsumexp(log_likelihood, 1) - math.log(net.n_angles)).mean()
+            seen = self.readings[1].read(batch.image, batch.number, step)
+        posterior = net.posterior(seen.coefficients, net.decode(latents, fixed), step.to(mean.dtype))
+        table = net.tabulate(posterior)
+        constant = net.constant(seen.energy)
+        evidence = (constant + torch.logsumexp(table.log_likelihood, 1) - math.log(net.n_angles)).mean()
         divergence = gaussian_divergence(mean, log_sigma).mean()
-        peak = net.peak(posterior, log_likelihood, newton_steps=0)
-        whole = step + peak.offset
-        centring = off_centre(whole, peak.angle, mean.detach())
+        angle, offset = net.coarse(table)
+        whole = step + offset
+        centring = off_centre(whole, angle, mean.detach())
         loss = divergence - evidence + 0.5 * self.config.centring * centring
         if done >= OFFSET_FROM:
             self.steps[rows_of_all(batch.number)] = rows_of_all(whole.detach().round().clamp(-1, 1).to(torch.int8))
@@ -143,10 +145,10 @@ class EncoderTask(L.LightningModule):
             some = slice(0, own_of_first(DISORDER_SAMPLE))
             with torch.no_grad():
                 few = Posterior(*(tensor[some] for tensor in posterior))
-                angle = net.peak(few, log_likelihood[some], newton_steps=2).angle
+                angle = net.peak(few, Table(*(tensor[some] for tensor in table)), newton_steps=1).angle
                 if self.jackknife is None:
                     self.jackknife = Jackknife(net)
-                ratios = self.jackknife.ratios(net, coefficients[some], few, angle, first_turn=7 * self.global_step % TURNS)
+                ratios = self.jackknife.ratios(net, seen.coefficients[some], few, angle, first_turn=7 * self.global_step % TURNS)
             loss = loss + deviance(net.log_inflation(mean[some].detach()), ratios)
         return loss, parts
 
@@ -244,6 +246,7 @@ def fit_encoder(subimages: SubImages, config: EncoderConfig | None = None, progr
             logging.getLogger(name).setLevel(logging.WARNING)
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+        warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
         warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
         warnings.filterwarnings("ignore", message=".*`val_dataloader`.*")
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")

@@ -14,7 +14,7 @@ from stemzoo.errors import FrameError, ReadError
 from stemzoo.io.read_results import read_results
 from stemzoo.types import Quality
 
-OPTIONS = AnalyzeOptions(pixel_size=0.2, report=False)
+OPTIONS = AnalyzeOptions(encoder="dipole", pixel_size=0.2, report=False)
 
 
 def test_batches_give_what_one_batch_gives(stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

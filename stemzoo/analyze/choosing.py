@@ -1,0 +1,134 @@
+"""Which of the zoo's encoders fits a file: the one whose decoder explains most of what surrounds its first columns, if that is enough.
+
+An encoder that was made for another structure gives angles and latents all the same; what its decoder cannot draw tells it apart. Noise
+cannot be drawn by any, so the share of the sub-images' variance that it explains is held against what their own principal components
+explain. Windows are cut in Å, so the lattice's period and its symmetry both count. Called by analyze.plan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from stemzoo.errors import StemzooError
+from stemzoo.runtime import pipeline
+from stemzoo.runtime.bundle import Bundle
+from stemzoo.runtime.encoder import Encoder, disc, explained
+from stemzoo.runtime.scale import Scale
+from stemzoo.runtime.segmenter import Segmenter
+from stemzoo.runtime.session import SessionOptions
+from stemzoo.types import Analysis, Frames
+
+FITS = 0.55  # of what can be explained at all, which an encoder must explain to be taken unasked
+COMPONENTS = 16
+CROP_PX = 384  # side of the middle of the frame that is looked at
+MOST = 300  # columns
+FEWEST = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An encoder that may be chosen: where it lies, its id and hash, and what it was trained on."""
+
+    folder: str
+    id: str
+    sha256: str
+    materials: tuple[str, ...]
+
+
+def candidates() -> tuple[Candidate, ...]:
+    """Return the newest version of each encoder that the zoos hold."""
+    from stemzoo.runtime.bundle import MODEL_FILE
+    from stemzoo.zoo import catalog
+
+    found: dict[str, Candidate] = {}
+    for entry in catalog.entries():
+        if entry.card.task == "encoding" and entry.card.name not in found:
+            digest = next((file.sha256 for file in entry.card.files if file.name == MODEL_FILE), "")
+            found[entry.card.name] = Candidate(str(entry.folder.absolute()), entry.card.id, digest, tuple(entry.card.materials))
+    return tuple(found.values())
+
+
+def sample(frames: Frames, segmenter: Segmenter, scale: Scale | None, threshold: float | None) -> Analysis:
+    """Return the columns in the middle of the first frame, unrefined: an encoder follows offsets of a pixel."""
+    image = frames.frame(0)
+    corner = [max(0, (side - CROP_PX) // 2) for side in image.shape]
+    part = image[corner[0] : corner[0] + CROP_PX, corner[1] : corner[1] + CROP_PX]
+    return pipeline.locate(
+        replace(frames, data=part[None]), segmenter, pipeline.LocateOptions(threshold=threshold, refine=False), scale=scale
+    )
+
+
+def choose(
+    analysis: Analysis, sampling: float | None, offered: tuple[Candidate, ...], session: SessionOptions | None = None
+) -> tuple[Candidate | None, str]:
+    """Return the encoder that fits the columns of the analysis' first frame, or None, and a sentence that says why.
+
+    Args: sampling: Å/px of the frame, as far as it is known.
+    """
+    if not offered:
+        return None, "No zoo has an encoder, so there are no angles or latents; pass --fit-encoder or --encoder NAME"
+    alone = _thinned(analysis)
+    shares: list[tuple[float, Candidate]] = []
+    for candidate in offered:
+        try:
+            share = _share(alone, sampling, loaded(candidate.folder, session))
+        except StemzooError:  # a window wider than the frame, or a network that cannot run: it cannot be chosen
+            share = None
+        if share is not None:
+            shares.append((share, candidate))
+    shares.sort(key=lambda pair: -pair[0])
+    others = ", ".join(f"{other.id} {share:.0%}" for share, other in shares[1:])
+    if shares and shares[0][0] >= FITS:
+        share, best = shares[0]
+        beside = f" ({others})" if others else ""
+        return best, (
+            f"Angles and latents are from {best.id}, chosen from the zoo's encoders because it explains {share:.0%} of the structure "
+            f"around the columns{beside}; it was trained on {', '.join(best.materials)}; --encoder NAME takes another, --fit-encoder one "
+            "of this frame"
+        )
+    seen = ", ".join(f"{other.id} {share:.0%}" for share, other in shares)
+    why = (
+        f"they explain too little of the structure around the columns ({seen}; wanted {FITS:.0%})"
+        if seen
+        else "too few columns can be compared"
+    )
+    return None, f"No encoder of the zoo fits: {why}. There are no angles or latents; pass --fit-encoder, or --encoder NAME to insist"
+
+
+@lru_cache(maxsize=8)
+def loaded(folder: str, session: SessionOptions | None) -> Encoder:
+    """Return the encoder in a bundle's folder, kept for the next file."""
+    return Encoder(Bundle.load(Path(folder), session))
+
+
+def _share(analysis: Analysis, sampling: float | None, encoder: Encoder) -> float | None:
+    window, _ = pipeline.window_at(sampling, encoder)
+    pieces = pipeline.subimages(analysis, window, encoder.spec.window_px)
+    if pieces.inside.sum() < FEWEST:
+        return None
+    share = encoder.explained(pieces, encoder.encode(pieces))
+    most = explainable(pieces.data[pieces.inside][:, disc(pieces.window_px)])
+    return None if share is None else min(share / max(most, share, 1e-9), 1.0)
+
+
+def explainable(images: np.ndarray) -> float:
+    """Return the share of the variance of images (N, P) that is not noise: what a few principal components explain, the median."""
+    scaled = np.asarray(images, dtype=np.float64)
+    scaled = scaled - scaled.mean(axis=1, keepdims=True)
+    scaled /= np.maximum(scaled.std(axis=1, keepdims=True), 1e-12)
+    mean = scaled.mean(axis=0)
+    axes = np.linalg.svd(scaled - mean, full_matrices=False)[2][: min(COMPONENTS, len(scaled) // 4)]
+    return float(np.median(explained(scaled, mean + (scaled - mean) @ axes.T @ axes)))
+
+
+def _thinned(analysis: Analysis) -> Analysis:
+    """Return the first frame alone, with columns evenly drawn from its middle half and what lies around it."""
+    columns = analysis.columns[0]
+    rows = np.arange(len(columns))[:: max(1, len(columns) // MOST)]
+    names = ("yx", "sigma", "species", "intensity", "confidence", "fit_ok")
+    few = replace(columns, **{name: getattr(columns, name)[rows] for name in names}, agreement=None)
+    return replace(analysis, frames=replace(analysis.frames, data=analysis.frames.frame(0)[None]), columns=(few,))

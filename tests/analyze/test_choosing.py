@@ -1,0 +1,73 @@
+"""The encoder that a file gets unasked: the one made for its structure, and none where none was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stemzoo.analyze.choosing import Candidate, choose, explainable
+from stemzoo.runtime.bundle import Bundle
+from stemzoo.runtime.encoder import Encoder
+from stemzoo.simulation import draw_frames
+from stemzoo.types import Analysis, Columns, Frames, ModelId
+from stemzoo.zoo.card import read_card
+from stemzoo.zoo.catalog import own_root
+
+RECIPES = Path(__file__).parents[2] / "datasets"
+SETTINGS = {"frame.size_px": 256, "defects": [], "specimen.vacuum": 0.0}
+
+
+@pytest.fixture(scope="module")
+def offered() -> tuple[Candidate, ...]:
+    """The encoders that come with the package."""
+    found = []
+    for name, version in (("rvae-hexagonal", 1), ("rvae-perovskite", 2), ("rvae-sr3fe2o7", 2)):
+        folder = own_root() / name / f"v{version}"
+        found.append(Candidate(str(folder), f"{name}@{version}", "", tuple(read_card(folder)[0].materials)))
+    return tuple(found)
+
+
+def columns_of(recipe: str) -> tuple[Analysis, float]:
+    frame = next(draw_frames(RECIPES / f"{recipe}.toml", 1, 31, SETTINGS))
+    n, none = len(frame.yx), np.zeros(len(frame.yx))
+    columns = Columns(frame.yx, np.ones((n, 2)), none, none, none, none, pixel_size=frame.pixel_size)
+    frames = Frames(np.asarray(frame.image)[None], frame.pixel_size, "user", path=recipe)
+    return Analysis(frames, (columns,), ModelId("truth@1", "0" * 64)), float(frame.pixel_size)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "wanted"),
+    [("mos2", "rvae-hexagonal@1"), ("wse2", "rvae-hexagonal@1"), ("srtio3", "rvae-perovskite@2"), ("sr3fe2o7", "rvae-sr3fe2o7@2")],
+)
+def test_a_structure_gets_the_encoder_that_was_made_for_it(recipe: str, wanted: str, offered: tuple[Candidate, ...]) -> None:
+    chosen, why = choose(*columns_of(recipe), offered)
+    assert chosen is not None and chosen.id == wanted
+    assert f"Angles and latents are from {wanted}" in why and all(candidate.id in why for candidate in offered)
+
+
+@pytest.mark.parametrize("recipe", ["gold_100", "iron", "graphene"])
+def test_a_structure_that_no_encoder_knows_gets_none(recipe: str, offered: tuple[Candidate, ...]) -> None:
+    chosen, why = choose(*columns_of(recipe), offered)
+    assert chosen is None and why.startswith("No encoder of the zoo fits") and "--fit-encoder" in why
+
+
+def test_too_few_columns_choose_nothing(offered: tuple[Candidate, ...]) -> None:
+    analysis, sampling = columns_of("srtio3")
+    none = np.zeros(3)
+    few = Columns(analysis.columns[0].yx[:3], np.ones((3, 2)), none, none, none, none)
+    chosen, why = choose(Analysis(analysis.frames, (few,), analysis.segmenter), sampling, offered)
+    assert chosen is None and "too few columns" in why
+
+
+def test_noise_cannot_be_explained() -> None:
+    rng = np.random.default_rng(0)
+    signal = np.outer(rng.choice([-1.0, 1.0], 300), rng.normal(size=800))
+    assert explainable(signal) == pytest.approx(1)
+    assert explainable(signal + rng.normal(size=(300, 800))) == pytest.approx(0.55, abs=0.07)
+    assert explainable(rng.normal(size=(300, 800))) < 0.15
+
+
+def test_the_encoders_offered_here_can_be_loaded(offered: tuple[Candidate, ...]) -> None:
+    assert all(Encoder(Bundle.load(candidate.folder)).spec.id == candidate.id for candidate in offered)

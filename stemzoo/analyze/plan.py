@@ -23,7 +23,7 @@ from stemzoo.analyze.options import AnalyzeOptions, parse_window
 from stemzoo.analyze.outcome import Outcome, done_before
 from stemzoo.analyze.parts import Journal, Part
 from stemzoo.analyze.source import read_frames, read_table, table_id
-from stemzoo.errors import FrameError, ReadError, StemzooError
+from stemzoo.errors import FrameError, ModelError, ReadError, StemzooError
 from stemzoo.geometry.resample import clean
 from stemzoo.io.outputs import check_folder
 from stemzoo.runtime import pipeline
@@ -122,8 +122,10 @@ def start(request: Request, models: Models) -> Plan | Outcome:
     if models.offered is not None:
         scale = scale or _scale(frames)
         chosen, why = choose(_sampled(request, frames, models, scale), scale.sampling, models.offered, models.session)
+        if chosen is None and request.task == "encode":
+            raise ModelError(f"{request.path}: {why[0].lower()}{why[1:]}")
         encoder = None if chosen is None else loaded(chosen.folder, models.session)
-        notices.append(why)
+        notices += [why, *(encoder.bundle.session.notices if encoder is not None else ())]
     if window is None and encoder is not None and scale is not None:
         window, said = pipeline.window_at(scale.sampling, encoder)
         notices += said

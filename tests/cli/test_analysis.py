@@ -113,7 +113,10 @@ def test_an_encoder_that_cannot_draw_what_it_sees_is_not_taken_unasked(run: Call
     assert ran.code == 0 and result["encoder"] is None
     (said,) = [text for text in result["notices"] if text.startswith("No encoder of the zoo fits")]
     assert "dipole@1 0%" in said and "--fit-encoder" in said
-    assert "angle_rad" not in _rows(tmp_path / "out" / "columns.csv")[0]
+    table = tmp_path / "out" / "columns.csv"
+    assert "angle_rad" not in _rows(table)[0]
+    refused = run("encode", frame, "--columns", table, "--pixel-size", 0.2, "--out", tmp_path / "none")
+    assert refused.code == 1 and "no encoder of the zoo fits" in refused.err and not (tmp_path / "none").exists()
 
 
 def test_encoder_none_gives_no_angles(run: Callable[..., Any], frame: Path, tmp_path: Path) -> None:

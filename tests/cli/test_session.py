@@ -48,9 +48,10 @@ def test_they_reach_the_networks_and_change_no_result(run: Callable[..., Any], f
     common = (frame, "--pixel-size", 0.2)
     how = ("--threads", 1, "--cores", "0,2-3", "--provider", "tensorrt,cpu")
     table = tmp_path / "plain" / "columns.csv"
-    assert run("analyze", *common, "--no-report", "--out", table.parent).code == 0
+    dipole = ("--encoder", "dipole", "--no-report")
+    assert run("analyze", *common, *dipole, "--out", table.parent).code == 0
     asked["sessions"].clear()
-    for command, more in (("analyze", ("--no-report",)), ("locate", ()), ("encode", ("--columns", table, "--no-report"))):
+    for command, more in (("analyze", dipole), ("locate", ()), ("encode", ("--columns", table, *dipole))):
         ran = run(command, *common, *more, "--out", tmp_path / command, *how)
         assert ran.code == 0, ran.err
         assert ran.err.count("note: TensorrtExecutionProvider is not part of this onnxruntime") == 1

@@ -28,7 +28,7 @@ import h5py
 import numpy as np
 
 from stemzoo.errors import DatasetError
-from stemzoo.io.hdf5_claims import attribute, attributes, check_array, check_lists
+from stemzoo.io.hdf5_claims import attribute, attributes, check_array, check_file
 
 SCHEMA = 2
 OLDEST = 1
@@ -49,7 +49,6 @@ class Dataset:
         self._checked = set[tuple[int, str]]()
         root = self._open()
         try:
-            check_lists(self.path)
             version, held = attribute(root, "schema_version"), "frames" in root
         except (KeyError, OSError, RuntimeError, ValueError) as failure:
             raise DatasetError(f"{self.path}: its root is damaged ({failure}); make the file again") from None
@@ -166,8 +165,9 @@ class Dataset:
             if not self.path.is_file():
                 raise DatasetError(f"{self.path}: no such dataset; make one with `stemzoo data simulate` or `stemzoo data label`")
             try:
+                check_file(self.path)
                 self._file = _lean(h5py.File(self.path, "r"))
-            except OSError as failure:
+            except (OSError, ValueError) as failure:
                 raise DatasetError(f"{self.path}: {_why_unreadable(failure)}") from None
             self._owner = os.getpid()
         return self._file
@@ -190,7 +190,7 @@ def digest(image: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(image, dtype=np.float32).data).hexdigest()
 
 
-def _why_unreadable(failure: OSError) -> str:
+def _why_unreadable(failure: Exception) -> str:
     cut = re.search(r"truncated file: eof = (\d+).*stored_eof = (\d+)", str(failure))
     if cut:
         return f"cut short, {cut[1]} of {cut[2]} bytes are there; copy it or make it again"

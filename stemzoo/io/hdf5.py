@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from stemzoo.errors import ReadError
-from stemzoo.io.hdf5_claims import attribute, check_array, check_lists
+from stemzoo.io.hdf5_claims import attribute, check_array, check_file
 from stemzoo.io.raw import EAGER_BYTES, Raw, Signal, choose, problem
 from stemzoo.io.units import Axis
 from stemzoo.types import MIN_FRAME_PX
@@ -83,7 +83,7 @@ def read_hdf5(path: str, wanted: str | None) -> Raw:
     """
     if not h5py.is_hdf5(path):
         raise ReadError(f"{path}: is not an HDF5 file, or its beginning is damaged; export it again")
-    check_lists(path)
+    check_file(path)
     with h5py.File(path, "r") as file:
         if wanted is None and "frames" in file and isinstance(file["frames"], h5py.Group):
             own = _own(file, path)

@@ -26,6 +26,7 @@ _CONTINUED, _ATTRIBUTE = 0x10, 0x0C  # numbers of messages in an object's header
 _REFERENCE = struct.Struct("<IQI")  # to a text of variable length: how long, and where
 _HEAP = struct.Struct("<4s4xQ")  # the beginning of a heap: signature and size
 _OBJECT = struct.Struct("<H6xQ")  # and of an object in it: number and size
+_SIGNATURE, _SUPERBLOCK = b"\x89HDF\r\n\x1a\n", 60
 _NAMES = b"HEAP\0\0\0\0"  # how a heap of names begins
 _NAMES_HEAD = struct.Struct("<8xQQQ")  # size of its data, where in it the free space begins, where the data lie
 _MOST_PIECES = 4096  # of a header
@@ -167,32 +168,35 @@ def _check_heap(raw: BinaryIO, at: int) -> None:
         here += step
 
 
-def check_lists(path: str | Path) -> None:
-    """Return if the free space in the heaps that hold a file's names is listed to an end; HDF5 would follow it, and take memory, for ever.
+def check_file(path: str | Path) -> None:
+    """Return if HDF5 may open a file: it names no driver's block, and free space in the heaps of its names is listed to an end.
 
-    Looked for in the first SCANNED_BYTES of the file. Raises: ValueError.
+    HDF5 would take as much memory as such a block claims, and follow such a list for ever. Lists are looked for in the first SCANNED_BYTES.
+    Raises: ValueError.
 
-    Source: HDF5 File Format Specification 3.0, III.D, "Disk Format: Level 1D - Local Heaps".
+    Source: HDF5 File Format Specification 3.0, II.A, "Disk Format: Level 0A - Format Signature and Superblock", and III.D, "Local Heaps".
     """
     with Path(path).open("rb") as raw:
         size = os.fstat(raw.fileno()).st_size
         if not size:
             return
+        start = 0
+        while raw.seek(start) == start and (first := raw.read(_SUPERBLOCK)) and first[:8] != _SIGNATURE:  # a userblock goes before
+            start = max(512, 2 * start)
+        if len(first) == _SUPERBLOCK and first[8] < 2 and first[13] == 8:
+            at = 48 + 4 * first[8]
+            if first[at : at + 8] != b"\xff" * 8:
+                raise ValueError("it says that its driver keeps a block in it, as files in several pieces do, or is damaged")
         with mmap.mmap(raw.fileno(), min(size, SCANNED_BYTES), access=mmap.ACCESS_READ) as whole:
             at = whole.find(_NAMES)
             while at >= 0:
                 if at + _NAMES_HEAD.size <= len(whole):
-                    _check_list(raw, at, *_NAMES_HEAD.unpack_from(whole, at))
+                    _check_list(raw, at, start, *_NAMES_HEAD.unpack_from(whole, at))
                 at = whole.find(_NAMES, at + 1)
 
 
-def _check_list(raw: BinaryIO, at: int, held: int, first: int, where: int) -> None:
+def _check_list(raw: BinaryIO, at: int, start: int, held: int, first: int, where: int) -> None:
     """Raise ValueError where the list of free space from `first` in the `held` bytes at `where` comes back to itself."""
-    start = 0
-    while raw.seek(start) is not None and raw.read(8) != b"\x89HDF\r\n\x1a\n":  # the userblock ends where the file's signature is
-        start = max(512, 2 * start)
-        if start > at:
-            return
     seen = set[int]()
     while first not in seen:
         if first == 1 or first + 16 > held:  # the end, or what HDF5 refuses

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from stemzoo.errors import ReadError
-from stemzoo.io.hdf5_claims import attribute, check_array, check_lists
+from stemzoo.io.hdf5_claims import attribute, check_array, check_file
 from stemzoo.io.results import ENCODING_FIELDS, SCHEMA
 from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId
 
@@ -24,7 +24,7 @@ def read_results(path: Path) -> Analysis:
     """
     path = Path(path)
     try:
-        check_lists(path)
+        check_file(path)
         with h5py.File(path, "r") as file:
             schema = int(attribute(file, "stemzoo_schema", 0))
             if schema == 0:

@@ -252,6 +252,7 @@ def fit_encoder(subimages: SubImages, config: EncoderConfig | None = None, progr
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
         warnings.filterwarnings("ignore", message=".*`IterableDataset` has `__len__`.*")
         warnings.filterwarnings("ignore", message=".*Starting from v1.9.0.*")
+        warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
         task = EncoderTask.for_data(config, data)
         trainer = L.Trainer(
             accelerator="cpu",

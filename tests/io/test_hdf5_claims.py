@@ -14,7 +14,7 @@ import stemzoo.io.hdf5
 import stemzoo.io.hdf5_claims
 from stemzoo.errors import DatasetError, PixelSizeError, ReadError
 from stemzoo.io.datasets import Dataset
-from stemzoo.io.hdf5_claims import attribute, attributes, check_array, check_lists
+from stemzoo.io.hdf5_claims import attribute, attributes, check_array, check_file
 from stemzoo.io.read import read
 from stemzoo.io.read_results import read_results
 from stemzoo.io.units import Axis, pixel_size
@@ -138,10 +138,24 @@ def test_names_whose_free_space_is_listed_in_a_circle_are_refused(tmp_path: Path
             hits += 1
         at = data.find(b"HEAP", at + 1)
     assert hits
-    check_lists(path)
+    check_file(path)
     path.write_bytes(data)
     for reader, kind in ((Dataset, DatasetError), (read, ReadError), (read_results, ReadError)):
         with pytest.raises(kind, match=r"the list of free space in the heap of names at byte .* comes back to itself"):
+            reader(path)
+
+
+@pytest.mark.parametrize("userblock", [0, 512])
+def test_a_file_whose_driver_keeps_a_block_in_it_is_refused(tmp_path: Path, userblock: int) -> None:
+    """HDF5 would take as much memory as that block claims, before it looks."""
+    path = labelled(tmp_path / "a.h5", userblock_size=userblock)
+    check_file(path)
+    data = bytearray(path.read_bytes())
+    assert data[userblock + 48 : userblock + 56] == b"\xff" * 8
+    data[userblock + 48 : userblock + 56] = bytes(8)
+    path.write_bytes(data)
+    for reader, kind in ((Dataset, DatasetError), (read, ReadError), (read_results, ReadError)):
+        with pytest.raises(kind, match="its driver keeps a block in it"):
             reader(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -131,6 +132,14 @@ def test_progress_counts_epochs():
     told = []
     fit_encoder(as_subimages(record(100, 2, HOW).images), SHORT.model_copy(update={"min_steps": 8}), lambda *said: told.append(said))
     assert told[0][:2] == ("fit encoder", 1) and told[-1][1] == told[-1][2]
+
+
+def test_nothing_is_said_of_srun_where_slurm_is_installed(tmp_path, monkeypatch):
+    """A warning, which the tests take for an error."""
+    (tmp_path / "srun").write_text("#!/bin/sh\n")
+    (tmp_path / "srun").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    fit_encoder(as_subimages(record(100, 2, HOW).images), SHORT.model_copy(update={"min_steps": 8}))
 
 
 @pytest.mark.parametrize("form", ["polar", "published"])

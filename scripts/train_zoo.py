@@ -6,9 +6,9 @@
     python scripts/train_zoo.py adf-unet-atoms@1 --work runs         # half an hour, from adf-unet-nano
     python scripts/train_zoo.py adf-unet@2 --work runs --checkpoint runs/adf-unet@2/stage1/checkpoints/best.ckpt
 
-With --checkpoint the training is skipped; confidence is calibrated, and evaluation and bundle are made. Half of a training step on a CPU
-can be page faults; MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_TOP_PAD_=100000000 in the environment avoids
-them.
+With --checkpoint the training is skipped; confidence is calibrated, and evaluation and bundle are made. With --scores N the published
+version is scored by dose on N frames each, and nothing is written. Half of a training step on a CPU can be page faults;
+MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_TOP_PAD_=100000000 in the environment avoids them.
 """
 
 from __future__ import annotations
@@ -176,34 +176,6 @@ SEGMENTERS["adf-unet@3"] = {
         ],
     },
 }
-PARTICLES = {"specimen.particle": 0.6, **NARROW}
-SEGMENTERS["adf-unet@4"] = {
-    "data": {
-        "narrow": {"recipe": "universal", "n_frames": 1400, "seed": 301, "settings": NARROW},
-        "aligned": {"recipe": "universal", "n_frames": 600, "seed": 302, "settings": {**ALIGNED, **NARROW}},
-        "atoms": {"recipe": "atoms_on_carbon", "n_frames": 600, "seed": 303, "settings": NARROW},
-        "lattices": {"recipe": "random_lattice", "n_frames": 500, "seed": 304, "settings": NARROW},
-        "platinum": {"recipe": "platinum_particle", "n_frames": 150, "seed": 305, "settings": NARROW},
-        "gold110": {"recipe": "gold_110", "n_frames": 120, "seed": 306, "settings": PARTICLES},
-        "gold100": {"recipe": "gold_100", "n_frames": 120, "seed": 307, "settings": PARTICLES},
-        **{key: {**entry, "seed": entry["seed"] + 300, "settings": {**entry["settings"], **NARROW}} for key, entry in EMPTIES.items()},
-    },
-    "stages": [
-        {
-            "data": ["narrow", "aligned", "atoms", "lattices", "platinum", "gold110", "gold100", *EMPTIES],
-            "steps": 2750,
-            "learning_rate": 1e-3,
-            "steps_per_epoch": 250,
-            "seed": 31,
-        },
-    ],
-    "start": "adf-unet@3",
-    "config": SEGMENTERS["adf-unet@3"]["config"],
-    "threshold": 0.45,
-    "card": SEGMENTERS["adf-unet@2"]["card"],
-}
-"""Version 3 had learnt carbon as no film can be, dark between bright specks; this one sees more atoms, particles and odd lattices."""
-
 FAST = {
     "classes": ("column",),
     "precision": "bf16-mixed",
@@ -300,7 +272,14 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--hours", type=float, default=0.0, help="with --checkpoint: hours of all its stages, for the card")
     parser.add_argument("--out", type=Path, default=ROOT / "model_cards")
+    parser.add_argument(
+        "--scores", type=int, metavar="N", help="print how the published version does by dose on N frames each; nothing else"
+    )
     options = parser.parse_args()
+    if options.scores:
+        (options.work / options.model).mkdir(parents=True, exist_ok=True)
+        dose_scores(Segmenter(Bundle.load(resolve(options.model))), options.work / options.model, options.scores)
+        return
     make_segmenter(options.model, options.work / options.model, options.checkpoint, options.out, options.hours)
 
 
@@ -374,13 +353,21 @@ def held_back_scores(segmenter: Segmenter, work: Path, recipe: str) -> list[dict
             path = simulated(work, key, material, 2, HELD_BACK_SEED + counts, settings)
             where = f"{material}, {counts} counts a column, 0.2 Å/px, optics {label}, seed {HELD_BACK_SEED + counts}"
             rows += _rows(where, segmenter, path, by_material=False)
-        for label, counts in DOSES.items():
-            settings = {"dose.counts_per_column": counts, **WIDE}
-            path = simulated(work, f"held_back_{label.split()[0]}", recipe, 96, HELD_BACK_SEED + 1, settings)
-            rows += _dose_rows(f"{recipe}, {label} counts a column, 96 frames, 0.12–0.3 Å/px, seed {HELD_BACK_SEED + 1}", segmenter, path)
+        rows += dose_scores(segmenter, work)
     path = simulated(work, f"held_back_{recipe}", recipe, 96, HELD_BACK_SEED, WIDE)
     rows += _rows(f"{recipe}, 96 frames, 0.12–0.3 Å/px, seed {HELD_BACK_SEED}", segmenter, path, by_material=True)
     return rows + real_scores(segmenter)
+
+
+def dose_scores(segmenter: Segmenter, work: Path, n_frames: int = 96) -> list[dict[str, Any]]:
+    """Scores on the universal mixture by dose, over all columns and over those that their electrons show."""
+    rows: list[dict[str, Any]] = []
+    for label, counts in DOSES.items():
+        settings = {"dose.counts_per_column": counts, **WIDE}
+        path = simulated(work, f"held_back_{label.split()[0]}_{n_frames}", "universal", n_frames, HELD_BACK_SEED + 1, settings)
+        where = f"universal, {label} counts a column, {n_frames} frames, 0.12–0.3 Å/px, seed {HELD_BACK_SEED + 1}"
+        rows += _dose_rows(where, segmenter, path)
+    return rows
 
 
 def _dose_rows(dataset: str, segmenter: Segmenter, path: Path) -> list[dict[str, Any]]:

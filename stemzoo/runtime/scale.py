@@ -22,6 +22,7 @@ PLAUSIBLE_WIDTH = (0.12, 1.8)  # Å
 WIDEST_PERIOD = 20.0  # peak sigmas: a longer period is no lattice of columns but the scatter of a few atoms, and says nothing of the scale
 NARROW = 1.0  # px: peaks this narrow may be single counts of a frame with few, and speak against nothing
 GLANCES = ((128, 4), (256, 8))  # side of a frame's middle [px] and number of scales that may do to see that its pixel size can be true
+ROUNDING = 1e-3  # relative: a file's 0.2 Å may read 0.19999, which is no finer than what a network was trained on
 ESTIMATE_SPREAD = 1.25  # a stand-in this close to the trained range's ends may in truth lie outside
 
 
@@ -46,7 +47,7 @@ class Scale:
         if self.sampling is None:
             return 1.0
         low, high, nominal = spec.sampling
-        margin = min(ESTIMATE_SPREAD, (high / low) ** 0.5) if self.estimated else 1.0
+        margin = min(ESTIMATE_SPREAD, (high / low) ** 0.5) if self.estimated else 1 - ROUNDING
         return 1.0 if low * margin <= self.sampling <= high / margin else self.sampling / nominal
 
 

@@ -69,6 +69,8 @@ def test_a_contradiction_says_both_lengths(monkeypatch: pytest.MonkeyPatch) -> N
     [
         (0.1, "file", 1.0),
         (0.3, "user", 1.0),
+        (np.nextafter(0.1, 0), "file", 1.0),  # both ends as a file's arithmetic may give them
+        (0.30002, "file", 1.0),
         (0.31, "file", 1.55),
         (0.05, "file", 0.25),
         (0.2, "lattice", 1.0),

@@ -224,7 +224,8 @@ def parse_card(text: str, where: str) -> tuple[Card, str]:
         raise CardError(f"{where}: has no front matter; wanted a first line ---, the card in YAML, and a closing line ---")
     try:
         data = yaml.load(match[1], Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:
+        # All but the first are of values that YAML takes for a date or a number which is none, such as 2026-13-01.
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 2}" if mark is not None else ""
         raise CardError(f"{where}{line}: the front matter is not YAML ({getattr(error, 'problem', None) or error})") from None

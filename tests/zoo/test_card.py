@@ -83,6 +83,8 @@ def test_missing_key(draft: dict[str, Any]) -> None:
     [
         ("# Just prose", "has no front matter; wanted a first line ---"),
         ("---\nid: [1\n---\n", "README.md, line 3: the front matter is not YAML"),
+        ("---\nid: 2026-13-01\n---\n", "the front matter is not YAML (month must be in 1..12)"),
+        ("---\nid: !!int ''\n---\n", "the front matter is not YAML"),
         ("---\n- a\n---\n", "the front matter is a list; wanted keys and values"),
         ("---\nid: !!python/object/apply:os.system ['true']\n---\n", "the front matter is not YAML"),
     ],

@@ -86,7 +86,7 @@ def pixel_size(axes: tuple[Axis, Axis] | None, what: str) -> tuple[float | None,
     if factors[0] is None or factors[1] is None:
         return None, (_uncalibrated(axes, steps),)
     sizes = (steps[0] * factors[0], steps[1] * factors[1])
-    mean = math.sqrt(sizes[0]) * math.sqrt(sizes[1])  # whose product alone may vanish
+    mean = math.sqrt(sizes[0] * sizes[1])  # which may vanish
     if not mean:
         return None, (f"the file's scale {axes[0].step:g} × {axes[1].step:g} is no pixel size; it was ignored",)
     difference = abs(sizes[0] - sizes[1]) / mean

@@ -12,7 +12,7 @@ import pytest
 
 import stemzoo.io.hdf5
 import stemzoo.io.hdf5_claims
-from stemzoo.errors import DatasetError, PixelSizeError, ReadError
+from stemzoo.errors import DatasetError, ReadError
 from stemzoo.io.datasets import Dataset
 from stemzoo.io.hdf5_claims import attribute, attributes, check_array, check_file
 from stemzoo.io.read import read
@@ -160,11 +160,9 @@ def test_a_file_whose_driver_keeps_a_block_in_it_is_refused(tmp_path: Path, user
 
 
 def test_a_scale_that_vanishes_is_none(tmp_path: Path) -> None:
-    axes = (Axis(5e-324, "nm"), Axis(1e-300, "nm"))
-    with pytest.raises(PixelSizeError, match="wanted square"):
-        pixel_size(axes, "a")
-    size, said = pixel_size((Axis(5e-324, "pm"), Axis(5e-324, "pm")), "a")
-    assert size is None and "is no pixel size" in said[0]
+    for step in (5e-324, 1e-200):
+        size, said = pixel_size((Axis(step, "nm"), Axis(step, "nm")), "a")
+        assert size is None and "is no pixel size" in said[0]
 
 
 def test_hspy_units_of_4_gb_are_refused_by_what_they_claim(tmp_path: Path) -> None:

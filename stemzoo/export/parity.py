@@ -64,7 +64,7 @@ def check_parity(path: Path, cases: Sequence[Case], wanted: Sequence[Mapping[str
         except ModelError as error:
             raise ExportError(f"{where}: the network takes it, the graph does not; {error}") from error
         for name, array in truth.items():
-            check = compare(name, found[name], array, spec, truth.get("symmetry"))
+            check = compare(name, found[name], array, spec, truth)
             if check.n_differ:
                 raise ExportError(
                     f"{where}: {check.n_differ} of {check.n} elements of {name} differ between torch and onnxruntime, the worst by "

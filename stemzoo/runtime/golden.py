@@ -16,6 +16,7 @@ from stemzoo.errors import ModelError
 from stemzoo.runtime.bundle import DECODER_FILE, GOLDEN_FILE, WEIGHTS_FILE, Bundle, ModelSpec, check_listed, sha256_of
 
 SIGMA_RTOL = 1e-3  # of the angle's standard error, where a card asks for less
+ANGLE_SHARE = 0.01  # of its standard error, which an angle may differ by besides
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def verify(bundle: Bundle) -> Verification:
             if not wanted:
                 raise ModelError(f"{bundle.folder / GOLDEN_FILE}: holds no output for case {case} of {sorted(session.outputs)}")
             for name, array in wanted.items():
-                checks.append(compare(f"{prefix}{name}_{case}", found[name], array, bundle.spec, wanted.get("symmetry")))
+                checks.append(compare(f"{prefix}{name}_{case}", found[name], array, bundle.spec, wanted))
     if not checks:
         raise ModelError(
             f"{bundle.folder / GOLDEN_FILE}: holds no input_…/output_… arrays, only {sorted(golden)[:6]}; export the model again"
@@ -108,24 +109,30 @@ def _cases(golden: Mapping[str, np.ndarray], prefix: str) -> List[str]:
     return sorted({name.rsplit("_", 1)[1] for name in golden if name.startswith(start)})
 
 
-def compare(name: str, found: np.ndarray, wanted: np.ndarray, spec: ModelSpec, symmetry: Optional[np.ndarray] = None) -> GoldenCheck:
+def compare(
+    name: str, found: np.ndarray, wanted: np.ndarray, spec: ModelSpec, beside: Optional[Mapping[str, np.ndarray]] = None
+) -> GoldenCheck:
     """Return how `found` differs from `wanted` at the spec's tolerances; every element differs where the shapes do.
 
+    Args: beside: the wanted outputs of the same case, by name: an angle is compared modulo 2π/`symmetry`, and by its `angle_sigma`.
     Source: numpy.isclose's rule, |found − wanted| ≤ atol + rtol·|wanted|, with NaN equal to NaN. A standard error of the angle counts to
-    three digits: it is an integral over a likelihood, whose logarithm is large and so keeps few digits behind the point.
+    three digits: it is an integral over a likelihood, whose logarithm is large and so keeps few digits behind the point. For the same
+    reason the maximum of a flat likelihood is known to a small part of its width only: a hundredth of the angle's own error is no difference.
     """
     if found.shape != wanted.shape:
         return GoldenCheck(name, int(wanted.size), int(max(wanted.size, 1)), float("inf"), ())
     first, second = np.asarray(found, dtype=np.float64), np.asarray(wanted, dtype=np.float64)
     with np.errstate(invalid="ignore"):
         difference = first - second
-    if name.split("_")[0] == "angle" and not name.startswith("angle_sigma") and symmetry is not None:
-        period = 2 * np.pi / np.maximum(symmetry, 1)
+    allowed: np.ndarray = np.zeros(())
+    if name.split("_")[0] == "angle" and not name.startswith("angle_sigma") and beside is not None and "symmetry" in beside:
+        period = 2 * np.pi / np.maximum(beside["symmetry"], 1)
         difference = difference - period * np.round(difference / period)
+        allowed = ANGLE_SHARE * np.nan_to_num(np.asarray(beside.get("angle_sigma", 0.0), dtype=np.float64), posinf=0.0)
     same = (np.isnan(first) & np.isnan(second)) | (first == second)
     difference = np.where(same, 0.0, np.where(np.isnan(difference), np.inf, np.abs(difference)))
     rtol = max(spec.golden_rtol, SIGMA_RTOL) if name.startswith("angle_sigma") else spec.golden_rtol
-    differs = difference > spec.golden_atol + rtol * np.abs(np.where(np.isfinite(second), second, 0.0))
+    differs = difference > spec.golden_atol + allowed + rtol * np.abs(np.where(np.isfinite(second), second, 0.0))
     if not difference.size:
         return GoldenCheck(name, 0, 0, 0.0, ())
     worst = np.unravel_index(int(np.argmax(difference)), difference.shape)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -78,23 +77,20 @@ def test_a_zoo_that_is_down_is_a_note(run: Callable[..., Any], zoo_root: Path, m
     assert run("zoo", "list", "--local").err.count("note") == 0
 
 
-def test_listing_the_packages_zoo_is_quick_and_needs_no_torch(tmp_path: Path) -> None:
-    """Processor time, which a busy machine stretches less than the clock; the best of three."""
+def test_listing_the_packages_zoo_loads_little_and_no_torch(tmp_path: Path) -> None:
+    """What it takes is what it imports: some 330 modules, which is a third of a second."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "STEMZOO_CACHE": str(tmp_path), "STEMZOO_CONFIG": str(tmp_path / "none")}
     environment.pop("STEMZOO_ZOO")
     code = (
         "import sys; from stemzoo.cli import main; code = main(['zoo', 'list', '--json']); "
-        "print(sorted({'torch', 'onnxruntime', 'numpy', 'requests', 'pooch'} & set(sys.modules)), file=sys.stderr); sys.exit(code)"
+        "print(sorted({'torch', 'onnxruntime', 'numpy', 'requests', 'pooch'} & set(sys.modules)), file=sys.stderr); "
+        "print(len(sys.modules), file=sys.stderr); sys.exit(code)"
     )
-    spent = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-        assert done.returncode == 0 and done.stderr.splitlines()[-1] == "[]", done.stderr
-        assert {"adf-unet@1", "rvae-sr3fe2o7@1"} <= {model["id"] for model in json.loads(done.stdout)["models"]}
-    assert min(spent) < 0.5
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    heavy, many = done.stderr.splitlines()[-2:]
+    assert done.returncode == 0 and heavy == "[]", done.stderr
+    assert {"adf-unet@1", "rvae-sr3fe2o7@1"} <= {model["id"] for model in json.loads(done.stdout)["models"]}
+    assert int(many) < 450
 
 
 @pytest.fixture

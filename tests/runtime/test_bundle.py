@@ -172,3 +172,13 @@ def test_an_angles_error_is_replayed_to_three_digits_and_all_else_as_the_card_sa
     assert compare("angle_sigma_0", wanted * 1.0006, wanted, spec).n_differ == 0
     assert compare("angle_sigma_0", wanted * 1.003, wanted, spec).n_differ == 1
     assert compare("latents_0", wanted * 1.0006, wanted, spec).n_differ == 1
+
+
+def test_an_angle_counts_by_its_own_error_and_its_symmetry(encoder: Encoder) -> None:
+    spec = encoder.spec
+    wanted = np.array([0.1, 0.2, 0.3], np.float32)
+    beside = {"symmetry": np.array([1, 2, 4]), "angle_sigma": np.array([0.5, 0.001, np.nan], np.float32)}
+    turned = wanted + np.array([0.004, np.pi, np.pi / 2], np.float32)
+    assert compare("angle_0", turned, wanted, spec, beside).n_differ == 0
+    assert compare("angle_0", turned + 0.002, wanted, spec, beside).n_differ == 3
+    assert compare("angle_0", wanted + 0.004, wanted, spec).n_differ == 3

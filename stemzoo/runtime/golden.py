@@ -117,7 +117,7 @@ def compare(
     Args: beside: the wanted outputs of the same case, by name: an angle is compared modulo 2π/`symmetry`, and by its `angle_sigma`.
     Source: numpy.isclose's rule, |found − wanted| ≤ atol + rtol·|wanted|, with NaN equal to NaN. A standard error of the angle counts to
     three digits: it is an integral over a likelihood, whose logarithm is large and so keeps few digits behind the point. For the same
-    reason the maximum of a flat likelihood is known to a small part of its width only: a hundredth of the angle's own error is no difference.
+    reason the maximum of a flat likelihood is known to a part of its width only: a hundredth of the angle's own error is no difference.
     """
     if found.shape != wanted.shape:
         return GoldenCheck(name, int(wanted.size), int(max(wanted.size, 1)), float("inf"), ())

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import resource
 import tempfile
 import time
@@ -203,25 +204,32 @@ def separation(latents: np.ndarray, kind: np.ndarray) -> dict[str, float]:
 
 
 def encode_rate(task: Any, images: np.ndarray, threads: int) -> float:
-    """Return sub-images a second through the runtime's encoder, from its bundle: angle, error, symmetry and latents; best of seven."""
+    """Return sub-images a second through the runtime's encoder, from its bundle, in a process that never trained, as encoders run."""
     from stemzoo.export.bundle import write_bundle
-    from stemzoo.runtime.bundle import Bundle
-    from stemzoo.runtime.encoder import Encoder
-    from stemzoo.runtime.session import SessionOptions
     from stemzoo.training.encoding import task_parts
 
     modules, draft = task_parts(task)
     named = {"name": "bench", "version": 1, "materials": ["motifs"], "licence": "unstated", "citation": "scripts/bench_rvae.py"}
-    n = len(images)
-    subimages = SubImages(images, np.zeros(n, int), np.arange(n), np.ones(n, bool))
     with tempfile.TemporaryDirectory() as folder:
         write_bundle(Path(folder) / "bundle", modules, {**named, **draft}, cases=getattr(modules["model"], "cases", None))
-        encoder = Encoder(Bundle.load(Path(folder) / "bundle", SessionOptions(threads=threads)))
-        best = np.inf
-        for _ in range(8):
-            began = time.perf_counter()
-            encoder.encode(subimages)
-            best = min(best, time.perf_counter() - began)
+        with multiprocessing.get_context("spawn").Pool(1) as fresh:
+            return fresh.apply(time_encoding, (Path(folder) / "bundle", images, threads))
+
+
+def time_encoding(bundle: Path, images: np.ndarray, threads: int) -> float:
+    """Return sub-images (N, S, S) a second that come out with angle, error, symmetry and latents; best of eight."""
+    from stemzoo.runtime.bundle import Bundle
+    from stemzoo.runtime.encoder import Encoder
+    from stemzoo.runtime.session import SessionOptions
+
+    n = len(images)
+    subimages = SubImages(images, np.zeros(n, int), np.arange(n), np.ones(n, bool))
+    encoder = Encoder(Bundle.load(bundle, SessionOptions(threads=threads)))
+    best = np.inf
+    for _ in range(8):
+        began = time.perf_counter()
+        encoder.encode(subimages)
+        best = min(best, time.perf_counter() - began)
     return n / best
 
 

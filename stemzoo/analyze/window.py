@@ -128,9 +128,9 @@ def _size(analysis: Analysis, window: float, spacing: float, latents: int, seed:
     seen = disc(pieces.window_px)
     images = np.asarray(pieces.data[rows][:, seen], dtype=np.float64)
     drawn = draw_with(tasks[0], one.latents[rows], one.angle[rows])[:, seen]
-    share, ceiling = float(explained(images, drawn).mean()), _ceiling(images)
+    share, ceiling = float(explained(images, drawn).mean()), principal_share(images)
     fidelity = min(share / max(ceiling, share, 1e-9), 1.0)
-    stability = _agreement(one, two, rows)
+    stability = agreement(one, two, rows)
     middle = np.median(one.latents[rows], axis=0, keepdims=True)
     return Size(
         window_px=float(window),
@@ -150,7 +150,7 @@ def _some(pieces: SubImages, rows: np.ndarray) -> SubImages:
     return replace(pieces, data=pieces.data[rows], frame=pieces.frame[rows], column=pieces.column[rows], inside=pieces.inside[rows])
 
 
-def _ceiling(images: np.ndarray, components: int = 16) -> float:
+def principal_share(images: np.ndarray, components: int = 16) -> float:
     """Return the share of the variance of images (N, P) that so many principal components explain: what is not noise."""
     scaled = images - images.mean(axis=1, keepdims=True)
     scaled /= np.maximum(scaled.std(axis=1, keepdims=True), 1e-12)
@@ -160,7 +160,7 @@ def _ceiling(images: np.ndarray, components: int = 16) -> float:
     return float(explained(images, rebuilt).mean())
 
 
-def _agreement(one: Encoding, two: Encoding, rows: np.ndarray) -> float:
+def agreement(one: Encoding, two: Encoding, rows: np.ndarray) -> float:
     """Return how well one training's latents and angles follow from the other's, 0 to 1.
 
     Latents of two trainings agree up to any smooth map, of which a quadratic is fitted, both ways; angles up to one turn for each order of

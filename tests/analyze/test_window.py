@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from stemzoo.analyze import AnalyzeOptions, parse_window, study_window, window
-from stemzoo.analyze.window import _agreement, best, candidates
+from stemzoo.analyze.window import agreement, best, candidates
 from stemzoo.errors import FrameError, ModelError
 from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId
 
@@ -56,12 +56,12 @@ def test_two_trainings_agree_up_to_gauge_and_a_smooth_map_of_the_latents() -> No
     rows = np.arange(400)
     one = encoding(angle, latents)
     turned = (latents @ np.array([[0.6, -0.8], [0.8, 0.6]])).astype(np.float32)
-    assert _agreement(one, encoding(angle + 0.7, turned), rows) > 0.99
-    assert _agreement(one, encoding(rng.uniform(-np.pi, np.pi, 400), turned), rows) < 0.15
-    assert _agreement(one, encoding(angle, rng.normal(0, 1, (400, 2)).astype(np.float32)), rows) < 0.1
-    assert _agreement(one, encoding(angle, turned, symmetry=2), rows) == 0
+    assert agreement(one, encoding(angle + 0.7, turned), rows) > 0.99
+    assert agreement(one, encoding(rng.uniform(-np.pi, np.pi, 400), turned), rows) < 0.15
+    assert agreement(one, encoding(angle, rng.normal(0, 1, (400, 2)).astype(np.float32)), rows) < 0.1
+    assert agreement(one, encoding(angle, turned, symmetry=2), rows) == 0
     half = np.where(rng.random(400) < 0.5, angle, angle + np.pi)
-    assert _agreement(encoding(angle, latents, 2), encoding(half, latents, 2), rows) > 0.99
+    assert agreement(encoding(angle, latents, 2), encoding(half, latents, 2), rows) > 0.99
 
 
 def test_a_study_scores_every_size_and_writes_what_it_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,8 @@ def attributes(item: h5py.Group | h5py.Dataset, names: Iterable[str] | None = No
     long: dict[bytes, int] = {}
     claims: dict[str, int] = {}
     for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"an attribute of {item.name} has a name that is no text: {name!r}")
         stored = h5a.open(item.id, name.encode())
         kind = stored.get_type()
         claims[name] = stored.get_storage_size()

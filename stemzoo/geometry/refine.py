@@ -14,9 +14,10 @@ import numpy as np
 
 from stemzoo.errors import ShapeError
 from stemzoo.geometry.columnmodel import fit_amplitudes
-from stemzoo.geometry.jointfit import NO_PAIRS, UNSETTLED, JointFit, Starts
+from stemzoo.geometry.jointfit import NO_PAIRS, UNSETTLED, JointFit
 from stemzoo.geometry.neighbours import nearest_distance, pairs_among
 from stemzoo.geometry.pooling import Pooling
+from stemzoo.geometry.progress import Starts
 from stemzoo.geometry.starts import Trust
 from stemzoo.geometry.width import mean_width
 
@@ -203,7 +204,7 @@ def _believable(fit: JointFit, end: np.ndarray, settings: RefineOptions) -> np.n
 def _result(fit: JointFit, starts: np.ndarray, offset: float, scale: float, pooling: Pooling, settings: RefineOptions) -> Fit:
     """Return the fit in the units and the order of the input."""
     state, progress = fit.state, fit.progress
-    chi2 = fit.normal.chi2 / np.maximum(fit.windows.pixels * fit.left, 1.0)
+    chi2 = fit.normal.chi2 / np.maximum(fit.windows.pixels * fit.beside.left, 1.0)
     error = fit.errors(_misfit(chi2, fit.windows.pixels)[:, None] * fit.correlation())
     flanked = fit.pairs.first[(progress.place[fit.pairs.second] < 0) & (fit.pairs.distance < FLANK_REACH * fit.width)]
     error[flanked] = np.hypot(error[flanked], FLANK_ERROR * fit.width)

@@ -29,8 +29,12 @@ class Leftover(NamedTuple):
     along_x: np.ndarray
 
 
-def leftover(state: State, windows: Windows, residual: np.ndarray, weight: np.ndarray, which: np.ndarray) -> Leftover:
-    """Return what the fit left over around columns `which` (k,)."""
+def leftover(state: State, windows: Windows, residual: np.ndarray, weight: np.ndarray, which: np.ndarray, crowd: float = 1.0) -> Leftover:
+    """Return what the fit left over around columns `which` (k,).
+
+    Args: crowd: 0 to 1, how nearly a column's neighbours take a level and a slope of the noise in its window away, as the background hardly
+        does.
+    """
     white = whitening(state.shape)
     place = placed(state, windows.centre[which], which, white)
     values = basis(windows.fit_y, windows.fit_x, white).values
@@ -52,7 +56,8 @@ def leftover(state: State, windows: Windows, residual: np.ndarray, weight: np.nd
     along = np.tensordot(white.T, known[:, :2], axes=(1, 1))  # (2, k, m), by y and by x
     known = known / np.maximum(np.sqrt((known**2).sum(axis=2, keepdims=True)), 1e-12)
     noise = np.random.default_rng(0).standard_normal(left.shape) * used
-    gram = np.matmul(known, known.transpose(0, 2, 1)) + 1e-9 * np.eye(known.shape[1])
+    loose = np.where(np.arange(known.shape[1]) < len(derivatives), 0.0, 1 / max(crowd, 1e-3) - 1)
+    gram = np.matmul(known, known.transpose(0, 2, 1)) + np.diag(1e-9 + loose)
     noise -= np.matmul(known.transpose(0, 2, 1), np.linalg.solve(gram, np.matmul(known, noise[:, :, None])))[:, :, 0]
     squares = np.zeros((5, len(which), 2 * windows.half + 1, 2 * windows.half + 1), np.float32)
     for square, values in zip(squares, (left, noise, used, *along)):

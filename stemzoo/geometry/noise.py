@@ -14,6 +14,7 @@ from stemzoo.geometry.leftover import Leftover
 
 CLIP = 9.0  # squared residuals above this many variances (three sigma) are outliers, not noise …
 KEPT = 0.9733  # … and the mean square of a normal law below it
+MOST_HIDDEN = 0.5  # of a position's variance: as much as a film's speckle or the probe's tails leave, and up to so much, columns took up
 ITERATIONS, SETTLED = 8, 1e-3  # of the variance's fit: at most so many, or until it changes by less than this share of the variance
 
 
@@ -112,7 +113,7 @@ def correlation_inflation(left: Leftover, shape: np.ndarray, pixels_each: float)
         scatter = np.sqrt(2 * float((kernel[near] ** 2).sum()) / max(float(left.inside.sum()), 1.0))
         excess = observed - expected
         taken = max(0.2, 1 - 5 * grain / pixels_each) / max(0.2, 1 - 5 / pixels_each)
-        out.append(1 + _told(excess, scatter) * ((1 + excess) / taken - 1))
+        out.append(1 + _told(excess, scatter) * ((1 + excess) / taken - 1 + min(max(excess, 0.0), MOST_HIDDEN)))
     inflation: np.ndarray = np.sqrt(np.maximum(out, _rowwise(left)))
     return inflation
 

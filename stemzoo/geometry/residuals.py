@@ -16,6 +16,7 @@ from stemzoo.geometry.windows import Windows
 SAMPLE_PX = 16_000  # pixels that the noise model is fitted to
 OUTLIER = 4.0  # standard deviations beyond which a residual pulls with the same force
 SMALLEST_VARIANCE = 1e-8  # in normalised units: rounding of an 8-bit frame is 1e-6, of a float32 one 1e-14
+CROWDED = 0.4  # share of a window's pixels that other columns' windows hold too, from which on these take its level and slopes as well
 TELLING = 120  # columns whose surroundings tell how the noise is correlated
 
 
@@ -78,5 +79,8 @@ class Residuals:
             return np.ones(2)
         which = np.flatnonzero(free & (misfit <= np.percentile(misfit[free], 75)))
         which = which[:: max(1, len(which) // TELLING)]
-        each = min(len(self.windows.fit_y), self.windows.many_covered / len(misfit))
-        return noise.correlation_inflation(leftover(state, self.windows, self.residual, self.weight, which), state.shape, each)
+        whole = len(self.windows.fit_y)
+        each = min(whole, self.windows.many_covered / len(misfit))
+        crowd = min(1.0, (1 - each / whole) / CROWDED)
+        left = leftover(state, self.windows, self.residual, self.weight, which, crowd)
+        return noise.correlation_inflation(left, state.shape, each)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from simulated import lattice, scene
 
 from stemzoo.geometry.noise import fit_variance, flat
+from stemzoo.geometry.refine import refine
 
 
 @pytest.mark.parametrize(("gain", "readout", "offset"), [(1.0, 0.0, 0.0), (12.0, 30.0, -500.0), (0.02, 0.5, 100.0)])
@@ -30,3 +32,14 @@ def test_noiseless_and_tiny_samples_get_the_smallest_variance_or_a_flat_one() ->
     assert fit_variance(np.linspace(0, 1, 1000), np.zeros(1000), 1e-8)(np.array([0.5])) == pytest.approx(1e-8)
     assert fit_variance(np.ones(20), np.full(20, 4.0), 1e-8)(np.array([1.0, 7.0])) == pytest.approx(4.0)
     assert flat(2.0)(np.array([-5.0, 5.0])) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(("kind", "separation"), [("square", 7.0), ("perovskite", 5.5), ("honeycomb", 4.0)])
+def test_independent_noise_widens_no_error(kind: str, separation: float) -> None:
+    yx, amplitude = lattice(kind, 3 * separation, 300)
+    truth = scene(yx, 50 * amplitude, 3.0, (300, 300), 10.0)
+    scores = []
+    for seed in range(6):
+        fit = refine(truth.noisy(seed), truth.starts(seed, 0.25))
+        scores.append(((fit.yx - yx) / fit.sigma)[fit.ok])
+    assert 0.95 < np.concatenate(scores).std() < 1.05

@@ -4,6 +4,7 @@
     python scripts/train_zoo.py adf-unet@2 --work runs               # as long again, from adf-unet@1
     python scripts/train_zoo.py adf-unet-nano@1 --work runs          # about as long
     python scripts/train_zoo.py adf-unet-atoms@1 --work runs         # half an hour, from adf-unet-nano
+    python scripts/train_zoo.py adf-unet-int8@1 --work runs          # minutes: adf-unet@3 in eight bits
     python scripts/train_zoo.py adf-unet@2 --work runs --checkpoint runs/adf-unet@2/stage1/checkpoints/best.ckpt
 
 With --checkpoint the training is skipped; confidence is calibrated, and evaluation and bundle are made. With --scores N the published
@@ -29,6 +30,7 @@ from stemzoo.evaluate.gallery import add_gallery
 from stemzoo.export.bundle import write_bundle
 from stemzoo.geometry.matching import match
 from stemzoo.io.read import read
+from stemzoo.quantise import quantise
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.pipeline import LocateOptions, locate
 from stemzoo.runtime.segmenter import Segmenter
@@ -176,6 +178,34 @@ SEGMENTERS["adf-unet@3"] = {
         ],
     },
 }
+FILMS = {"specimen.carbon": [3.0, 14.0], "specimen.background": [5.0, 60.0]}
+"""Films whose own speckle comes near to the atoms on them: what version 3 finds least."""
+
+SEGMENTERS["adf-unet@4"] = {
+    "data": {
+        "narrow": {"recipe": "universal", "n_frames": 1200, "seed": 401, "settings": NARROW},
+        "aligned": {"recipe": "universal", "n_frames": 600, "seed": 402, "settings": {**ALIGNED, **NARROW}},
+        "atoms": {"recipe": "atoms_on_carbon", "n_frames": 600, "seed": 403, "settings": NARROW},
+        "films": {"recipe": "atoms_on_carbon", "n_frames": 400, "seed": 404, "settings": {**FILMS, **NARROW}},
+        "lattices": {"recipe": "random_lattice", "n_frames": 400, "seed": 405, "settings": NARROW},
+        "platinum": {"recipe": "platinum_particle", "n_frames": 120, "seed": 406, "settings": NARROW},
+        "gold": {"recipe": "gold_110", "n_frames": 120, "seed": 407, "settings": NARROW},
+        **{key: {**entry, "seed": entry["seed"] + 400, "settings": {**entry["settings"], **NARROW}} for key, entry in EMPTIES.items()},
+    },
+    "stages": [
+        {
+            "data": ["narrow", "aligned", "atoms", "films", "lattices", "platinum", "gold", *EMPTIES],
+            "steps": 9000,
+            "learning_rate": 1.5e-3,
+            "steps_per_epoch": 250,
+            "seed": 41,
+        },
+    ],
+    "start": "adf-unet@3",
+    "config": SEGMENTERS["adf-unet@3"]["config"],
+    "threshold": 0.45,
+    "card": SEGMENTERS["adf-unet@3"]["card"],
+}
 FAST = {
     "classes": ("column",),
     "precision": "bf16-mixed",
@@ -251,6 +281,11 @@ SEGMENTERS["adf-unet-atoms@1"] = {
 }
 
 
+EIGHT_BITS = {"adf-unet-int8@1": "adf-unet@3"}
+"""Variants in eight bits, by the version that they are made of."""
+
+EIGHT_BITS_SEED = 95_000
+
 WELL_ALIGNED = {
     **ALIGNED,
     "optics.convergence_mrad": [25.0, 30.0],
@@ -267,7 +302,7 @@ OPTICS: dict[str, dict[str, Any]] = {"well aligned": WELL_ALIGNED, "as the recip
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", choices=list(SEGMENTERS))
+    parser.add_argument("model", choices=[*SEGMENTERS, *EIGHT_BITS])
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--hours", type=float, default=0.0, help="with --checkpoint: hours of all its stages, for the card")
@@ -276,6 +311,9 @@ def main() -> None:
         "--scores", type=int, metavar="N", help="print how the published version does by dose on N frames each; nothing else"
     )
     options = parser.parse_args()
+    if options.model in EIGHT_BITS and not options.scores:
+        make_variant(options.model, options.work / options.model, options.out)
+        return
     if options.scores:
         (options.work / options.model).mkdir(parents=True, exist_ok=True)
         dose_scores(Segmenter(Bundle.load(resolve(options.model))), options.work / options.model, options.scores)
@@ -323,6 +361,18 @@ def make_segmenter(model: str, work: Path, checkpoint: Path | None, out: Path, h
     write_bundle(out / name / f"v{version}", modules, draft)
     card = add_gallery(out / name / f"v{version}", work / f"held_back_{judged_on}.h5")
     print(f"{card.id}: {card.size_bytes / 1e6:.1f} MB, {card.parameters:,} parameters")
+
+
+def make_variant(model: str, work: Path, out: Path) -> None:
+    """Quantise one segmenter, score it beside what it was made of, and bundle it as `name@version`."""
+    name, version = model.split("@")
+    work.mkdir(parents=True, exist_ok=True)
+    frames = simulated(work, "held_back", "universal", 104, EIGHT_BITS_SEED, WIDE)
+    title = f"universal, 0.12–0.3 Å/px, seed {EIGHT_BITS_SEED}"
+    folder = out / name / f"v{version}"
+    made = quantise(EIGHT_BITS[model], frames, folder, {"name": name, "version": int(version)}, title=title)
+    card = add_gallery(folder, frames)
+    print(f"{card.id}: {card.size_bytes / 1e6:.1f} MB; F1 {made.eight.f1:.4f}, of {EIGHT_BITS[model]} {made.single.f1:.4f}")
 
 
 def simulated(work: Path, key: str, recipe: str, n_frames: int, seed: int, settings: dict[str, Any] | None = None) -> Path:

@@ -62,8 +62,8 @@ def fit_variance(expected: np.ndarray, squared: np.ndarray, smallest: float) -> 
         variance = (high - low) * rise
         variance += low
         np.maximum(variance, 0.05 * level, out=variance)
-        weight = squared < CLIP * variance
-        weight = weight / np.square(variance, out=variance)
+        kept = squared < CLIP * variance
+        weight = kept / np.square(variance, out=variance)
         a11, a12, a22, b1, b2 = (float(value) for value in sums @ weight)
         determinant = a11 * a22 - a12 * a12
         if not determinant > 1e-9 * a11 * a22:

@@ -195,6 +195,24 @@ def test_columns_cut_off_by_the_edge_are_fitted_and_do_not_pull_at_the_rest() ->
     assert 0.85 < (error / fit.sigma[inner]).std() < 1.15
 
 
+def test_a_column_beyond_the_edge_whose_flank_was_found_is_no_measurement_and_harms_no_neighbour() -> None:
+    row, inner = np.arange(14.0, SIZE - 13, 14.0), np.arange(8.0, SIZE - 13, 14.0)
+    yx = np.array([(y, x) for y in (-3.0, *inner) for x in row])
+    truth = scene(yx, np.full(len(yx), 900.0), 4.0, (SIZE, SIZE), 30.0)
+    beyond, beside = yx[:, 0] < 0, yx[:, 0] == inner[0]
+    starts = truth.starts(4)
+    starts[beyond, 0] = 0.3  # where the frame is brightest
+    fit = refine(truth.noisy(4), starts)
+    assert not fit.ok[beyond].any() and fit.ok[~beyond].all()
+    np.testing.assert_array_equal(fit.yx[beyond], starts[beyond])
+    assert (fit.sigma[beyond] >= 0.3).all()
+    ratio = fit.intensity[beyond] / np.median(fit.intensity[~beyond])
+    assert (ratio < 1.5).all(), "what lies beyond the edge is not made up from its flank"
+    error = (fit.yx - yx) / fit.sigma
+    assert np.sqrt((error[beside] ** 2).mean()) < 1.5
+    assert np.abs((fit.yx - yx)[beside, 0].mean()) < 0.05
+
+
 def test_elliptical_peaks_are_fitted_as_such() -> None:
     yx, amplitude = lattice("dumbbell", 8.0, SIZE)
     y, x = np.mgrid[:SIZE, :SIZE]

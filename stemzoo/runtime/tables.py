@@ -159,7 +159,7 @@ def read_columns(path: Path, n_frames: Optional[int] = None, pixel_size: Optiona
     row = tuple(order[bounds[t] : bounds[t + 1]] for t in range(total))
     none = Columns.empty(classes, pixel_size)
     columns = tuple(
-        _columns(numbers, species, rows_of, classes, pixel_size, t) if len(rows_of) else replace(none, frame=t) for t, rows_of in enumerate(row)
+        _columns(numbers, species, own, classes, pixel_size, t) if len(own) else replace(none, frame=t) for t, own in enumerate(row)
     )
     angle, latents = numbers.get(ANGLE), [numbers[name] for name in _latent_names(header)]
     return Table(

@@ -1,11 +1,14 @@
-"""Print what segmenters of several shapes cost and find, each trained for the same short time: which shape pays on a CPU.
+"""Print what segmenters of several shapes cost and find, each trained for as many short steps: which shape pays on a CPU.
 
-    python scripts/sweep_segmenter.py --data universal.h5 --held-back held_back.h5 [--seconds 60] [--work runs/sweep] > sweep.md
+    stemzoo data simulate datasets/universal.toml --frames 240 --seed 7 --out universal.h5
+    stemzoo data simulate datasets/universal.toml --frames 48 --seed 8 --out held_back.h5
+    python scripts/sweep_segmenter.py --data universal.h5 --held-back held_back.h5 [--steps 400] [--work runs/sweep] > sweep.md
 
-A shape is the fold of the stem (its stride), the widths and the depths of the levels. All see the same data for the same processor time on
-one thread, with one schedule fitted to it, so that a costlier shape takes fewer steps. `GFLOP` are those of a 512² frame, multiply and add
-counted apart; `ms` the time of onnxruntime on it, one thread, the best of five. F1 at 0.5 Å and the RMSE of the network's own maxima,
-before any refinement, are over the held-back frames. Datasets: `stemzoo data simulate datasets/universal.toml`.
+A shape is the fold of the stem (its stride), the widths and the depths of the levels, and whether its convolutions are separable
+(depthwise, then across channels). All see the same patches in the same order, with one schedule, on one thread. `GFLOP` are those of a
+512² frame, multiply and add counted apart; `ms` the processor time of onnxruntime on it, one thread, the least of nine; `s/step` the
+processor time of a step of training. F1 at 0.5 Å and the RMSE of the network's own maxima, before any refinement, are over the held-back
+frames.
 """
 
 from __future__ import annotations
@@ -38,24 +41,27 @@ class Shape(NamedTuple):
     fold: int
     widths: tuple[int, ...]
     depths: tuple[int, ...]
+    separable: bool = False
 
 
 SHAPES = (
     Shape(2, (24, 48, 72, 96), (2, 2, 2, 2)),
     Shape(2, (16, 32, 48, 64), (2, 2, 2, 2)),
-    Shape(2, (16, 32, 64), (2, 2, 2)),
     Shape(2, (16, 32, 48, 64), (1, 1, 2, 2)),
+    Shape(2, (16, 32, 64), (2, 2, 2)),
+    Shape(2, (24, 48, 72, 96), (2, 2, 2, 2), separable=True),
+    Shape(4, (32, 64, 96, 128), (2, 2, 1, 1)),
     Shape(4, (48, 64, 96), (2, 2, 2)),
     Shape(4, (32, 48, 64), (2, 2, 2)),
     Shape(4, (32, 48, 64), (1, 2, 2)),
-    Shape(4, (32, 64), (2, 2)),
+    Shape(4, (48, 64, 96), (2, 2, 2), separable=True),
 )
-BATCH, WARM_UP = 8, 4
+BATCH = 8
 
 
 def gflop(shape: Shape) -> float:
     """Return the arithmetic on a 512² frame."""
-    net = UNet(1, shape.widths, shape.fold, shape.depths).eval()
+    net = UNet(1, shape.widths, shape.fold, shape.depths, shape.separable).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         net(torch.zeros(1, 1, 512, 512))
     return counter.get_total_flops() / 1e9
@@ -69,24 +75,14 @@ def config_for(shape: Shape, data: Path, steps: int) -> SegmenterConfig:
         fold=shape.fold,
         widths=shape.widths,
         depths=shape.depths,
+        separable=shape.separable,
         batch=BATCH,
         steps=steps,
         steps_per_epoch=steps,
         validation_patches=8,
         workers=0,
-        ema_decay=0.97,
+        ema_decay=0.98,
     )
-
-
-def steps_within(shape: Shape, data: Path, seconds: float, work: Path) -> int:
-    """Return how many steps fit into `seconds` of processor time, from a few tried."""
-    began = time.process_time()
-    train_segmenter(config_for(shape, data, WARM_UP), work / "tried", progress=False)
-    first = time.process_time() - began
-    began = time.process_time()
-    train_segmenter(config_for(shape, data, 3 * WARM_UP), work / "timed", progress=False)
-    each = max((time.process_time() - began - first) / (2 * WARM_UP), 1e-3)
-    return max(WARM_UP, int(seconds / each))
 
 
 def score(segmenter: Segmenter, held_back: Path) -> tuple[float, float]:
@@ -104,13 +100,13 @@ def score(segmenter: Segmenter, held_back: Path) -> tuple[float, float]:
 
 
 def milliseconds(segmenter: Segmenter) -> float:
-    """Return the least time of the network on a 512² frame."""
+    """Return the least processor time of the network on a 512² frame."""
     image = np.random.default_rng(0).poisson(20, (512, 512)).astype(np.float32)
     times = []
-    for _ in range(6):
-        began = time.perf_counter()
+    for _ in range(10):
+        began = time.process_time()
         segmenter.probabilities(image)
-        times.append(1e3 * (time.perf_counter() - began))
+        times.append(1e3 * (time.process_time() - began))
     return min(times[1:])
 
 
@@ -119,22 +115,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--held-back", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=60, help="of processor time, each shape")
+    parser.add_argument("--steps", type=int, default=400, help="of training, each shape")
     parser.add_argument("--work", type=Path, default=Path("runs/sweep"))
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    print("| fold | widths | depths | GFLOP / 512² | ms | steps | F1 | RMSE px | F1 per GFLOP | RMSE × GFLOP |")
-    print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
+    print("| fold | widths | depths | separable | GFLOP / 512² | ms | s/step | F1 | RMSE px | F1 per GFLOP | RMSE × GFLOP |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
     for number, shape in enumerate(SHAPES):
         work = chosen.work / str(number)
-        steps = steps_within(shape, chosen.data, chosen.seconds, work)
-        run = train_segmenter(config_for(shape, chosen.data, steps), work / "run", progress=False)
+        began = time.process_time()
+        run = train_segmenter(config_for(shape, chosen.data, chosen.steps), work / "run", progress=False)
+        each = (time.process_time() - began) / chosen.steps
         export_checkpoint(run.best, work / "bundle")
         segmenter = Segmenter(Bundle.load(work / "bundle", SessionOptions(threads=1)))
         (f1, rmse), cost = score(segmenter, chosen.held_back), gflop(shape)
         sizes = " | ".join("-".join(map(str, values)) for values in (shape.widths, shape.depths))
-        timing = f"{cost:.2f} | {milliseconds(segmenter):.0f} | {steps}"
-        print(f"| {shape.fold} | {sizes} | {timing} | {f1:.3f} | {rmse:.2f} | {f1 / cost:.3f} | {rmse * cost:.2f} |", flush=True)
+        print(f"| {shape.fold} | {sizes} | {'yes' if shape.separable else 'no'} | {cost:.2f} | {milliseconds(segmenter):.0f} ", end="")
+        print(f"| {each:.2f} | {f1:.3f} | {rmse:.2f} | {f1 / cost:.3f} | {rmse * cost:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

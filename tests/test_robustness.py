@@ -12,7 +12,7 @@ import pytest
 
 from stemzoo.geometry.matching import match
 from stemzoo.runtime.bundle import Bundle
-from stemzoo.runtime.pipeline import locate
+from stemzoo.runtime.pipeline import LocateOptions, locate
 from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.simulation import draw_frames
 from stemzoo.simulation.frame import SimulatedFrame
@@ -75,6 +75,17 @@ def test_a_missing_pixel_size_costs_little(segmenter: Segmenter, material: str, 
     frame = scene(material, pixel_size)
     told = f1(located(segmenter, frame.image, pixel_size), frame.yx, pixel_size)
     assert f1(located(segmenter, frame.image, None), frame.yx, pixel_size) >= told - 2 * LOSS
+
+
+def test_refinement_moves_no_column_of_a_blurred_frame_out_of_reach(segmenter: Segmenter) -> None:
+    settings = {"frame.sampling": 0.28, "frame.size_px": 256, "frame.grains": 1, "dose.counts_per_column": 700.0, "optics.coma_nm": 40.0}
+    frame = next(draw_frames(RECIPES / "batio3.toml", 1, 4, settings))
+    frames = Frames(frame.image[None], 0.28, "file")
+    fitted, found = (locate(frames, segmenter, LocateOptions(refine=fits)) for fits in (True, False))
+    reference = f1(found, frame.yx, 0.28)
+    assert reference > 0.98
+    assert f1(fitted, frame.yx, 0.28) >= reference - 0.001
+    assert fitted.columns[0].fit_ok.mean() > 0.9
 
 
 def spoiled(image: np.ndarray, how: str) -> np.ndarray:

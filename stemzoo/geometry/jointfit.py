@@ -6,7 +6,7 @@ Works in normalised intensities on starts sorted by y; refine prepares those, ju
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Optional
+from typing import NamedTuple, Optional
 
 import numpy as np
 
@@ -15,8 +15,11 @@ from stemzoo.geometry.background import Background
 from stemzoo.geometry.columnmodel import CORE, State, fit_amplitudes, normal_equations, pair_blocks, render
 from stemzoo.geometry.coupling import Equations, covariance, joint_step
 from stemzoo.geometry.gram import U, V, whitening
+from stemzoo.geometry.leftover import leftover
 from stemzoo.geometry.neighbours import Pairs, Vicinity
 from stemzoo.geometry.rim import find_beyond
+from stemzoo.geometry.sidebyside import inverse
+from stemzoo.geometry.starts import Trust
 from stemzoo.geometry.windows import Windows
 
 SAMPLE_PX = 16_000  # pixels that the noise model is fitted to
@@ -24,6 +27,7 @@ OVERLAP = 4.6  # sigmas: farther apart, two peaks share less than half a per cen
 COUPLED = 5.4  # … and two per cent of what is known of their widths: the step of the common width would overshoot without
 BACKGROUND_SPACING = 10.0  # sigmas between nodes of the background: at 6, a column pays 10 % of its precision for the freedom, at 10, 3 %
 LEARN_AT = 1  # iteration that learns how alike the widths are, and who is beyond the edge
+TRUST_AT = LEARN_AT, 4  # iterations that learn how far starts can be trusted: the second where the first came too early
 LEARN_SHAPE_UNTIL = 4  # last iteration that may change the ellipticity …
 MOST_SHAPE = 0.15  # … and by how much at a time
 DAMPING = (0.1, 1e-3)  # at first, and at last; relative to the diagonal of a column's normal matrix
@@ -43,9 +47,20 @@ WILD = 0.8  # sigmas: where the steps of one in fifty are longer, the joint equa
 CG_ITERATIONS = 30
 BEYOND_DAMPING = 0.03
 BEYOND_STIFFNESS = 0.3  # sigmas: how far a column beyond the edge may lie from where it was guessed
+EDGE, NO_PRIOR = 1.0, 1e6  # sigmas from the edge within which a start says nothing; squared sigmas: a prior so wide is none
 HELD = 1e12  # relative stiffness that keeps a failed column at its start
 SMALLEST_VARIANCE = 1e-8  # in normalised units: rounding of an 8-bit frame is 1e-6, of a float32 one 1e-14
 NO_PAIRS = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+
+
+class Starts(NamedTuple):
+    """Where n columns are supposed to be, sorted by y: their place in refine's starts, yx (n, 2) px, distance to the next; and how far
+    that can be trusted, None for not at all."""
+
+    place: np.ndarray
+    yx: np.ndarray
+    nearest: np.ndarray
+    trust: Optional[Trust] = None
 
 
 @dataclass
@@ -69,17 +84,16 @@ class JointFit:
         self,
         image: np.ndarray,
         usable: np.ndarray,
-        place: np.ndarray,
-        start: np.ndarray,
-        nearest: np.ndarray,
+        begin: Starts,
         width_px: float,
         careful: bool = False,
     ) -> None:
-        """Args: image (H, W) float32, 0 where not usable; usable (H, W) bool; start (n, 2) sorted by y; nearest (n,) distance to the next
-        start; width_px sigma of the mean peak.
+        """Args: image (H, W) float32, 0 where not usable; usable (H, W) bool; width_px sigma of the mean peak.
 
         careful: hold the widths at `width_px` and the background stiff, for frames in which those cannot be told from the columns.
         """
+        place, start, nearest, self.given = begin
+        self.trust = self.given
         n = len(start)
         self.width = self.window_width = self.first_width = width_px
         damping = np.where(nearest < OVERLAP * width_px, DAMPING[0], DAMPING[1])
@@ -112,6 +126,8 @@ class JointFit:
                     self._learn_widths()
                 if self._look_beyond():
                     self.evaluate()
+            if self.given is not None and iteration in TRUST_AT:
+                self._learn_trust(self.given)
             unquiet = iteration > last_learning + 1 and (moving > UNQUIET or self._long_steps() > FEW)
             if self.stale or unquiet or iteration in (LEARN_AT, last_learning):
                 self.couple()
@@ -241,7 +257,10 @@ class JointFit:
         beyond, held = progress.place < 0, progress.held
         sharing = np.where(beyond | self.careful, 0.0, 1.0)
         away = whitening(self.state.shape) @ (progress.start - self.state.yx).T
+        bound = 0.0 if self.trust is None else 1 / self._prior(self.trust)
         for axis in (U, V):
+            stiff[axis] = bound
+            pull[axis] = bound * away[axis]
             stiff[axis, beyond] = BEYOND_STIFFNESS**-2
             pull[axis, beyond] = BEYOND_STIFFNESS**-2 * away[axis, beyond]
             stiff[axis, held] = HELD * (own[axis, axis, held] + 1e-12)
@@ -262,12 +281,68 @@ class JointFit:
             self._cover = np.einsum("ia,abn,jb->ijn", to_px, cover, to_px)
         return self._cover
 
+    def _alone(self) -> np.ndarray:
+        """Return the variance (n,) of each column's place on its own, all else known, in sigmas of the mean peak squared."""
+        alone: np.ndarray = 1 / np.maximum(self.normal.own[U, U], 1e-30)
+        return alone
+
+    def errors(self, wider: np.ndarray) -> np.ndarray:
+        """Return the standard errors (n, 2) [px] of y and x, where the frame's noise moves fits `wider` (n, 2) times as far as was thought;
+        NaN where singular."""
+        posterior = np.einsum("iin->ni", self.covariance()[:2, :2])
+        if self.trust is not None:
+            square = np.diag(self.state.shape)
+            posterior = square * self.trust.drawn(posterior / square, self._prior(self.trust)[:, None], wider**2)
+            wider = np.ones(2)
+        with np.errstate(invalid="ignore"):
+            error: np.ndarray = np.sqrt(posterior) * wider
+        return error
+
+    def _prior(self, trust: Trust) -> np.ndarray:
+        """Return the variance (n,) of the prior that each start is; those at the edge say nothing, as their maxima may lie beyond it."""
+        return np.where(self._at_edge(), NO_PRIOR, trust.prior(self._alone()))
+
+    def _at_edge(self) -> np.ndarray:
+        """Return which columns (n,) started so near to the frame's edge that their maximum may lie beyond it."""
+        start, rim = self.progress.start, EDGE * self.width
+        return np.asarray(((start < rim) | (start > np.asarray(self.windows.size) - 1 - rim)).any(axis=1))
+
+    def start_errors(self) -> Optional[np.ndarray]:
+        """Return the standard errors (n, 2) [px] of y and x of columns that are left at their starts; None where those say nothing."""
+        if self.trust is None:
+            return None
+        error: np.ndarray = np.sqrt(self.trust.left(self._alone()))[:, None] * np.sqrt(np.diag(self.state.shape))
+        return error
+
     def _learn_widths(self) -> None:
         """Learn from what each column would say of its width on its own how alike they are."""
         free = self.equations()._replace(pairs=NO_PAIRS, stiff=np.zeros_like(self.normal.gradient))
         alone = covariance(free, self.state.yx.T, 0.0)
         estimate = self.state.log_width + np.einsum("jn,jn->n", alone[3], self.normal.gradient)
         self.width_spread = priors.learn_width(estimate, alone[3, 3]).spread
+
+    def _learn_trust(self, given: Trust) -> None:
+        """Learn how far starts can be trusted from how far from them each column would go on its own."""
+        seen, (n, square) = (self.progress.place >= 0) & ~self._at_edge(), (self.state.yx.shape[0], np.diag(self.state.shape))
+        alone = inverse(self.normal.own + 1e-9 * np.eye(CORE)[:, :, None])[:2]
+        away = whitening(self.state.shape) @ (self.state.yx - self.progress.start).T + np.einsum("ijn,jn->in", alone, self.normal.gradient)
+        variance = alone[[U, V], [U, V]] * (self.correlation() ** 2)[:, None]
+        room = self.windows.many_covered / (n * np.sqrt(square.prod()))
+        self.trust = given.learnt(away[:, seen], variance[:, seen], float(room))
+
+    def correlation(self) -> np.ndarray:
+        """Return the factors (2,) by which correlated noise widens the standard errors in y and x."""
+        rim = 4 * self.width
+        inner = ((self.state.yx > rim) & (self.state.yx < np.asarray(self.windows.size) - rim)).all(axis=1)
+        free = ~self.progress.held & (self.progress.place >= 0)
+        free = free & inner if (free & inner).any() else free
+        if not free.any():
+            return np.ones(2)
+        misfit = self.normal.chi2 / np.maximum(self.windows.pixels, 1)
+        which = np.flatnonzero(free & (misfit <= np.percentile(misfit[free], 75)))
+        which = which[:: max(1, len(which) // 120)]
+        each = min(len(self.windows.fit_y), self.windows.many_covered / len(misfit))
+        return noise.correlation_inflation(leftover(self.state, self.windows, self.residual, self.weight, which), self.state.shape, each)
 
     def _learn_shape(self) -> bool:
         """Give the mean peak the ellipticity that columns agree on, where they do so beyond noise; return whether that changed it much."""

@@ -13,15 +13,15 @@ from typing import NamedTuple, Optional, Tuple
 import numpy as np
 
 from stemzoo.errors import ShapeError
-from stemzoo.geometry import noise
 from stemzoo.geometry.columnmodel import fit_amplitudes
-from stemzoo.geometry.jointfit import NO_PAIRS, UNSETTLED, JointFit
-from stemzoo.geometry.leftover import leftover
+from stemzoo.geometry.jointfit import NO_PAIRS, UNSETTLED, JointFit, Starts
 from stemzoo.geometry.neighbours import nearest_distance, pairs_among
 from stemzoo.geometry.pooling import Pooling
+from stemzoo.geometry.starts import Trust
 from stemzoo.geometry.width import mean_width
 
 FLANK_REACH, FLANK_ERROR = 3.5, 0.025  # sigmas: this near to one beyond the edge, its supposed place shifts a column by about so much
+AMPLITUDE = 2  # its place among a column's parameters
 FEW_CONVERGE = 0.7  # of the columns: fewer, and the frame is fitted once more with less freedom
 
 
@@ -31,19 +31,25 @@ class RefineOptions:
 
     Args:
         width_px: sigma of the mean peak to start from; found from the frame if None.
+        least_width_px: sigma below which no peak is believed to be.
         max_iterations: of the joint fit.
         max_move: largest believable distance from the start, as a fraction of the distance to the nearest column …
         max_move_sigmas: … and in sigmas of the peak.
         min_significance: smallest amplitude, in its standard errors, of a column whose position means anything.
         failed_sigma_px: least standard error given to a failed column.
+        start_error: standard deviation of the starts' errors where electrons abound [sigmas of the peak], where they come from a network
+            that saw this frame: fits are drawn towards them as far as that pays, and keep a column's standard error honest where it fails.
+            None: starts say nothing.
     """
 
     width_px: Optional[float] = None
+    least_width_px: float = 0.0
     max_iterations: int = 12
     max_move: float = 0.4
     max_move_sigmas: float = 1.5
     min_significance: float = 3.0
     failed_sigma_px: float = 0.3
+    start_error: Optional[float] = None
 
 
 class Fit(NamedTuple):
@@ -133,6 +139,7 @@ def _fitted(
     width = settings.width_px or mean_width(
         normal_image, usable, starts[place], float(np.median(near)) if len(near) else 0.5 * max(image.shape)
     )
+    width = max(width, settings.least_width_px)
     closest = 0.5 * width if min_separation_px is None else min_separation_px
     if near.size and near.min() <= closest:
         place = place[_first_of_each(starts[place], place, closest)]
@@ -140,13 +147,14 @@ def _fitted(
     pooling = Pooling.for_peaks(width, float(np.percentile(near, 5)) if len(near) else np.inf, usable)
     end = pooling.yx(np.asarray(image.shape) - 0.5)
     normal_image, usable = pooling.image(normal_image, usable)
-    begin, nearest, width = pooling.yx(starts[place]), nearest / pooling.fold, pooling.width(width)
-    fit = JointFit(normal_image, usable, place, begin, nearest, width)
+    trust = None if settings.start_error is None else Trust(settings.start_error**2)
+    begin, width = Starts(place, pooling.yx(starts[place]), nearest / pooling.fold, trust), pooling.width(width)
+    fit = JointFit(normal_image, usable, begin, width)
     del normal_image  # the fit has its own
     fit.run(settings.max_iterations)
     believable, over_edge = _believable(fit, end, settings)
     if believable.mean() < FEW_CONVERGE and len(place) >= 8:
-        again = JointFit(fit.windows.inner(fit.windows.image), usable, place, begin, nearest, width, careful=True)
+        again = JointFit(fit.windows.inner(fit.windows.image), usable, begin, width, careful=True)
         again.run(settings.max_iterations)
         better, outside = _believable(again, end, settings)
         if better.mean() > believable.mean():
@@ -179,14 +187,14 @@ def _believable(fit: JointFit, end: np.ndarray, settings: RefineOptions) -> Tupl
     """Return which columns (n,) converged to something that a column can be, and which only went over the edge of the frame, which ends at
     `end` (2,): their maximum was not measured, yet with them there their neighbours are explained best."""
     state, progress = fit.state, fit.progress
-    error = np.sqrt(np.einsum("iin->ni", fit.covariance()))
+    error, height_error = fit.errors(np.ones(2)), np.sqrt(fit.covariance()[AMPLITUDE, AMPLITUDE])
     moved = np.hypot(*(state.yx - progress.start).T)
     farthest = np.maximum(np.minimum(settings.max_move * progress.nearest, settings.max_move_sigmas * fit.width), 0.7)
-    significant = state.amplitude > settings.min_significance * error[:, 2]
+    significant = state.amplitude > settings.min_significance * height_error
     typical = float(np.median(state.amplitude[significant])) if significant.any() else 1.0
     possible: np.ndarray = np.isfinite(state.yx).all(axis=1) & (np.abs(state.log_width) < 0.6)
     possible &= (np.abs(state.amplitude) < 100 * typical) & (fit.windows.pixels >= 8)
-    good = possible & significant & (moved <= farthest) & np.isfinite(error).all(axis=1) & (error[:, :2] < 0.5 * fit.width).all(axis=1)
+    good = possible & significant & (moved <= farthest) & np.isfinite(error).all(axis=1) & (error < 0.5 * fit.width).all(axis=1)
     good &= fit.last_step <= np.maximum(UNSETTLED[0] * np.hypot(error[:, 0], error[:, 1]), UNSETTLED[1] * fit.width)
     inside = ((state.yx >= -0.5) & (state.yx <= end)).all(axis=1)
     return (good & inside) | (progress.place < 0), possible & ~inside & (moved <= settings.max_move_sigmas * fit.width)
@@ -198,14 +206,14 @@ def _result(
     """Return the fit in the units (zero and scale of the normalised intensities) and the order of the input."""
     state, progress, (offset, scale) = fit.state, fit.progress, units
     chi2 = fit.normal.chi2 / np.maximum(fit.windows.pixels * fit.left, 1.0)
-    error = np.sqrt(np.einsum("iin->ni", fit.covariance()[:2, :2]))
-    error *= _misfit(chi2, fit.windows.pixels)[:, None] * _correlation(fit)
+    error = fit.errors(_misfit(chi2, fit.windows.pixels)[:, None] * fit.correlation())
     flanked = fit.pairs.first[(progress.place[fit.pairs.second] < 0) & (fit.pairs.distance < FLANK_REACH * fit.width)]
     error[flanked] = np.hypot(error[flanked], FLANK_ERROR * fit.width)
     seen = progress.place >= 0
     good = seen & believable & np.isfinite(error).all(axis=1) & (error > 0).all(axis=1)
     at, own = progress.place[seen], progress.place[good]
     over_edge = np.flatnonzero(seen & ~good & ~progress.held)
+    beyond = pooling.fold * np.abs(state.yx - progress.start)[over_edge]
     state.yx[over_edge], state.log_width[over_edge] = progress.start[over_edge], 0.0
     state.amplitude[over_edge] = fit_amplitudes(fit.windows, state, over_edge)[0]
     out = _nothing(starts, settings)
@@ -222,6 +230,10 @@ def _result(
             moved = pooling.fold * np.abs(state.yx[good] - progress.start[good])
             scatter = max(scatter, 1.5 * 1.4826 * float(np.median(moved)))
         out.sigma[~out.ok] = scatter
+        left, kept = fit.start_errors(), seen & ~good
+        if left is not None:
+            out.sigma[progress.place[kept]] = np.maximum(settings.failed_sigma_px, pooling.fold * left[kept])
+        out.sigma[progress.place[over_edge]] = np.maximum(out.sigma[progress.place[over_edge]], beyond)
     return out
 
 
@@ -229,21 +241,6 @@ def _misfit(chi2: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     """Return the factor (n,) by which misfit widens a standard error: √χ², where χ² is more than its own scatter above 1."""
     factor: np.ndarray = np.sqrt(np.maximum(1.0, chi2 - 2 * np.sqrt(2 / np.maximum(pixels, 2.0))))
     return factor
-
-
-def _correlation(fit: JointFit) -> np.ndarray:
-    """Return the factors (2,) by which correlated noise widens the standard errors in y and x."""
-    rim = 4 * fit.width
-    inner = ((fit.state.yx > rim) & (fit.state.yx < np.asarray(fit.windows.size) - rim)).all(axis=1)
-    free = ~fit.progress.held & (fit.progress.place >= 0)
-    free = free & inner if (free & inner).any() else free
-    if not free.any():
-        return np.ones(2)
-    misfit = fit.normal.chi2 / np.maximum(fit.windows.pixels, 1)
-    which = np.flatnonzero(free & (misfit <= np.percentile(misfit[free], 75)))
-    which = which[:: max(1, len(which) // 120)]
-    each = min(len(fit.windows.fit_y), fit.windows.many_covered / len(misfit))
-    return noise.correlation_inflation(leftover(fit.state, fit.windows, fit.residual, fit.weight, which), fit.state.shape, each)
 
 
 def _first_of_each(yx: np.ndarray, rank: np.ndarray, closest_px: float) -> np.ndarray:

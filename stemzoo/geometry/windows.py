@@ -26,7 +26,8 @@ class Windows:
         """Args: image (H, W) float32; usable (H, W) bool; yx (n, 2) starts sorted by y; sigma_px of the mean peak."""
         self.size = image.shape
         self.beyond = int(1.5 * sigma_px)  # how far outside the frame a column may lie
-        self.pad = int(np.ceil(max(COVER_RADIUS * sigma_px * 1.3, 3.0))) + 1 + self.beyond
+        self.reach = int(np.ceil(max(COVER_RADIUS * sigma_px * 1.5, 3.0)))  # of a window, at most: drawn peaks may become 1.7 times as wide
+        self.pad = self.reach + 1 + self.beyond
         self.width = image.shape[1] + 2 * self.pad
         self.image = np.pad(image, self.pad)
         self.usable = np.pad(usable, self.pad)
@@ -39,10 +40,10 @@ class Windows:
 
     def set_width(self, sigma_px: float) -> None:
         """Fit windows and rendering windows to the width of the mean peak, and find out which pixels lie in any window."""
-        self.fit_y, self.fit_x = _disk(min(max(FIT_RADIUS * sigma_px, 2.0), self.pad))
-        self.draw_y, self.draw_x = _disk(min(max(RENDER_RADIUS * sigma_px, 3.0), self.pad))
+        self.fit_y, self.fit_x = _disk(min(max(FIT_RADIUS * sigma_px, 2.0), self.reach))
+        self.draw_y, self.draw_x = _disk(min(max(RENDER_RADIUS * sigma_px, 3.0), self.reach))
         self.half = int(max(np.abs(self.fit_y).max(), np.abs(self.fit_x).max()))
-        self.covered = self._around(min(COVER_RADIUS * sigma_px, self.pad))
+        self.covered = self._around(min(COVER_RADIUS * sigma_px, self.reach))
         self.covered &= self.usable
         self.many_covered = int(np.count_nonzero(self.covered))
         self.pixels = np.concatenate(self.each(len(self.fit_y), self._count))

@@ -59,13 +59,15 @@ def _neighbours_max(x: Tensor) -> Tensor:
 
 
 class _Convolutions(nn.Sequential):
-    """`count` 3×3 convolutions, each normalised and rectified."""
+    """`count` 3×3 convolutions, each normalised and rectified; `separable` ones first within each channel, then across them."""
 
-    def __init__(self, inputs: int, outputs: int, count: int) -> None:
+    def __init__(self, inputs: int, outputs: int, count: int, separable: bool = False) -> None:
         layers: list[nn.Module] = []
-        for i in range(count):
-            convolution = nn.Conv2d(outputs if i else inputs, outputs, 3, padding=1, bias=False)
-            layers += [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+        for channels in (inputs, *(count - 1) * [outputs]):
+            if separable:
+                layers.append(nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False))
+            mixing = nn.Conv2d(channels, outputs, 1 if separable else 3, padding=0 if separable else 1, bias=False)
+            layers += [mixing, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
         super().__init__(*layers)
 
 
@@ -77,24 +79,31 @@ class UNet(nn.Module):
         widths: channels of each level; a level has half the sampling of the one before. onnxruntime computes 16 channels at a time.
         fold: pixels a side that are folded into channels at the stem, so that the first level is at 1 / fold of the frame's sampling.
         depths: convolutions of each level, on the way down and, but for the last, on the way up again; two everywhere if None.
+        separable: convolve within each channel and then across them, with a seventh of the arithmetic.
 
     Source: Ronneberger, Fischer & Brox, MICCAI 2015; folding after Shi et al., CVPR 2016 (sub-pixel convolution).
     """
 
     def __init__(
-        self, n_classes: int = 1, widths: tuple[int, ...] = (24, 48, 72, 96), fold: int = 2, depths: tuple[int, ...] | None = None
+        self,
+        n_classes: int = 1,
+        widths: tuple[int, ...] = (24, 48, 72, 96),
+        fold: int = 2,
+        depths: tuple[int, ...] | None = None,
+        separable: bool = False,
     ) -> None:
         super().__init__()
         depths = depths or (2,) * len(widths)
         if len(depths) != len(widths):
             raise ShapeError(f"depths {depths} name {len(depths)} levels and widths {widths} {len(widths)}; wanted one of each a level")
-        self.n_classes, self.widths, self.fold, self.depths = n_classes, tuple(widths), fold, tuple(depths)
+        self.n_classes, self.widths, self.fold, self.depths, self.separable = n_classes, tuple(widths), fold, tuple(depths), separable
         self.stride_px = max(8, fold * 2 ** (len(widths) - 1))
         self.contrast = LocalContrast()
         steps = zip((fold * fold, *widths[:-1]), widths, depths, strict=True)
-        self.down = nn.ModuleList([_Convolutions(i, o, count) for i, o, count in steps])
+        self.down = nn.ModuleList([_Convolutions(i, o, count, separable) for i, o, count in steps])
         self.lift = nn.ModuleList([nn.Conv2d(o, i, 1) for i, o in itertools.pairwise(widths)])
-        self.up = nn.ModuleList([_Convolutions(i, i, count) for i, count in zip(widths[:-1], depths[:-1], strict=True)])
+        back = zip(widths[:-1], depths[:-1], strict=True)
+        self.up = nn.ModuleList([_Convolutions(i, i, count, separable) for i, count in back])
         self.head = nn.Conv2d(widths[0], fold * fold * (n_classes + 1), 1)
 
     @property

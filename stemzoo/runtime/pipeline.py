@@ -19,7 +19,7 @@ from stemzoo.errors import FrameError, ModelError
 from stemzoo.geometry.neighbours import nearest_distance
 from stemzoo.geometry.peaks import Peaks, agreement, find_peaks
 from stemzoo.geometry.quality import judge
-from stemzoo.geometry.refine import refine
+from stemzoo.geometry.refine import RefineOptions, refine
 from stemzoo.geometry.resample import clean, rescale, to_original
 from stemzoo.geometry.subimages import cut
 from stemzoo.runtime.cleaned import Cleaned
@@ -30,6 +30,8 @@ from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.types import Analysis, Columns, Encoding, Frames, Quality, SubImages
 
 Progress = Callable[[str, int, int], None]
+START_ERROR = 0.08  # sigmas of the peak by which a network's position errs where electrons abound: 0.03 to 0.04 Å on simulated frames
+NARROWEST, UNFITTED = 1.0, 0.6  # network pixels: sigma of the narrowest peak, and standard error of a position of which no fit tells
 DOUBTFUL = (0.2, 0.65)  # maxima of the map between these are neither clearly columns nor clearly none
 WINDOW_SPACINGS = 2.75  # side of a default window in nearest-neighbour spacings: the first and second shell around a column, whole
 
@@ -135,7 +137,7 @@ def locate(
         del scaled, probability, members
         with stages.time("refine"):
             empty = Columns.empty(spec.classes, frames.pixel_size, index)
-            columns, width_px = _with_peaks(empty, peaks, agreed, 0.5 / factor, (image, touched) if options.refine else None)
+            columns, width_px = _with_peaks(empty, peaks, agreed, 1 / factor, (image, touched) if options.refine else None)
             tables.append(columns)
         with stages.time("quality"):
             width = None if width_px is None or sampling is None else width_px * sampling
@@ -165,21 +167,22 @@ def _with_peaks(
     table: Columns,
     peaks: Peaks,
     agreed: Optional[np.ndarray],
-    sigma_px: float,
+    pixel: float,
     fit_to: Optional[Tuple[np.ndarray, np.ndarray]],
 ) -> Tuple[Columns, Optional[float]]:
     """Return `table` with the peaks [px of the frame] as columns, sorted by y then x, and the typical width of those whose fit held [px].
 
     Args:
         agreed: (n,) share of an ensemble's networks that find each peak; None for a single network.
-        sigma_px: standard error of positions that are not fitted.
+        pixel: the network's, in pixels of the frame.
         fit_to: the cleaned frame (H, W) and the mask of pixels not to be trusted; None leaves the peaks where they are.
     """
     n = len(peaks.yx)
-    yx, sigma, intensity, ok = peaks.yx, np.full((n, 2), sigma_px), np.zeros(n), np.zeros(n, dtype=bool)
+    yx, sigma, intensity, ok = peaks.yx, np.full((n, 2), 0.5 * pixel), np.zeros(n), np.zeros(n, dtype=bool)
     width_px: Optional[float] = None
     if fit_to is not None and n:
-        fit = refine(fit_to[0], yx, mask=fit_to[1])
+        settings = RefineOptions(start_error=START_ERROR, least_width_px=NARROWEST * pixel, failed_sigma_px=UNFITTED * pixel)
+        fit = refine(fit_to[0], yx, mask=fit_to[1], options=settings)
         yx, sigma, intensity, ok = fit.yx, fit.sigma, fit.intensity, fit.ok
         width_px = float(np.median(fit.width_px[ok])) if ok.any() else None
     order = np.lexsort((yx[:, 1], yx[:, 0]))

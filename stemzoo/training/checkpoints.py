@@ -96,7 +96,7 @@ def _segmenter(loaded: dict[str, Any]) -> tuple[dict[str, nn.Module], dict[str, 
     task.load_state_dict(loaded["state_dict"])
     net, config = task.net.eval(), task.config
     net = net.to(memory_format=torch.contiguous_format)
-    shape = {"widths": list(net.widths), "fold": net.fold, "depths": list(net.depths)}
+    shape = {"widths": list(net.widths), "fold": net.fold, "depths": list(net.depths), "separable": net.separable}
     net.config = {**shape, "classes": list(task.classes)}  # type: ignore[assignment]
     materials = _materials(config.datasets)
     draft = {

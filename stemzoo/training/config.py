@@ -50,6 +50,7 @@ class SegmenterConfig(Strict):
     widths: tuple[int, ...] = (24, 48, 72, 96)
     fold: Literal[2, 4] = Field(2, description="pixels a side folded into channels at the stem")
     depths: tuple[int, ...] | None = Field(None, description="convolutions of each level; two everywhere by default")
+    separable: bool = Field(False, description="convolve within each channel, then across them: less arithmetic")
     sampling: Sampling = Sampling()
     heat_sigma: float = Field(0.35, gt=0, description="width of the Gaussian target around a column [Å]")
     patch_px: int = Field(128, ge=32, multiple_of=16)

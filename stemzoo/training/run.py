@@ -38,7 +38,7 @@ from stemzoo.training.guards import HearSlurm, KeepNewest, SeedSteps, StopWhenLo
 from stemzoo.training.patches import PatchData
 from stemzoo.training.replay import Memory, compare
 from stemzoo.training.saving import LAST, AtomicCheckpoints, left_by_slurm, sound, tidy
-from stemzoo.training.segmentation import SegmenterTask
+from stemzoo.training.segmentation import SegmenterTask, unet
 from stemzoo.training.weights import load_weights, read_weights, weights_file
 
 
@@ -131,7 +131,7 @@ def _remembered(run: Run, config: SegmenterConfig) -> Run:
 
 def _as_trained(state: dict[str, torch.Tensor], config: SegmenterConfig) -> UNet:
     """Return the network of the run's shape with these weights, for as many classes as they are for."""
-    net = UNet(len(state["head.bias"]) // config.fold**2 - 1, config.widths, config.fold, config.depths)
+    net = unet(config, len(state["head.bias"]) // config.fold**2 - 1)
     net.load_state_dict(state)
     return net
 

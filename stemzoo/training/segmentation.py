@@ -24,6 +24,11 @@ MIN_SEPARATION = 0.9
 TOLERANCE = 0.5
 
 
+def unet(config: SegmenterConfig, n_classes: int) -> UNet:
+    """Return a network of the configured shape."""
+    return UNet(n_classes, config.widths, config.fold, config.depths, config.separable)
+
+
 def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy against soft labels, mean over pixels.
 
@@ -92,7 +97,7 @@ class SegmenterTask(L.LightningModule):
         self.save_hyperparameters({"task": "segmentation", "config": self.config.model_dump(mode="json"), "classes": list(classes)})
         self.classes = tuple(classes)
         # Channels last: several times faster on CPUs, where bfloat16 in the default layout falls back to a slow path.
-        net = UNet(len(classes), self.config.widths, self.config.fold, self.config.depths)
+        net = unet(self.config, len(classes))
         self.net = net.to(memory_format=torch.channels_last)
         self.loss = MeanMetric()
         self.iou = BinaryJaccardIndex(threshold=THRESHOLD)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from simulated import lattice, scene
 
-from stemzoo.geometry.jointfit import JointFit
+from stemzoo.geometry.jointfit import JointFit, Starts
 from stemzoo.geometry.neighbours import nearest_distance
 
 
@@ -17,7 +17,8 @@ def fit() -> JointFit:
     made = scene(yx, 200 * amplitude, 2.5, (160, 160), 10.0)
     starts = made.starts(0)
     starts = starts[np.argsort(starts[:, 0])]
-    fit = JointFit(made.noisy(0) / 200, np.ones((160, 160), bool), np.arange(len(starts)), starts, nearest_distance(starts, 16.0), 2.5)
+    begin = Starts(np.arange(len(starts)), starts, nearest_distance(starts, 16.0))
+    fit = JointFit(made.noisy(0) / 200, np.ones((160, 160), bool), begin, 2.5)
     fit.evaluate(first=True)
     fit._steady()
     fit.couple()

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from stemzoo.errors import ShapeError
 from stemzoo.nets.unet import LocalContrast, SegmenterGraph, UNet
@@ -51,6 +52,16 @@ def test_the_sigmoid_of_one_class_is_the_softmax_of_two():
     net = UNet(1, (8, 16)).eval()
     with torch.no_grad():
         torch.testing.assert_close(SegmenterGraph(net)(_frame()), torch.softmax(net(_frame()), dim=1)[:, 1:])
+
+
+def test_separable_convolutions_take_a_seventh_of_the_arithmetic():
+    works = []
+    for separable in (False, True):
+        net = UNet(1, (16, 32, 48), 2, None, separable).eval()
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            assert net(_frame()).shape == (1, 2, 128, 128)
+        works.append(counter.get_total_flops())
+    assert 5 < works[0] / works[1] < 9
 
 
 def test_depths_of_other_levels_are_refused():

@@ -46,7 +46,9 @@ def test_the_loss_falls_on_one_batch(config):
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_a_run_leaves_config_log_and_checkpoints_and_goes_into_a_graph(config, tmp_path):
+@pytest.mark.parametrize("separable", [False, True])
+def test_a_run_leaves_config_log_and_checkpoints_and_goes_into_a_graph(config, tmp_path, separable):
+    config = config.model_copy(update={"separable": separable})
     run = train_segmenter(config, tmp_path / "run", progress=False)
     assert run.best.is_file()
     assert run.last.is_file()
@@ -59,6 +61,7 @@ def test_a_run_leaves_config_log_and_checkpoints_and_goes_into_a_graph(config, t
     assert task == "segmentation"
     assert draft["classes"] == ["A", "B"]
     assert draft["training"]["steps"] == 4
+    assert modules["weights"].config["separable"] is separable
     probability = modules["model"](torch.rand(1, 1, 64, 96))
     assert probability.shape == (1, 2, 64, 96)
     assert float(probability.detach().sum(1).max()) <= 1

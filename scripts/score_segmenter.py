@@ -80,7 +80,7 @@ def held_back_scores(segmenter: Segmenter, work: Path, recipe: str) -> list[dict
     return rows + real_scores(segmenter)
 
 
-def dose_scores(segmenter: Segmenter, work: Path, n_frames: int = 220) -> list[dict[str, Any]]:
+def dose_scores(segmenter: Segmenter, work: Path, n_frames: int = 110) -> list[dict[str, Any]]:
     """Scores by dose on all materials alike, over all columns and over those that their electrons show."""
     rows: list[dict[str, Any]] = []
     for label, counts in DOSES.items():

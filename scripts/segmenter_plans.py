@@ -162,7 +162,7 @@ SEGMENTERS["adf-unet@4"] = {
     ],
     "start": "adf-unet@3",
     "config": SEGMENTERS["adf-unet@3"]["config"],
-    "threshold": 0.45,
+    "threshold": 0.4,
     "card": SEGMENTERS["adf-unet@3"]["card"],
 }
 FAST = {
@@ -240,5 +240,5 @@ SEGMENTERS["adf-unet-atoms@1"] = {
 }
 
 
-EIGHT_BITS = {"adf-unet-int8@1": "adf-unet@3"}
+EIGHT_BITS = {"adf-unet-int8@1": "adf-unet@4"}
 """Variants in eight bits, by the version that they are made of."""

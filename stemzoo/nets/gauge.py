@@ -17,6 +17,7 @@ from stemzoo.nets.polar import PolarRVAE
 ORDERS = (1, 2, 3, 4, 6)  # rotational symmetries that a motif is tested for
 SYMMETRIC = 0.025  # share of its angular power that a pattern may lose when turned by 2π/n and still count as n-fold
 NEAR = 0.4  # latent distance over which landmarks are averaged
+LIKE = NEAR / 2  # and over which latents are, before their pattern is drawn: it should not follow one sub-image's noise
 BEYOND = 1.0
 INDISTINGUISHABLE = 9.0  # squared distance, in noise units, below which two orientations cannot be told apart in one sub-image
 
@@ -62,14 +63,24 @@ def gauge_table(net: PolarRVAE) -> Tensor:
     return torch.cat([chosen, chosen * torch.cos(order * gauge)[:, None], chosen * torch.sin(order * gauge)[:, None]], 1)
 
 
-def nearness(net: PolarRVAE, latents: Tensor, near: float = NEAR) -> Tensor:
+def nearness(net: PolarRVAE, latents: Tensor) -> Tensor:
     """Return (N, L): the share of each landmark in what is averaged over the neighbourhood of latents (N, Z).
 
     Latents are taken no farther than `BEYOND` the landmarks: the distances are multiplied out and would lose digits.
     """
     marks = net.landmarks
     held = torch.minimum(torch.maximum(latents, marks.amin(0) - BEYOND), marks.amax(0) + BEYOND)
-    return torch.softmax((held @ (marks.T / near**2)) - marks.square().sum(1) / (2 * near**2), 1)
+    return torch.softmax(torch.addmm(-marks.square().sum(1) / (2 * NEAR**2), held, marks.T / NEAR**2), 1)
+
+
+def like(net: PolarRVAE, near: Tensor) -> Tensor:
+    """Return latents (N, Z) averaged over those landmarks that lie within `LIKE`; near (N, L) as `nearness` gives it.
+
+    A Gaussian of half the width is the fourth power.
+    """
+    share = near.square().square()
+    summed = share @ torch.cat([net.landmarks, torch.ones_like(net.landmarks[:, :1])], 1)
+    return summed[:, : net.latents] / summed[:, net.latents :]
 
 
 def look_up(near: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:

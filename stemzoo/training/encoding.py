@@ -17,7 +17,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
-from stemzoo.nets.graphs import DecoderGraph, EncoderGraph, look
+from stemzoo.nets.graphs import DecoderGraph, EncoderGraph
+from stemzoo.nets.looking import look
 from stemzoo.nets.polar import PolarRVAE
 from stemzoo.nets.posterior import Posterior, Table
 from stemzoo.nets.recut import recut
@@ -123,7 +124,7 @@ class EncoderTask(L.LightningModule):
         step = self.steps[batch.number]
         seen = self.readings[0].read(batch.image, batch.number)
         fixed = net.fixed()
-        mean, log_sigma = net.encode(seen.coefficients, fixed)
+        mean, log_sigma = net.encode(*net.compared(seen.coefficients), fixed.templates)
         latents = mean + log_sigma.exp() * noise_like(mean)
         if done >= OFFSET_FROM:
             seen = self.readings[1].read(batch.image, batch.number, step)

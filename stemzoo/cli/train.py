@@ -85,7 +85,7 @@ def segmenter(
     }
     settings, weights, progress = _config(config, SegmenterConfig, chosen), _weights(start), sys.stderr.isatty()
     if weights is not None:
-        settings = _with_replay(settings, replay, out)
+        settings = _with_replay(_like_parent(settings, weights), replay, out)
     if ensemble is None:
         if member is not None:
             raise ModelError(f"--member {member} is one of an ensemble; say of how many: --ensemble N")
@@ -206,6 +206,18 @@ def _config(path: Path | None, kind: Any, chosen: dict[str, Any]) -> Any:
     if path is not None:
         return load_config(path, kind, **chosen)
     return validate(kind, {key: value for key, value in chosen.items() if value is not None}, "command line", RecipeError)
+
+
+def _like_parent(settings: SegmenterConfig, weights: Path) -> SegmenterConfig:
+    """Return the settings with the shape and the sampling of what is fine-tuned, unless the configuration names others."""
+    from stemzoo.training.weights import settings_of
+    from stemzoo.zoo.card import CARD_FILE, read_card
+
+    known = settings_of(weights)
+    if (weights.parent / CARD_FILE).is_file() and (sampling := read_card(weights.parent)[0].sampling) is not None:
+        known["sampling"] = sampling.model_dump()
+    told = {key: getattr(settings, key) for key in settings.model_fields_set}
+    return type(settings).model_validate({**known, **told})
 
 
 def _with_replay(settings: SegmenterConfig, replay: str, out: Path) -> SegmenterConfig:

@@ -5,24 +5,24 @@ Works in normalised intensities on starts sorted by y; refine prepares those, ju
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import NamedTuple, Optional
+from dataclasses import replace
+from typing import Optional
 
 import numpy as np
 
-from stemzoo.geometry import noise, priors
+from stemzoo.geometry import priors
 from stemzoo.geometry.background import Background
-from stemzoo.geometry.columnmodel import CORE, State, fit_amplitudes, normal_equations, pair_blocks, render
+from stemzoo.geometry.columnmodel import CORE, State, fit_amplitudes, normal_equations, pair_blocks
 from stemzoo.geometry.coupling import Equations, covariance, joint_step
 from stemzoo.geometry.gram import U, V, whitening
-from stemzoo.geometry.leftover import leftover
 from stemzoo.geometry.neighbours import Pairs, Vicinity
+from stemzoo.geometry.progress import Progress, Starts
+from stemzoo.geometry.residuals import Residuals
 from stemzoo.geometry.rim import find_beyond
 from stemzoo.geometry.sidebyside import inverse
 from stemzoo.geometry.starts import Trust
 from stemzoo.geometry.windows import Windows
 
-SAMPLE_PX = 16_000  # pixels that the noise model is fitted to
 OVERLAP = 4.6  # sigmas: farther apart, two peaks share less than half a per cent of what is known of their positions …
 COUPLED = 5.4  # … and two per cent of what is known of their widths: the step of the common width would overshoot without
 BACKGROUND_SPACING = 10.0  # sigmas between nodes of the background: at 6, a column pays 10 % of its precision for the freedom, at 10, 3 %
@@ -33,7 +33,6 @@ MOST_SHAPE = 0.15  # … and by how much at a time
 DAMPING = (0.1, 1e-3)  # at first, and at last; relative to the diagonal of a column's normal matrix
 WORSE = 1.3  # times its squared residuals before: such a step of a column is taken back …
 HARMLESS = 0.01  # … unless it was of so few sigmas: without noise, residuals are so small that they grow at every turn
-OUTLIER = 4.0  # standard deviations beyond which a residual pulls with the same force
 STALE = 0.1  # change of the noise's contrast between bright and dark, in logarithms, after which overlaps are worked out anew
 RESTING = 0.25  # standard errors: a smaller step of a column is its last, since what is left after it is a small part of that …
 FINEST = 1e-3  # … or one of so many sigmas: half a thousandth of an ångström
@@ -49,32 +48,7 @@ BEYOND_DAMPING = 0.03
 BEYOND_STIFFNESS = 0.3  # sigmas: how far a column beyond the edge may lie from where it was guessed
 EDGE, NO_PRIOR = 1.0, 1e6  # sigmas from the edge within which a start says nothing; squared sigmas: a prior so wide is none
 HELD = 1e12  # relative stiffness that keeps a failed column at its start
-SMALLEST_VARIANCE = 1e-8  # in normalised units: rounding of an 8-bit frame is 1e-6, of a float32 one 1e-14
 NO_PAIRS = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
-
-
-class Starts(NamedTuple):
-    """Where n columns are supposed to be, sorted by y: their place in refine's starts, yx (n, 2) px, distance to the next; and how far
-    that can be trusted, None for not at all."""
-
-    place: np.ndarray
-    yx: np.ndarray
-    nearest: np.ndarray
-    trust: Optional[Trust] = None
-
-
-@dataclass
-class Progress:
-    """What is known of each column while the fit runs, (n,) each: its place in refine's starts (−1 for one beyond the edge, which only
-    helps to explain the rim), start (n, 2), distance to the nearest other, whether it is held at its start, Levenberg damping, squared
-    residuals before."""
-
-    place: np.ndarray
-    start: np.ndarray
-    nearest: np.ndarray
-    held: np.ndarray
-    damping: np.ndarray
-    squares: np.ndarray
 
 
 class JointFit:
@@ -102,17 +76,15 @@ class JointFit:
         self.previous: Optional[State] = None
         self.vicinity = Vicinity()
         self.windows = Windows(image, usable, start, width_px)
-        self.residual, self.weight = np.empty_like(self.windows.image), np.empty_like(self.windows.image)
+        self.beside = Residuals(self.windows)
         self.state.amplitude, level = fit_amplitudes(self.windows, self.state, np.arange(n))
         spacing = (2 if careful else 1) * BACKGROUND_SPACING * width_px
         self.background = Background(self.windows.size, spacing, float(np.median(level)))
         self.width_spread = 0.005 if careful else 0.03  # of single columns' log widths: little, until the frame shows more
-        self.variance = noise.flat(1.0)
         self.careful, self.least_damping = careful, 0.03 if careful else DAMPING[1]
         self.last_step = np.zeros(n)
         self.settled = False  # after the first step that was taken
         self.contrast, self.stale = 0.0, True
-        self.calmed = np.inf  # change of the noise at the last evaluation, in logarithms
         self._cover: Optional[np.ndarray] = None
 
     def run(self, max_iterations: int) -> None:
@@ -134,7 +106,7 @@ class JointFit:
             if LEARN_AT < iteration <= LEARN_SHAPE_UNTIL and self._learn_shape():
                 last_learning = iteration + 1
             moving = self.step()
-            if iteration > max(LEARN_AT, last_learning - 1) and moving < RESTLESS and self.calmed < CALM:
+            if iteration > max(LEARN_AT, last_learning - 1) and moving < RESTLESS and self.beside.calmed < CALM:
                 break
 
     def _long_steps(self) -> float:
@@ -143,49 +115,22 @@ class JointFit:
 
     def evaluate(self, first: bool = False) -> None:
         """Compare the model with the frame: residual, the noise and the weights that follow from it, each column's normal equations."""
-        windows = self.windows
-        expected = self.residual  # in the place of the old one, which nobody needs any more
-        render(self.state, windows, expected)
-        self.background.draw(windows.inner(expected))
-        sample = windows.calm[:: max(1, len(windows.calm) // SAMPLE_PX)]
-        modelled = expected.ravel()[sample].astype(np.float64)
-        squared = (windows.image.ravel()[sample] - modelled) ** 2
-        # a fit follows part of the noise: the residuals of m pixels with k parameters carry (m − k) / m of it
-        self.left = max(0.25, 1 - CORE * len(self.state.yx) / max(1, windows.many_covered))
-        if first:
-            self.variance = noise.flat(max(float(squared.mean()), SMALLEST_VARIANCE))
-        else:
-            before = self.variance.low
-            self.variance = noise.fit_variance(modelled, squared / self.left, SMALLEST_VARIANCE)
-            self.calmed = abs(float(np.log(self.variance.low / before)))
-        windows.each_rows(lambda rows: self._compare(rows, robust=not first))
-        self.normal, self._cover = normal_equations(self.state, windows, self.residual, self.weight), None
+        self.beside.take(self.state, self.background, first)
+        self.normal, self._cover = normal_equations(self.state, self.windows, self.beside.residual, self.beside.weight), None
         # overlaps are measured in each column's own information, so only a change of the noise's dependence on the signal makes them stale
-        contrast = float(np.log(self.variance.high / self.variance.low))
+        contrast = self.beside.contrast
         self.stale = self.stale or abs(contrast - self.contrast) > STALE
         self.contrast = contrast if self.stale else self.contrast
-
-    def _compare(self, rows: slice, robust: bool) -> None:
-        """Set weight, and residual where the expected intensities stand, in rows of the padded frame; outliers weigh less if `robust`."""
-        residual, weight = self.residual[rows], self.weight[rows]
-        np.divide(self.windows.covered[rows], self.variance(residual), out=weight)
-        np.subtract(self.windows.image[rows], residual, out=residual)
-        residual *= self.windows.covered[rows]
-        if robust:
-            far = np.square(residual)
-            far *= weight
-            outlying = far > OUTLIER**2
-            weight[outlying] *= OUTLIER / np.sqrt(far[outlying])
 
     def couple(self) -> None:
         """Work out how columns overlap with each other and with the background: kept for later steps too, scaled to their noise and
         amplitudes."""
         self.pairs = self.vicinity.among(self.state.yx, COUPLED * self.width)
-        self.blocks = pair_blocks(self.state, self.windows, self.weight, self.pairs)
+        self.blocks = pair_blocks(self.state, self.windows, self.beside.weight, self.pairs)
         self.node, by_node = self.background.about(self.state.yx, self.state.shape)
         self.lift = np.einsum("abn,bkn->akn", self.normal.plane, by_node)
-        self.background.weigh(self.windows.inner(self.weight))
-        self.coupled, self.stale = (self._strength(), float(self.weight.sum())), False
+        self.background.weigh(self.windows.inner(self.beside.weight))
+        self.coupled, self.stale = (self._strength(), float(self.beside.weight.sum())), False
 
     def _strength(self) -> np.ndarray:
         """Return the square root of each column's own information (4, n): what its couplings are measured in."""
@@ -209,7 +154,7 @@ class JointFit:
     def step(self) -> float:
         """Take one joint step; return the fraction of columns that it moved noticeably, those that it moved much counted for many."""
         state, background = self.state, self.background
-        score = background.score(self.windows.inner(self.residual), self.windows.inner(self.weight))
+        score = background.score(self.windows.inner(self.beside.residual), self.windows.inner(self.beside.weight))
         self.previous = replace(state)
         step = joint_step(self.equations(), background, score, self.progress.damping, CG_ITERATIONS)
         move = np.linalg.cholesky(state.shape) @ step.columns[:2]  # from sigmas to px
@@ -267,7 +212,7 @@ class JointFit:
             gradient[axis, held] = 0
         change = self._strength() / self.coupled[0]
         blocks = self.blocks * change[:, None, self.pairs.first] * change[:, self.pairs.second]
-        lift = self.lift * change[:, None] * np.sqrt(float(self.weight.sum()) / self.coupled[1])
+        lift = self.lift * change[:, None] * np.sqrt(float(self.beside.weight.sum()) / self.coupled[1])
         plane = self.normal.plane[:, :3]
         return Equations(own, gradient, stiff, pull, sharing, blocks, self.pairs, self.node, lift, plane, self.normal.flat)
 
@@ -332,17 +277,8 @@ class JointFit:
 
     def correlation(self) -> np.ndarray:
         """Return the factors (2,) by which correlated noise widens the standard errors in y and x."""
-        rim = 4 * self.width
-        inner = ((self.state.yx > rim) & (self.state.yx < np.asarray(self.windows.size) - rim)).all(axis=1)
-        free = ~self.progress.held & (self.progress.place >= 0)
-        free = free & inner if (free & inner).any() else free
-        if not free.any():
-            return np.ones(2)
         misfit = self.normal.chi2 / np.maximum(self.windows.pixels, 1)
-        which = np.flatnonzero(free & (misfit <= np.percentile(misfit[free], 75)))
-        which = which[:: max(1, len(which) // 120)]
-        each = min(len(self.windows.fit_y), self.windows.many_covered / len(misfit))
-        return noise.correlation_inflation(leftover(self.state, self.windows, self.residual, self.weight, which), self.state.shape, each)
+        return self.beside.correlation(self.state, ~self.progress.held & self.progress.seen, misfit)
 
     def _learn_shape(self) -> bool:
         """Give the mean peak the ellipticity that columns agree on, where they do so beyond noise; return whether that changed it much."""
@@ -358,8 +294,8 @@ class JointFit:
         """Add columns beyond the edge of the frame, of which only the flank is seen, where the rim's residuals show them; return whether
         any."""
         found, amplitude = find_beyond(
-            self.windows.inner(self.residual),
-            self.windows.inner(self.weight),
+            self.windows.inner(self.beside.residual),
+            self.windows.inner(self.beside.weight),
             self.state.yx,
             self.width,
             float(np.median(self.state.amplitude)),
@@ -372,18 +308,9 @@ class JointFit:
         self.state = State(
             yx[order], np.append(state.amplitude, amplitude)[order], np.append(state.log_width, np.zeros(many))[order], state.shape
         )
-        start = np.concatenate([progress.start, found])[order]
-        none = np.zeros(many)
-        self.progress = Progress(
-            np.append(progress.place, np.full(many, -1))[order],
-            start,
-            np.append(progress.nearest, none + np.inf)[order],
-            np.append(progress.held, none.astype(bool))[order],
-            np.append(progress.damping, none + DAMPING[0])[order],
-            np.append(progress.squares, none + np.inf)[order],
-        )
+        self.progress = progress.joined(found, order, DAMPING[0])
         self.previous = None
-        self.last_step = np.append(self.last_step, none)[order]
-        self.windows.place(start, self.width)
+        self.last_step = np.append(self.last_step, np.zeros(many))[order]
+        self.windows.place(self.progress.start, self.width)
         self.window_width = self.width
         return True

@@ -14,9 +14,10 @@ import numpy as np
 
 from stemzoo.errors import ShapeError
 from stemzoo.geometry.columnmodel import fit_amplitudes
-from stemzoo.geometry.jointfit import NO_PAIRS, UNSETTLED, JointFit, Starts
+from stemzoo.geometry.jointfit import NO_PAIRS, UNSETTLED, JointFit
 from stemzoo.geometry.neighbours import nearest_distance, pairs_among
 from stemzoo.geometry.pooling import Pooling
+from stemzoo.geometry.progress import Starts
 from stemzoo.geometry.starts import Trust
 from stemzoo.geometry.width import mean_width
 
@@ -205,7 +206,7 @@ def _result(
 ) -> Fit:
     """Return the fit in the units (zero and scale of the normalised intensities) and the order of the input."""
     state, progress, (offset, scale) = fit.state, fit.progress, units
-    chi2 = fit.normal.chi2 / np.maximum(fit.windows.pixels * fit.left, 1.0)
+    chi2 = fit.normal.chi2 / np.maximum(fit.windows.pixels * fit.beside.left, 1.0)
     error = fit.errors(_misfit(chi2, fit.windows.pixels)[:, None] * fit.correlation())
     flanked = fit.pairs.first[(progress.place[fit.pairs.second] < 0) & (fit.pairs.distance < FLANK_REACH * fit.width)]
     error[flanked] = np.hypot(error[flanked], FLANK_ERROR * fit.width)

@@ -1,12 +1,17 @@
-"""Weights that a training begins from: where they lie, and what of them fits a network. Called by training.run."""
+"""Weights that a training begins from: where they lie, what of them fits a network, and what they were trained for. Called by training.run
+and the CLI."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from stemzoo.errors import ModelError
+
+KEPT = ("widths", "fold", "depths", "separable", "sampling")
 
 
 def weights_file(source: str | Path) -> Path:
@@ -35,6 +40,23 @@ def load_weights(net: torch.nn.Module, source: str | Path) -> list[str]:
     return sorted(set(own) - set(fitting))
 
 
+def settings_of(source: str | Path) -> dict[str, Any]:
+    """Return what the weights at `source` say of the configuration they were trained with, of what a training from them should keep: the
+    network's shape, and in a checkpoint the sampling. Raises: ModelError if the file is missing or unreadable."""
+    path = weights_file(source)
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors import safe_open
+
+            with safe_open(str(path), "pt") as file:
+                found = json.loads((file.metadata() or {}).get("config", "{}"))
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)["hyper_parameters"]["config"]
+        return {key: found[key] for key in KEPT if found.get(key) is not None}
+    except Exception as failure:
+        raise _unreadable(path, failure) from None
+
+
 def read_weights(source: str | Path) -> dict[str, torch.Tensor]:
     """Return the weights at `source` by name. Raises: ModelError if the file is missing or unreadable."""
     path = weights_file(source)
@@ -46,6 +68,8 @@ def read_weights(source: str | Path) -> dict[str, torch.Tensor]:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
         return {key.removeprefix("net."): value for key, value in loaded["state_dict"].items() if key.startswith("net.")}
     except Exception as failure:
-        raise ModelError(
-            f"{path}: cannot be read as weights ({type(failure).__name__}); wanted safetensors or a stemzoo checkpoint"
-        ) from None
+        raise _unreadable(path, failure) from None
+
+
+def _unreadable(path: Path, failure: Exception) -> ModelError:
+    return ModelError(f"{path}: cannot be read as weights ({type(failure).__name__}); wanted safetensors or a stemzoo checkpoint")

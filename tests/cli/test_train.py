@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import signal
 import subprocess
@@ -43,6 +44,27 @@ def test_a_tiny_run_leaves_a_checkpoint(run: Callable[..., Any], dataset: Path, 
     assert ran.code == 0, ran.err
     assert Path(ran.json["last"]).is_file() and ran.json["interrupted"] is False
     assert (tmp_path / "run" / "metrics.csv").is_file()
+
+
+def test_fine_tuning_keeps_the_parents_sampling_and_shape_unless_told_otherwise(
+    run: Callable[..., Any], dataset: Path, tmp_path: Path
+) -> None:
+    def resolved(out: str, *words: str | Path) -> dict[str, Any]:
+        ran = run("train", "segmenter", dataset, "--steps", 1, "--replay", "none", "--out", tmp_path / out, *words)
+        assert ran.code == 0, ran.err
+        return dict(json.loads((tmp_path / out / "config.json").read_text()))
+
+    short = "".join(line + "\n" for line in TINY.splitlines() if not line.startswith("widths"))
+    (tmp_path / "short.toml").write_text(short)
+    (tmp_path / "told.toml").write_text(short + "\n[sampling]\nmin = 0.1\nnominal = 0.18\nmax = 0.26\n")
+    published = REPOSITORY / "model_cards" / "adf-unet-nano" / "v1"
+    child = resolved("child", "--from", published, "--config", tmp_path / "short.toml")
+    assert child["sampling"] == {"min": 0.12, "nominal": 0.2, "max": 0.3}, "as its card says"
+    assert (child["fold"], child["widths"]) == (4, [32, 64, 96, 128])
+    told = resolved("told", "--from", published, "--config", tmp_path / "told.toml")
+    assert told["sampling"]["nominal"] == 0.18
+    grandchild = resolved("grandchild", "--from", tmp_path / "told" / "checkpoints" / "last.ckpt", "--config", tmp_path / "short.toml")
+    assert grandchild["sampling"] == told["sampling"] and grandchild["fold"] == 4
 
 
 @pytest.mark.parametrize(

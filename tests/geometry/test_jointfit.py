@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from simulated import lattice, scene
 
-from stemzoo.geometry.jointfit import JointFit, Starts
+from stemzoo.geometry.jointfit import JointFit
 from stemzoo.geometry.neighbours import nearest_distance
+from stemzoo.geometry.progress import Starts
 
 
 @pytest.fixture

@@ -1,0 +1,82 @@
+"""What a model leaves of a frame while it is fitted, how noisy that is, and the weight of each pixel that follows. Owns `Residuals`.
+
+NumPy only. Called by jointfit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stemzoo.geometry import noise
+from stemzoo.geometry.background import Background
+from stemzoo.geometry.columnmodel import CORE, State, render
+from stemzoo.geometry.leftover import leftover
+from stemzoo.geometry.windows import Windows
+
+SAMPLE_PX = 16_000  # pixels that the noise model is fitted to
+OUTLIER = 4.0  # standard deviations beyond which a residual pulls with the same force
+SMALLEST_VARIANCE = 1e-8  # in normalised units: rounding of an 8-bit frame is 1e-6, of a float32 one 1e-14
+TELLING = 120  # columns whose surroundings tell how the noise is correlated
+
+
+class Residuals:
+    """The frame of some windows less its model: `residual` and `weight` in the padded frame, 0 where a pixel does not count; `variance`,
+    the noise; `left`, the share of it that a fit of so many parameters leaves in the residuals; `calmed`, by how much the noise changed
+    the last time, in logarithms."""
+
+    def __init__(self, windows: Windows) -> None:
+        self.windows = windows
+        self.residual, self.weight = np.empty_like(windows.image), np.empty_like(windows.image)
+        self.variance = noise.flat(1.0)
+        self.left, self.calmed = 1.0, np.inf
+
+    @property
+    def contrast(self) -> float:
+        """How much noisier bright pixels are than dark ones, in logarithms."""
+        return float(np.log(self.variance.high / self.variance.low))
+
+    def take(self, state: State, background: Background, first: bool = False) -> None:
+        """Compare the model with the frame, and learn the noise from that: a constant one at `first`, when outliers count as the others."""
+        windows = self.windows
+        expected = self.residual  # in the place of the old one, which nobody needs any more
+        render(state, windows, expected)
+        background.draw(windows.inner(expected))
+        sample = windows.calm[:: max(1, len(windows.calm) // SAMPLE_PX)]
+        modelled = expected.ravel()[sample].astype(np.float64)
+        squared = (windows.image.ravel()[sample] - modelled) ** 2
+        # a fit follows part of the noise: the residuals of m pixels with k parameters carry (m − k) / m of it
+        self.left = max(0.25, 1 - CORE * len(state.yx) / max(1, windows.many_covered))
+        if first:
+            self.variance = noise.flat(max(float(squared.mean()), SMALLEST_VARIANCE))
+        else:
+            before = self.variance.low
+            self.variance = noise.fit_variance(modelled, squared / self.left, SMALLEST_VARIANCE)
+            self.calmed = abs(float(np.log(self.variance.low / before)))
+        windows.each_rows(lambda rows: self._compare(rows, robust=not first))
+
+    def _compare(self, rows: slice, robust: bool) -> None:
+        """Set weight, and residual where the expected intensities stand, in rows of the padded frame; outliers weigh less if `robust`."""
+        residual, weight = self.residual[rows], self.weight[rows]
+        np.divide(self.windows.covered[rows], self.variance(residual), out=weight)
+        np.subtract(self.windows.image[rows], residual, out=residual)
+        residual *= self.windows.covered[rows]
+        if robust:
+            far = np.square(residual)
+            far *= weight
+            outlying = far > OUTLIER**2
+            weight[outlying] *= OUTLIER / np.sqrt(far[outlying])
+
+    def correlation(self, state: State, free: np.ndarray, misfit: np.ndarray) -> np.ndarray:
+        """Return the factors (2,) by which correlated noise widens the standard errors in y and x.
+
+        Args: free (n,) bool, columns that were fitted; misfit (n,), squared residuals over the noise, of which the worst are left out.
+        """
+        rim = 4 * float(np.linalg.det(state.shape)) ** 0.25
+        inner = ((state.yx > rim) & (state.yx < np.asarray(self.windows.size) - rim)).all(axis=1)
+        free = free & inner if (free & inner).any() else free
+        if not free.any():
+            return np.ones(2)
+        which = np.flatnonzero(free & (misfit <= np.percentile(misfit[free], 75)))
+        which = which[:: max(1, len(which) // TELLING)]
+        each = min(len(self.windows.fit_y), self.windows.many_covered / len(misfit))
+        return noise.correlation_inflation(leftover(state, self.windows, self.residual, self.weight, which), state.shape, each)

@@ -16,51 +16,36 @@ import time
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
+from stemzoo.evaluate.run import frame_of  # noqa: E402
+from stemzoo.export.eightbits import quantise_graph  # noqa: E402
 from stemzoo.geometry.matching import match  # noqa: E402
 from stemzoo.geometry.peaks import find_peaks  # noqa: E402
-from stemzoo.geometry.resample import clean, rescale, to_rescaled  # noqa: E402
-from stemzoo.runtime.bundle import MODEL_FILE, Bundle, ModelSpec  # noqa: E402
+from stemzoo.geometry.resample import to_rescaled  # noqa: E402
+from stemzoo.io.datasets import Dataset  # noqa: E402
+from stemzoo.quantise import as_the_network_sees  # noqa: E402
+from stemzoo.runtime.bundle import MODEL_FILE, Bundle  # noqa: E402
 from stemzoo.runtime.scale import Scale  # noqa: E402
+from stemzoo.runtime.segmenter import Segmenter  # noqa: E402
 from stemzoo.zoo import resolve  # noqa: E402
 
 TOLERANCE, BORDER = 0.5, 1.0  # Å
 TIMED_PX, TIMED_SAMPLING, REPEATS = 1024, 0.15, 12
 
 
-def frames_of(path: Path, spec: ModelSpec) -> list[tuple[np.ndarray, np.ndarray, float]]:
-    """Return each frame at the network's sampling (H, W), its columns (n, 2) px and its Å/px; sides cut to the network's stride."""
-    frames = []
-    with h5py.File(path) as file:
-        for group in file["frames"].values():
-            sampling = float(group.attrs["pixel_size"])
-            factor = Scale(sampling, "file").factor(spec)
-            image, factors = rescale(clean(group["image"][()])[0], factor)
-            height, width = (length // spec.stride_px * spec.stride_px for length in image.shape)
-            frames.append((image[:height, :width], to_rescaled(group["columns"][()], factors), sampling / factor))
+def frames_of(path: Path, segmenter: Segmenter) -> list[tuple[np.ndarray, np.ndarray, float]]:
+    """Return each frame as the network sees it (H, W), its columns (n, 2) px there and its Å/px."""
+    data, frames = Dataset(path), []
+    for index in range(len(data)):
+        frame = frame_of(data, index)
+        factor = Scale(frame.pixel_size, "file").factor(segmenter.spec)
+        factors = tuple(round(length * factor) / length for length in frame.shape)
+        frames.append((as_the_network_sees(frame, segmenter), to_rescaled(data.positions(index), factors), frame.pixel_size / factor))
     return frames
-
-
-def quantise(source: Path, target: Path, frames: list[np.ndarray], bits: int) -> None:
-    """Write the graph with its convolutions in eight bits, ranges from `frames`."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        waiting = iter([{"image": image[None, None]} for image in frames])
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            return next(self.waiting, None)
-
-    prepared = target.with_suffix(".prepared.onnx")
-    quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-    kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8, "op_types_to_quantize": ["Conv"]}
-    quantize_static(str(prepared), str(target), Reader(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=bits == 7, **kinds)
 
 
 def scored(session: Any, frames: list[tuple[np.ndarray, np.ndarray, float]], threshold: float, separation: float) -> tuple[float, float]:
@@ -100,8 +85,9 @@ def main() -> None:
     import onnxruntime
 
     folder = Path(resolve(options.model))
-    spec = Bundle.load(folder).spec
-    frames = frames_of(options.held, spec)
+    segmenter = Segmenter(Bundle.load(folder))
+    spec = segmenter.spec
+    frames = frames_of(options.held, segmenter)
     every = max(1, len(frames) // options.calibration)
     calibration, held = [image for image, _, _ in frames[::every]], [frame for k, frame in enumerate(frames) if k % every]
     side = round(TIMED_PX * Scale(TIMED_SAMPLING, "file").factor(spec)) // spec.stride_px * spec.stride_px
@@ -112,7 +98,7 @@ def main() -> None:
         graphs = {"single precision": folder / MODEL_FILE}
         for bits in (8, 7):
             graphs[f"convolutions in eight bits, weights in {bits}"] = Path(work) / f"{bits}.onnx"
-            quantise(folder / MODEL_FILE, Path(work) / f"{bits}.onnx", calibration, bits)
+            quantise_graph(folder / MODEL_FILE, Path(work) / f"{bits}.onnx", calibration, {}, bits)
         print(f"{spec.id}: {side}² px, {options.threads} threads; {len(held)} frames, {sum(len(yx) for _, yx, _ in held)} columns")
         for title, graph in graphs.items():
             session = onnxruntime.InferenceSession(str(graph), settings, providers=["CPUExecutionProvider"])

@@ -18,9 +18,9 @@ import numpy as np
 
 from stemzoo.analyze.options import AnalyzeOptions
 from stemzoo.analyze.source import read_frames
-from stemzoo.analyze.window import agreement, principal_share
+from stemzoo.analyze.window import agreement
 from stemzoo.runtime import Bundle, Segmenter, pipeline
-from stemzoo.runtime.encoder import disc, explained
+from stemzoo.runtime.structure import disc, explainable, explained
 from stemzoo.training.encoding import draw_with, encode_with, fit_encoder
 from stemzoo.training.encoding_config import EncoderConfig
 from stemzoo.zoo import resolve
@@ -43,7 +43,7 @@ def describe(path: str, segmenter: Segmenter, seeds: int, steps: int) -> str:
         drawn = draw_with(task, encodings[-1].latents[rows], encodings[-1].angle[rows])[:, seen]
         shares.append(float(np.median(explained(images, drawn))))
     spent = (time.process_time() - began) / seeds
-    components = ", ".join(f"{principal_share(images, k):.2f}" for k in (2, 3, 16))
+    components = ", ".join(f"{explainable(images, k).mean():.2f}" for k in (2, 3, 16))
     agreed = ", ".join(f"{agreement(one, two, rows):.2f}" for one, two in combinations(encodings, 2))
     explains = ", ".join(f"{share:.2f}" for share in shares)
     found = f"explains {explains} (components {components}); agreement {agreed}"

@@ -1,6 +1,6 @@
 """Print how fast and how small the instrument layer is, beside AtomAI, and what it leaves to an acquisition that runs beside it.
 
-    python scripts/bench_runtime.py --part frames [--model adf-unet --model adf-unet-nano] [--atomai PYTHON] [--work DIR] [--threads 2]
+    python scripts/bench_runtime.py --part frames [--model adf-unet --model adf-unet-int8] [--atomai PYTHON] [--work DIR] [--threads 2]
     python scripts/bench_runtime.py --part folder      # size, memory and start of the folder that `stemzoo bundle` writes
     python scripts/bench_runtime.py --part guard       # a busy loop on one core, stemzoo.pyz --cores on the other
 
@@ -96,7 +96,7 @@ def frames(options: argparse.Namespace, work: Path) -> None:
         print(
             f"AtomAI: import {data['import_s']:.1f} s, first result {data['first_s']:.1f} s, peak memory at 1024² {data['peak_mb']:.0f} MB"
         )
-    for model in options.model or ["adf-unet", "adf-unet-nano"]:
+    for model in options.model or ["adf-unet", "adf-unet-int8"]:
         words = [sys.executable, str(Path(__file__).resolve()), "--part", "ours", "--work", str(work), "--threads", str(options.threads)]
         subprocess.run([*words, "--model", model, "--encoder", options.encoder], env=environment, check=True)
         data = np.load(work / "runtime_ours.npz")
@@ -122,7 +122,7 @@ def make_folder(options: argparse.Namespace, work: Path, model: str) -> Path:
 def folder(options: argparse.Namespace, work: Path) -> None:
     """Print size, start and memory of the folder, each run a fresh process of `options.python`."""
     write_frames(work)
-    for model in options.model or ["adf-unet", "adf-unet-nano"]:
+    for model in options.model or ["adf-unet", "adf-unet-int8"]:
         place = make_folder(options, work, model)
         size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
         print(f"{model} + {options.encoder}: {size / 1e6:.1f} MB")
@@ -194,7 +194,7 @@ def main() -> None:
     """Read the options and run the parts asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=("frames", "folder", "guard", "ours"), required=True)
-    parser.add_argument("--model", action="append", help="may be given several times [default: adf-unet, adf-unet-nano]")
+    parser.add_argument("--model", action="append", help="may be given several times [default: adf-unet, adf-unet-int8]")
     parser.add_argument("--encoder", default="rvae-sr3fe2o7")
     parser.add_argument("--atomai", metavar="PYTHON")
     parser.add_argument("--train-seconds", type=float, default=600)

@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
-from train_zoo import FAST, LABEL_TOLERANCE_PX, LABELLED, ROOT, WIDE, simulated
+from score_segmenter import LABEL_TOLERANCE_PX, LABELLED, ROOT, simulated
+from segmenter_plans import FAST, WIDE
 
 from stemzoo.export.bundle import write_bundle
 from stemzoo.geometry.lattice import Lattice, find_lattice

@@ -31,8 +31,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-import h5py
-import numpy as np
+from fuzz_seeds import seeds
 
 from stemzoo.analyze.outcome import done_before
 from stemzoo.analyze.parts import Journal
@@ -44,7 +43,6 @@ from stemzoo.runtime.tables import read_columns
 from stemzoo.simulation import loading
 from stemzoo.zoo.card import read_card
 
-ROOT = Path(__file__).resolve().parents[1]
 HANG_S = 5  # of CPU time
 MOST_MB = 1000  # that reading one small file may take
 RESTARTS = 20  # of a target whose process ends at a find
@@ -104,96 +102,6 @@ TARGETS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "run": (".json", open_run),
 }
 """Name → suffix of its files, and what reads one; it may raise StemzooError and nothing else."""
-
-
-def seeds(folder: Path) -> dict[str, list[bytes]]:
-    """Return valid bytes for each target, made here or taken from the repository."""
-    import tifffile
-    from PIL import Image
-
-    rng = np.random.default_rng(0)
-    image = rng.poisson(50, (24, 32)).astype(np.uint16)
-    found: dict[str, list[bytes]] = {name: [] for name in TARGETS}
-
-    def keep(name: str, path: Path) -> None:
-        found[name].append(path.read_bytes())
-
-    imagej = {"imagej": True, "resolution": (50, 50), "metadata": {"unit": "nm", "axes": "TYX"}}
-    for k, options in enumerate((imagej, {"compression": "zlib"}, {})):
-        tifffile.imwrite(folder / f"{k}.tif", image if k else np.stack([image, image]), **options)
-        keep("tif", folder / f"{k}.tif")
-    np.save(folder / "a.npy", image)
-    keep("npy", folder / "a.npy")
-    for name in ("png", "jpg"):
-        Image.fromarray(image.astype(np.uint8)).save(folder / f"a.{name}")
-        keep(name, folder / f"a.{name}")
-    header = np.zeros(256, dtype="<i4")
-    header[:4], header[7:10] = (32, 24, 1, 6), (32, 24, 1)
-    header[10:13] = np.array([3.2, 2.4, 1], dtype="<f4").view("<i4")
-    found["mrc"].append(header.tobytes() + image.astype("<u2").tobytes())
-    with h5py.File(folder / "v.emd", "w") as file:
-        group = file.create_group("Data/Image/abc")
-        group["Data"] = image[:, :, None]
-        text = b'{"BinaryResult": {"PixelSize": {"width": "2e-11", "height": "2e-11"}, "PixelUnitX": "m", "PixelUnitY": "m"}}'
-        group["Metadata"] = np.frombuffer(text.ljust(400, b"\0"), dtype=np.uint8)[:, None]
-    keep("emd", folder / "v.emd")
-    with h5py.File(folder / "n.emd", "w") as file:
-        group = file.create_group("data/a")
-        group.attrs["emd_group_type"], group["data"] = 1, image
-        for k in range(2):
-            group[f"dim{k + 1}"] = 0.2 * np.arange(image.shape[k])
-            group[f"dim{k + 1}"].attrs.update(name="yx"[k], units="[n_m]")
-    keep("emd", folder / "n.emd")
-    for libver in ("earliest", "latest"):  # of many attributes, the latter puts all into a heap
-        with h5py.File(folder / "h.hspy", "w", libver=libver) as file:
-            group = file.create_group("Experiments/a")
-            group["data"] = image
-            group.create_group("metadata/General").attrs.update(title="a", date="2026-01-01")
-            for k in range(2):
-                group.create_group(f"axis-{k}").attrs.update({"scale": 0.02, "units": "nm", **{f"more{n}": "x" for n in range(9)}})
-        keep("hspy", folder / "h.hspy")
-    with h5py.File(folder / "d.h5", "w") as file:
-        file.attrs.update(schema_version=1, material="x", recipe="{}", seed=0, classes='["A"]')
-        group = file.create_group("frames/000000")
-        group.attrs.update(pixel_size=0.2, dose=1e4)
-        group.create_dataset("image", data=image.astype(np.float32), chunks=(16, 16))
-        group["columns"], group["species"] = rng.uniform(0, 24, (5, 2)), np.zeros(5, dtype=np.int64)
-    keep("h5", folder / "d.h5")
-    keep("dataset", folder / "d.h5")
-    _results(folder)
-    keep("results", folder / "analysis.h5")
-    keep("h5", folder / "analysis.h5")
-    keep("table", folder / "columns.csv")
-    keep("run", folder / "run.json")
-    keep("part", folder / "part.npz")
-    for path in sorted((ROOT / "model_cards").rglob("README.md")):
-        keep("card", path)
-    for path in sorted((ROOT / "datasets").glob("*.toml")):
-        keep("recipe", path)
-    return found
-
-
-def _results(folder: Path) -> None:
-    """Write an analysis.h5, a columns.csv, a part and a run.json of the same few columns."""
-    from stemzoo.analyze.parts import Part
-    from stemzoo.io.results import write_results
-    from stemzoo.runtime.tables import write_columns
-    from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId
-
-    rng = np.random.default_rng(1)
-    n, none = 6, np.full(6, np.nan)
-    columns = Columns(rng.uniform(0, 24, (n, 2)), rng.random((n, 2)), np.zeros(n), rng.random(n), rng.random(n), np.ones(n), ("A",), 0.2)
-    zeros = np.zeros(n, dtype=np.int64)
-    encoding = Encoding(none, none, zeros + 1, rng.random((n, 2)).astype(np.float32), zeros, np.arange(n), np.ones(n, dtype=bool))
-    frames = Frames(rng.random((1, 24, 32)).astype(np.float32), 0.2, "user", "a.tif", "0" * 64)
-    analysis = Analysis(frames, (columns,), ModelId("m@1", "1" * 64), encoding, ModelId("e@1", "2" * 64), window_px=12.0, version="0")
-    write_results(folder / "analysis.h5", analysis)
-    write_columns(folder / "columns.csv", analysis)
-    journal = Journal(folder / "out")
-    journal.begin("key")
-    journal.save("analyze", 0, Part((columns,), (encoding,)))
-    journal.path("analyze", 0).rename(folder / "part.npz")
-    (folder / "run.json").write_text('{"key": "key", "files": [], "summary": {"doubts": []}, "failed_frames": [], "input": "a"}')
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:

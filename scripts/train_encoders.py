@@ -196,6 +196,7 @@ def published(folder: Path) -> tuple[dict[str, Any], dict[str, Any], list[dict[s
     from stemzoo.nets.graphs import DecoderGraph, EncoderGraph
     from stemzoo.nets.polar import PolarRVAE
     from stemzoo.runtime.bundle import GOLDEN_FILE, WEIGHTS_FILE, sha256_of
+    from stemzoo.training.encoding import GAUGE
     from stemzoo.zoo.card import read_card
 
     card = read_card(folder)[0].model_dump(mode="json")
@@ -203,7 +204,7 @@ def published(folder: Path) -> tuple[dict[str, Any], dict[str, Any], list[dict[s
     net.load_state_dict(load_file(folder / WEIGHTS_FILE))
     net.eval()
     draft = {name: card[name] for name in ("task", "window", "latents", "gauge", "normalisation", "training", "created")}
-    draft["parent"] = sha256_of(folder / WEIGHTS_FILE)
+    draft |= {"parent": sha256_of(folder / WEIGHTS_FILE), "gauge": GAUGE["polar"]}
     del draft["created"]
     with np.load(folder / GOLDEN_FILE) as golden:
         known = np.concatenate([golden[name] for name in golden.files if name.startswith("in") and golden[name].ndim == 3])

@@ -40,6 +40,7 @@ ROOMS: dict[str, set[str]] = {
     "evaluate": SHARED | {"geometry", "runtime", "io", "zoo", "simulation", "report"},
     "doctor": SHARED | {"runtime", "zoo"},
     "release": SHARED | {"runtime", "zoo", "export", "training", "evaluate"},
+    "quantise": SHARED | {"geometry", "runtime", "io", "zoo", "export", "evaluate"},
     "analyze": SHARED | {"geometry", "runtime", "io", "zoo", "report", "training", "export"},
 }
 ROOMS["cli"] = set(ROOMS) - {"__init__"}
@@ -48,7 +49,7 @@ ROOMS["__main__"] = {"cli"}
 
 INSTRUMENT = ("types", "errors", "geometry", "runtime")
 TORCH_ROOMS = ("nets", "training", "export")
-TORCH_WHEN_ASKED = ("cli", "analyze", "release")
+TORCH_WHEN_ASKED = ("cli", "analyze", "release", "quantise")
 """Rooms that may import torch's rooms inside the functions that need them, never on loading."""
 TORCH = {"torch", "torchvision", "torchmetrics", "lightning", "pytorch_lightning", "onnx", "onnxscript"}
 SERVING = {PACKAGE / "live" / name for name in ("server.py", "listening.py", "pages.py", "refusal.py", "metrics.py")}
@@ -135,9 +136,12 @@ def test_networks_know_no_lightning(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", _files(), ids=_name)
-def test_one_file_imports_onnxruntime(path: Path) -> None:
+def test_one_file_runs_networks_and_one_quantises_them(path: Path) -> None:
     found = [module for module, _ in _imports(_tree(path)) if module.split(".")[0] == "onnxruntime"]
-    assert not found or path == PACKAGE / "runtime" / "session.py"
+    if path == PACKAGE / "export" / "eightbits.py":
+        assert all(module.startswith("onnxruntime.quantization") for module in found)
+    else:
+        assert not found or path == PACKAGE / "runtime" / "session.py"
 
 
 @pytest.mark.parametrize("path", _files(*INSTRUMENT), ids=_name)

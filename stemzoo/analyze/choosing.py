@@ -1,8 +1,7 @@
 """Which of the zoo's encoders fits a file: the one whose decoder explains most of what surrounds its first columns, if that is enough.
 
-An encoder that was made for another structure gives angles and latents all the same; what its decoder cannot draw tells it apart. Noise
-cannot be drawn by any, so the share of the sub-images' variance that it explains is held against what their own principal components
-explain. Windows are cut in Å, so the lattice's period and its symmetry both count. Called by analyze.plan.
+An encoder that was made for another structure gives angles and latents all the same; what its decoder cannot draw of the structure
+(`runtime.structure`) tells it apart. Windows are cut in Å, so the lattice's period and its symmetry both count. Called by analyze.plan.
 """
 
 from __future__ import annotations
@@ -16,14 +15,13 @@ import numpy as np
 from stemzoo.errors import StemzooError
 from stemzoo.runtime import pipeline
 from stemzoo.runtime.bundle import Bundle
-from stemzoo.runtime.encoder import Encoder, disc, explained
+from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.scale import Scale
 from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.runtime.session import SessionOptions
 from stemzoo.types import Analysis, Frames
 
 FITS = 0.55  # of what can be explained at all, which an encoder must explain to be taken unasked
-COMPONENTS = 16
 CROP_PX = 384  # side of the middle of the frame that is looked at
 MOST = 300  # columns
 FEWEST = 12
@@ -110,19 +108,7 @@ def _share(analysis: Analysis, sampling: float | None, encoder: Encoder) -> floa
     pieces = pipeline.subimages(analysis, window, encoder.spec.window_px)
     if pieces.inside.sum() < FEWEST:
         return None
-    share = encoder.explained(pieces, encoder.encode(pieces))
-    most = explainable(pieces.data[pieces.inside][:, disc(pieces.window_px)])
-    return None if share is None else min(share / max(most, share, 1e-9), 1.0)
-
-
-def explainable(images: np.ndarray) -> float:
-    """Return the share of the variance of images (N, P) that is not noise: what a few principal components explain, the median."""
-    scaled = np.asarray(images, dtype=np.float64)
-    scaled = scaled - scaled.mean(axis=1, keepdims=True)
-    scaled /= np.maximum(scaled.std(axis=1, keepdims=True), 1e-12)
-    mean = scaled.mean(axis=0)
-    axes = np.linalg.svd(scaled - mean, full_matrices=False)[2][: min(COMPONENTS, len(scaled) // 4)]
-    return float(np.median(explained(scaled, mean + (scaled - mean) @ axes.T @ axes)))
+    return encoder.knows(pieces, encoder.encode(pieces), most=MOST)
 
 
 def _thinned(analysis: Analysis) -> Analysis:

@@ -36,7 +36,7 @@ from stemzoo.runtime.tables import ColumnsWriter
 from stemzoo.types import Analysis, Columns, Encoding, SubImages, Tracks
 
 REPORT_COLUMNS = 1_000_000
-STRANGE = 0.5  # share of the sub-images' variance that an encoder must explain to be believed
+STRANGE = 0.5  # share of the structure around columns that an encoder must explain to be believed; less than analyze.choosing.FITS
 LINKED = "tracks.npz"
 
 
@@ -214,10 +214,10 @@ def _strange(analysis: Analysis, encoder: Encoder | None, pieces: SubImages | No
     """Return a warning where the encoder does not know what it sees."""
     if encoder is None or pieces is None or analysis.encoding is None:
         return []
-    share = encoder.explained(pieces, analysis.encoding.rows(slice(0, len(pieces))))
+    share = encoder.knows(pieces, analysis.encoding.rows(slice(0, len(pieces))))
     if share is None or share >= STRANGE:
         return []
     return [
-        f"{encoder.id.id} explains {share:.0%} of these sub-images' variance: it was trained on other structures, or the frame is mostly "
-        "noise. Its angles and latents mean little here; fit an encoder to the frame with --fit-encoder"
+        f"{encoder.id.id} explains {share:.0%} of the structure around the columns: it was trained on other structures, or there is hardly "
+        "any. Its angles and latents mean little here; fit an encoder to the frame with --fit-encoder"
     ]

@@ -18,7 +18,7 @@ from stemzoo.errors import DatasetError, FrameError, ModelError, ShapeError
 from stemzoo.geometry.lattice import find_lattice
 from stemzoo.geometry.resample import clean
 from stemzoo.runtime import pipeline
-from stemzoo.runtime.encoder import disc, explained
+from stemzoo.runtime.structure import disc, explainable, explained
 from stemzoo.types import Analysis, Encoding, SubImages
 
 SPACINGS = (1.6, 2.2, 2.8, 3.6, 4.5)  # candidate windows, in nearest-neighbour distances; the lattice periods join them
@@ -128,7 +128,7 @@ def _size(analysis: Analysis, window: float, spacing: float, latents: int, seed:
     seen = disc(pieces.window_px)
     images = np.asarray(pieces.data[rows][:, seen], dtype=np.float64)
     drawn = draw_with(tasks[0], one.latents[rows], one.angle[rows])[:, seen]
-    share, ceiling = float(explained(images, drawn).mean()), principal_share(images)
+    share, ceiling = float(explained(images, drawn).mean()), float(explainable(images).mean())
     fidelity = min(share / max(ceiling, share, 1e-9), 1.0)
     stability = agreement(one, two, rows)
     middle = np.median(one.latents[rows], axis=0, keepdims=True)
@@ -148,16 +148,6 @@ def _size(analysis: Analysis, window: float, spacing: float, latents: int, seed:
 
 def _some(pieces: SubImages, rows: np.ndarray) -> SubImages:
     return replace(pieces, data=pieces.data[rows], frame=pieces.frame[rows], column=pieces.column[rows], inside=pieces.inside[rows])
-
-
-def principal_share(images: np.ndarray, components: int = 16) -> float:
-    """Return the share of the variance of images (N, P) that so many principal components explain: what is not noise."""
-    scaled = images - images.mean(axis=1, keepdims=True)
-    scaled /= np.maximum(scaled.std(axis=1, keepdims=True), 1e-12)
-    mean = scaled.mean(axis=0)
-    _, _, axes = np.linalg.svd(scaled - mean, full_matrices=False)
-    rebuilt = mean + (scaled - mean) @ axes[:components].T @ axes[:components]
-    return float(explained(images, rebuilt).mean())
 
 
 def agreement(one: Encoding, two: Encoding, rows: np.ndarray) -> float:

@@ -37,6 +37,7 @@ app.add_typer(study.study_app, name="study")
 app.add_typer(zoo.zoo_app, name="zoo")
 app.command("evaluate", epilog="Example: stemzoo evaluate adf-unet held_back.h5 --by dose --figure scores.png")(evaluate)
 app.command("export", epilog="Example: stemzoo export run/checkpoints/best.ckpt --out my-unet/v1")(models.export)
+app.command("quantise", epilog="Example: stemzoo quantise adf-unet --scores held_back.h5 --out my-zoo/adf-unet-int8/v1")(models.quantise)
 app.command("bundle", epilog="Example: stemzoo bundle adf-unet rvae-sr3fe2o7 --out microscope")(models.bundle)
 app.command("doctor", epilog="Example: stemzoo doctor --json")(models.doctor)
 

@@ -1,5 +1,5 @@
-"""`stemzoo export`, `bundle` and `doctor`: from a checkpoint to a bundle, from bundles to a folder for the microscope, and whether all is
-well here. Registered by stemzoo.cli; refusals are raised and printed there.
+"""`stemzoo export`, `quantise`, `bundle` and `doctor`: from a checkpoint to a bundle and its variant in eight bits, from bundles to a
+folder for the microscope, and whether all is well here. Registered by stemzoo.cli; refusals are raised and printed there.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from stemzoo.cli.progress import print_json, readable_bytes
+from stemzoo.cli.progress import bars, print_json, readable_bytes
 
 MARKS = {"ok": " ", "absent": "-", "wrong": "!"}
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
@@ -34,6 +34,29 @@ def export(
     else:
         typer.echo(f"{card.id} is in {out} ({readable_bytes(card.size_bytes)}); onnxruntime reproduces torch within {card.golden.atol:g}")
         typer.echo(f"Use it: stemzoo analyze FRAME {'--model' if card.task == 'segmentation' else '--encoder'} {out}", err=True)
+
+
+def quantise(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A segmenter: name, name@version or bundle folder.")],
+    scores: Annotated[
+        Path,
+        typer.Option("--scores", metavar="H5", help="Labelled frames that no training saw: some set ranges, the others are scored."),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The bundle's folder, new or empty; NAME/v2 states name and version.")],
+    as_json: Json = False,
+) -> None:
+    """Make a segmenter compute in eight bits. Less time on a processor; refused where it finds columns less well than before."""
+    from stemzoo.quantise import quantise as make
+
+    with bars(f"{model} in eight bits") as progress:
+        made = make(model, scores, out, progress=progress)
+    if as_json:
+        facts = {"model": made.card.id, "folder": str(out), "eight_bits": made.eight.as_dict(), "single_precision": made.single.as_dict()}
+        print_json(facts)
+        return
+    typer.echo(f"{made.card.id} is in {out} ({readable_bytes(made.card.size_bytes)})")
+    for title, score in (("single precision", made.single), ("eight bits", made.eight)):
+        typer.echo(f"  {title:<17} F1 {score.f1:.4f}, RMSE {score.rmse_pm:.2f} pm on {score.n_frames} frames, {score.n_columns} columns")
 
 
 def bundle(

@@ -19,7 +19,8 @@ from stemzoo.geometry.angles import difference
 from stemzoo.geometry.subimages import cut
 from stemzoo.io.datasets import Dataset
 from stemzoo.runtime.bundle import DECODER_FILE
-from stemzoo.runtime.encoder import Encoder, disc, explained
+from stemzoo.runtime.encoder import Encoder
+from stemzoo.runtime.structure import disc, explained
 from stemzoo.types import Columns, Encoding, Frames, SubImages
 
 TURNS = (17.0, 40.0, 100.0)

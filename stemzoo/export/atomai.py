@@ -137,7 +137,12 @@ def _segmenter(content: dict[str, Any], origin: Origin) -> tuple[dict[str, torch
     }
 
 
-def _encoder(content: dict[str, Any], origin: Origin) -> tuple[dict[str, torch.nn.Module], dict[str, Any]]:
+def rvae_of(content: dict[str, Any], intensity: tuple[float, float] = (0.0, 1.0), rotation_sigma: float = 0.1) -> RVAE:
+    """Return the network that an rVAE of AtomAI's is, from what `load_safely` gives.
+
+    Args: intensity: the raw intensities that were 0 and 1 in its training. rotation_sigma: its rotation prior [rad]; the file has none.
+    Raises: ModelError if it has no counterpart here.
+    """
     encoder, decoder = _tensors(content["encoder"]), _tensors(content["decoder"])
     if "model_type" not in content:
         raise ModelError("an rVAE's weights alone do not say which network they are of; save it with save_model")
@@ -146,8 +151,9 @@ def _encoder(content: dict[str, Any], origin: Origin) -> tuple[dict[str, torch.n
         raise ModelError(f"this rVAE has no counterpart here: {', '.join(problems)}")
     width, pixels = encoder["dense.0.weight"].shape
     side, latents = round(pixels**0.5), decoder["coord_latent.fc_latent.weight"].shape[1]
+    likelihood = "bce" if content.get("sigmoid_out") else "mse"
     translation = len(encoder["fc11.bias"]) - latents == 3
-    net = RVAE(side, latents, width, translation=translation, likelihood="bce" if content.get("sigmoid_out") else "mse")
+    net = RVAE(side, latents, width, translation=translation, likelihood=likelihood, rotation_sigma=rotation_sigma)
     place = decoder["coord_latent.fc_coord.weight"]
     state = {
         "encoder.0.weight": encoder["dense.0.weight"],
@@ -163,19 +169,23 @@ def _encoder(content: dict[str, Any], origin: Origin) -> tuple[dict[str, torch.n
         **{f"layers.{layer}.{part}": decoder[f"fc_decoder.{2 * layer}.{part}"] for layer in (0, 1) for part in ("weight", "bias")},
         "value.weight": decoder["out.weight"],
         "value.bias": decoder["out.bias"],
-        "mean": torch.tensor(float(origin.intensity[0])),
-        "std": torch.tensor(float(origin.intensity[1] - origin.intensity[0])),
+        "mean": torch.tensor(float(intensity[0])),
+        "std": torch.tensor(float(intensity[1] - intensity[0])),
         "reference": torch.tensor(0.0),
     }
     net.load_state_dict(state)
-    net.eval()
+    return net.eval()
+
+
+def _encoder(content: dict[str, Any], origin: Origin) -> tuple[dict[str, torch.nn.Module], dict[str, Any]]:
+    net = rvae_of(content, origin.intensity)
     return {"model": EncoderGraph(net), "decoder": DecoderGraph(net), "weights": net}, {
         "task": "encoding",
         "title": "AtomAI rVAE",
         "summary": "Weights of an AtomAI rVAE, unchanged: angle and latents of sub-images.",
         "sampling": _range(origin.sampling),
-        "window": {"px": side, "angstrom": side * origin.sampling},
-        "latents": int(latents),
+        "window": {"px": net.window_px, "angstrom": net.window_px * origin.sampling},
+        "latents": net.latents,
         "gauge": "angle 0 is what the network learnt to call so",
         "normalisation": f"intensities from {origin.intensity[0]:g} to {origin.intensity[1]:g} to 0–1, one scale for all sub-images",
         "limits": [

@@ -48,7 +48,7 @@ def export_checkpoint(checkpoint: Path, folder: Path, stated: Mapping[str, Any] 
     _, modules, draft = load_for_export(checkpoint)
     # An encoder is proved on sub-images it was trained for: what is far from their intensities has no angle to agree on.
     cases = getattr(modules["model"], "cases", None)
-    return write_bundle(folder, modules, {**draft, **_named_by(folder), **(stated or {})}, cases)
+    return write_bundle(folder, modules, {**draft, **named_by(folder), **(stated or {})}, cases)
 
 
 def write_bundle(
@@ -71,9 +71,7 @@ def write_bundle(
     card = complete_card(draft, sum(parameter.numel() for parameter in weights.parameters()))
     if ("decoder" in modules) and card.task != "encoding":
         raise ExportError(f"{card.id}: got a decoder for a model of task {card.task}; only encoders have one")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder}: already there; a published version never changes: raise the version or name another --out")
-    _check_folder_name(folder, card)
+    check_folder(folder, card)
     with whole_folder(folder) as work:
         metadata = card.to_metadata()
         spec = ModelSpec.from_card(json.loads(metadata), card.id)
@@ -152,7 +150,7 @@ def _ordered(data: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
-def _named_by(folder: Path) -> dict[str, Any]:
+def named_by(folder: Path) -> dict[str, Any]:
     """Return the name and version that a folder `<name>/v<N>` states; nothing for any other folder."""
     resolved = folder.absolute()
     if not re.fullmatch(r"v[1-9]\d*", resolved.name):
@@ -160,9 +158,11 @@ def _named_by(folder: Path) -> dict[str, Any]:
     return {"name": resolved.parent.name, "version": int(resolved.name[1:])}
 
 
-def _check_folder_name(folder: Path, card: Card) -> None:
-    """Raise OutputError if `folder` is called `<name>/v<N>` but is to hold another model or version."""
-    if _named_by(folder) not in ({}, {"name": card.name, "version": card.version}):
+def check_folder(folder: Path, card: Card) -> None:
+    """Raise OutputError if `folder` is taken, or called `<name>/v<N>` but to hold another model or version."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder}: already there; a published version never changes: raise the version or name another --out")
+    if named_by(folder) not in ({}, {"name": card.name, "version": card.version}):
         raise OutputError(f"{folder}: the card is of {card.id}; in a zoo its folder is {card.name}/v{card.version}")
 
 

@@ -93,6 +93,12 @@ class Background:
         around = (2 * NEIGHBOURS + 1, -1, 2 * NEIGHBOURS + 1, self.count[1])
         both = (self.overlap[0] @ summed @ self.overlap[1].T).reshape(around)
         self.coupling = np.ascontiguousarray(both.transpose(0, 2, 1, 3))
+        for axis, count in enumerate(self.count):
+            stencil = self.stiff * _bending(count)
+            if axis == 0:
+                self.coupling[:, NEIGHBOURS] += stencil[:, :, None]
+            else:
+                self.coupling[NEIGHBOURS] += stencil[:, None]
 
     def score(self, residual: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """Return the gradient by each node (nodes,) for residuals and their weights (height, width)."""
@@ -108,16 +114,15 @@ class Background:
     def product(self, vector: np.ndarray) -> np.ndarray:
         """Return the information matrix of the nodes times `vector` (nodes,)."""
         # node by node, not as one matrix product: those wake up every thread of the linear algebra for next to nothing
-        grid = vector.reshape(self.count)
-        padded = np.pad(grid, NEIGHBOURS)
+        padded = np.zeros((self.count[0] + 2 * NEIGHBOURS, self.count[1] + 2 * NEIGHBOURS))
+        padded[NEIGHBOURS:-NEIGHBOURS, NEIGHBOURS:-NEIGHBOURS] = vector.reshape(self.count)
         near = np.lib.stride_tricks.as_strided(padded, self.coupling.shape, padded.strides + padded.strides, writeable=False)
-        measured = np.einsum("abij,abij->ij", self.coupling, near)
-        product: np.ndarray = (measured + self.stiff * _bend(grid)).ravel()
+        product: np.ndarray = np.einsum("abij,abij->ij", self.coupling, near).ravel()
         return product
 
     def diagonal(self) -> np.ndarray:
         """Return the diagonal of that matrix (nodes,)."""
-        diagonal: np.ndarray = self.coupling[NEIGHBOURS, NEIGHBOURS].ravel() + 6 * self.stiff
+        diagonal: np.ndarray = self.coupling[NEIGHBOURS, NEIGHBOURS].ravel()
         return diagonal
 
     def _sum(self, pixels: np.ndarray) -> np.ndarray:
@@ -180,3 +185,12 @@ def _bend(grid: np.ndarray) -> np.ndarray:
         turned[1:-1] -= 2 * second
         turned[2:] += second
     return out
+
+
+def _bending(count: int) -> np.ndarray:
+    """Return what _bend along one axis multiplies each node's neighbours by: (2·NEIGHBOURS + 1, count)."""
+    second = np.zeros((max(count - 2, 0), count))
+    for place, factor in enumerate((1.0, -2.0, 1.0)):
+        np.fill_diagonal(second[:, place:], factor)
+    whole = np.pad(second.T @ second, ((0, 0), (NEIGHBOURS, NEIGHBOURS)))
+    return np.stack([np.diagonal(whole, shift) for shift in range(2 * NEIGHBOURS + 1)])

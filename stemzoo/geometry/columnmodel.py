@@ -215,5 +215,6 @@ def fit_amplitudes(windows: Windows, state: State, which: np.ndarray) -> Tuple[n
         amplitude = covariance / np.maximum(np.einsum("cm,cm->c", heavy, peak) / norm - mean_peak**2, 1e-6)
         return np.stack([amplitude, mean_value - amplitude * mean_peak], axis=1)
 
-    both = np.concatenate([work(*part) for part in windows.chunks(len(windows.fit_y), len(which))]).astype(np.float64)
+    parts = [work(*part) for part in windows.chunks(len(windows.fit_y), len(which))]
+    both = np.concatenate(parts or [np.zeros((0, 2))]).astype(np.float64)
     return both[:, 0], both[:, 1]

@@ -27,8 +27,11 @@ class Basis(NamedTuple):
 
 def whitening(shape: np.ndarray) -> np.ndarray:
     """Return the (2, 2) matrix that takes an offset (y, x) [px] to (u, v), for a peak of covariance `shape` (2, 2) [px²]."""
-    white: np.ndarray = np.linalg.inv(np.linalg.cholesky(shape))
-    return white
+    # written out: for so small a matrix, the linear algebra takes longer to be called than to work
+    along_y = float(shape[0, 0]) ** 0.5
+    slant = float(shape[1, 0]) / along_y
+    along_x = (float(shape[1, 1]) - slant * slant) ** 0.5
+    return np.array([[1 / along_y, 0.0], [-slant / (along_y * along_x), 1 / along_x]])
 
 
 def basis(dy: np.ndarray, dx: np.ndarray, white: np.ndarray) -> Basis:

@@ -46,6 +46,7 @@ WILD = 0.8  # sigmas: where the steps of one in fifty are longer, the joint equa
 CG_ITERATIONS = 30
 BEYOND_DAMPING = 0.03
 BEYOND_STIFFNESS = 0.3  # sigmas: how far a column beyond the edge may lie from where it was guessed
+EDGE, NO_PRIOR = 1.0, 1e6  # sigmas from the edge within which a start says nothing; squared sigmas: a prior so wide is none
 HELD = 1e12  # relative stiffness that keeps a failed column at its start
 NO_PAIRS = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
 
@@ -201,7 +202,7 @@ class JointFit:
         beyond, held = progress.place < 0, progress.held
         sharing = np.where(beyond | self.careful, 0.0, 1.0)
         away = whitening(self.state.shape) @ (progress.start - self.state.yx).T
-        bound = 0.0 if self.trust is None else 1 / self.trust.prior(self._alone())
+        bound = 0.0 if self.trust is None else 1 / self._prior(self.trust)
         for axis in (U, V):
             stiff[axis] = bound
             pull[axis] = bound * away[axis]
@@ -236,11 +237,20 @@ class JointFit:
         posterior = np.einsum("iin->ni", self.covariance()[:2, :2])
         if self.trust is not None:
             square = np.diag(self.state.shape)
-            posterior = square * self.trust.drawn(posterior / square, self.trust.prior(self._alone())[:, None], wider**2)
+            posterior = square * self.trust.drawn(posterior / square, self._prior(self.trust)[:, None], wider**2)
             wider = np.ones(2)
         with np.errstate(invalid="ignore"):
             error: np.ndarray = np.sqrt(posterior) * wider
         return error
+
+    def _prior(self, trust: Trust) -> np.ndarray:
+        """Return the variance (n,) of the prior that each start is; those at the edge say nothing, as their maxima may lie beyond it."""
+        return np.where(self._at_edge(), NO_PRIOR, trust.prior(self._alone()))
+
+    def _at_edge(self) -> np.ndarray:
+        """Return which columns (n,) started so near to the frame's edge that their maximum may lie beyond it."""
+        start, rim = self.progress.start, EDGE * self.width
+        return np.asarray(((start < rim) | (start > np.asarray(self.windows.size) - 1 - rim)).any(axis=1))
 
     def start_errors(self) -> Optional[np.ndarray]:
         """Return the standard errors (n, 2) [px] of y and x of columns that are left at their starts; None where those say nothing."""
@@ -258,7 +268,7 @@ class JointFit:
 
     def _learn_trust(self, given: Trust) -> None:
         """Learn how far starts can be trusted from how far from them each column would go on its own."""
-        seen, (n, square) = self.progress.place >= 0, (self.state.yx.shape[0], np.diag(self.state.shape))
+        seen, (n, square) = (self.progress.place >= 0) & ~self._at_edge(), (self.state.yx.shape[0], np.diag(self.state.shape))
         alone = inverse(self.normal.own + 1e-9 * np.eye(CORE)[:, :, None])[:2]
         away = whitening(self.state.shape) @ (self.state.yx - self.progress.start).T + np.einsum("ijn,jn->in", alone, self.normal.gradient)
         variance = alone[[U, V], [U, V]] * (self.correlation() ** 2)[:, None]

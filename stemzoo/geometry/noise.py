@@ -56,11 +56,15 @@ def fit_variance(expected: np.ndarray, squared: np.ndarray, smallest: float) -> 
     rise = np.clip((expected - v_low) / (v_high - v_low), -0.5, 2.0)
     base = 1.0 - rise
     sums = np.stack([base * base, base * rise, rise * rise, base * squared / KEPT, rise * squared / KEPT])
+    bright = float(np.clip(rise, 0, 1).mean())
     low = high = level
     for _ in range(ITERATIONS):
         before = low, high
-        variance = np.maximum(low + (high - low) * rise, 0.05 * level)
-        weight = np.where(squared < CLIP * variance, 1.0 / variance**2, 0.0)
+        variance = (high - low) * rise
+        variance += low
+        np.maximum(variance, 0.05 * level, out=variance)
+        kept = squared < CLIP * variance
+        weight = kept / np.square(variance, out=variance)
         a11, a12, a22, b1, b2 = (float(value) for value in sums @ weight)
         determinant = a11 * a22 - a12 * a12
         if not determinant > 1e-9 * a11 * a22:
@@ -70,7 +74,7 @@ def fit_variance(expected: np.ndarray, squared: np.ndarray, smallest: float) -> 
             low, high = 0.02 * high, b2 / a22
         if high < 0.02 * low:
             low, high = b1 / a11, 0.02 * low
-        level = max(float((low + (high - low) * np.clip(rise, 0, 1)).mean()), smallest)
+        level = max(low + (high - low) * bright, smallest)
         if max(abs(low - before[0]), abs(high - before[1])) < SETTLED * level:
             break
     low, high = max(low, smallest), max(high, smallest)

@@ -8,7 +8,7 @@ NumPy only. Called by runtime.pipeline.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -153,15 +153,15 @@ def _fitted(
     fit = JointFit(normal_image, usable, begin, width)
     del normal_image  # the fit has its own
     fit.run(settings.max_iterations)
-    believable = _believable(fit, end, settings)
+    believable, over_edge = _believable(fit, end, settings)
     if believable.mean() < FEW_CONVERGE and len(place) >= 8:
         again = JointFit(fit.windows.inner(fit.windows.image), usable, begin, width, careful=True)
         again.run(settings.max_iterations)
-        better = _believable(again, end, settings)
+        better, outside = _believable(again, end, settings)
         if better.mean() > believable.mean():
-            fit, believable = again, better
-    _hold(fit, ~believable)
-    return _result(fit, starts, offset, scale, pooling, settings)
+            fit, believable, over_edge = again, better, outside
+    _hold(fit, ~believable & ~over_edge)
+    return _result(fit, believable, starts, (offset, scale), pooling, settings)
 
 
 def _nearest(yx: np.ndarray) -> np.ndarray:
@@ -184,33 +184,39 @@ def _hold(fit: JointFit, failed: np.ndarray) -> None:
         state.amplitude[failed] = fit_amplitudes(fit.windows, state, np.flatnonzero(failed))[0]
 
 
-def _believable(fit: JointFit, end: np.ndarray, settings: RefineOptions) -> np.ndarray:
-    """Return which columns (n,) converged to something that a column can be; the frame ends at `end` (2,)."""
+def _believable(fit: JointFit, end: np.ndarray, settings: RefineOptions) -> Tuple[np.ndarray, np.ndarray]:
+    """Return which columns (n,) converged to something that a column can be, and which only went over the edge of the frame, which ends at
+    `end` (2,): their maximum was not measured, yet with them there their neighbours are explained best."""
     state, progress = fit.state, fit.progress
     error, height_error = fit.errors(np.ones(2)), np.sqrt(fit.covariance()[AMPLITUDE, AMPLITUDE])
     moved = np.hypot(*(state.yx - progress.start).T)
     farthest = np.maximum(np.minimum(settings.max_move * progress.nearest, settings.max_move_sigmas * fit.width), 0.7)
     significant = state.amplitude > settings.min_significance * height_error
     typical = float(np.median(state.amplitude[significant])) if significant.any() else 1.0
-    good: np.ndarray = np.isfinite(error).all(axis=1) & np.isfinite(state.yx).all(axis=1) & (moved <= farthest) & significant
-    good &= (state.amplitude < 100 * typical) & (np.abs(state.log_width) < 0.6) & (fit.windows.pixels >= 8)
-    good &= (error < 0.5 * fit.width).all(axis=1)
+    possible: np.ndarray = np.isfinite(state.yx).all(axis=1) & (np.abs(state.log_width) < 0.6)
+    possible &= (np.abs(state.amplitude) < 100 * typical) & (fit.windows.pixels >= 8)
+    good = possible & significant & (moved <= farthest) & np.isfinite(error).all(axis=1) & (error < 0.5 * fit.width).all(axis=1)
     good &= fit.last_step <= np.maximum(UNSETTLED[0] * np.hypot(error[:, 0], error[:, 1]), UNSETTLED[1] * fit.width)
-    # a maximum outside the frame was not measured
-    good &= ((state.yx >= -0.5) & (state.yx <= end)).all(axis=1)
-    return good | (progress.place < 0)
+    inside = ((state.yx >= -0.5) & (state.yx <= end)).all(axis=1)
+    return (good & inside) | (progress.place < 0), possible & ~inside & (moved <= settings.max_move_sigmas * fit.width)
 
 
-def _result(fit: JointFit, starts: np.ndarray, offset: float, scale: float, pooling: Pooling, settings: RefineOptions) -> Fit:
-    """Return the fit in the units and the order of the input."""
-    state, progress = fit.state, fit.progress
+def _result(
+    fit: JointFit, believable: np.ndarray, starts: np.ndarray, units: Tuple[float, float], pooling: Pooling, settings: RefineOptions
+) -> Fit:
+    """Return the fit in the units (zero and scale of the normalised intensities) and the order of the input."""
+    state, progress, (offset, scale) = fit.state, fit.progress, units
     chi2 = fit.normal.chi2 / np.maximum(fit.windows.pixels * fit.beside.left, 1.0)
     error = fit.errors(_misfit(chi2, fit.windows.pixels)[:, None] * fit.correlation())
     flanked = fit.pairs.first[(progress.place[fit.pairs.second] < 0) & (fit.pairs.distance < FLANK_REACH * fit.width)]
     error[flanked] = np.hypot(error[flanked], FLANK_ERROR * fit.width)
     seen = progress.place >= 0
-    good = seen & ~progress.held & np.isfinite(error).all(axis=1) & (error > 0).all(axis=1)
+    good = seen & believable & np.isfinite(error).all(axis=1) & (error > 0).all(axis=1)
     at, own = progress.place[seen], progress.place[good]
+    over_edge = np.flatnonzero(seen & ~good & ~progress.held)
+    beyond = pooling.fold * np.abs(state.yx - progress.start)[over_edge]
+    state.yx[over_edge], state.log_width[over_edge] = progress.start[over_edge], 0.0
+    state.amplitude[over_edge] = fit_amplitudes(fit.windows, state, over_edge)[0]
     out = _nothing(starts, settings)
     out.yx[own] = pooling.yx_back(state.yx[good])
     out.sigma[own] = np.maximum(pooling.fold * error[good], 1e-4)
@@ -228,6 +234,7 @@ def _result(fit: JointFit, starts: np.ndarray, offset: float, scale: float, pool
         left, kept = fit.start_errors(), seen & ~good
         if left is not None:
             out.sigma[progress.place[kept]] = np.maximum(settings.failed_sigma_px, pooling.fold * left[kept])
+        out.sigma[progress.place[over_edge]] = np.maximum(out.sigma[progress.place[over_edge]], beyond)
     return out
 
 

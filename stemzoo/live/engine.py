@@ -72,13 +72,22 @@ class Engine:
             raise Busy
         return Place(self)
 
-    def submit(self, place: Place, read: Callable[[], Frames], threshold: float | None, with_encoder: bool) -> Future[Analysis]:
-        """Queue a job; its future gives the Analysis or raises what went wrong. The place is freed when the job has ended."""
+    def submit(self, place: Place, read: Callable[[], Frames], name: str, threshold: float | None, with_encoder: bool) -> Future[Analysis]:
+        """Queue a job; its future gives the Analysis or raises what went wrong. The place is freed when the job has ended.
+
+        Args: name: what the page calls a body that cannot be read.
+        """
 
         def job() -> Analysis:
             if place.given_up.is_set():
                 raise GivenUp
-            return self._analyse(read(), threshold, with_encoder, place.given_up)
+            try:
+                frames = read()
+                first = frames.frame(0)
+            except StemzooError as error:
+                self.feed.refuse(name, str(error))
+                raise
+            return self._analyse(frames, first, threshold, with_encoder, place.given_up)
 
         future = self._worker.submit(job)
         future.add_done_callback(lambda _: place.free())
@@ -93,13 +102,14 @@ class Engine:
         """Stop; a running job is finished, waiting ones are dropped."""
         self._worker.shutdown(wait=False, cancel_futures=True)
 
-    def _analyse(self, frames: Frames, threshold: float | None, with_encoder: bool, given_up: threading.Event) -> Analysis:
+    def _analyse(
+        self, frames: Frames, first: np.ndarray, threshold: float | None, with_encoder: bool, given_up: threading.Event
+    ) -> Analysis:
         def tick(stage: str, done: int, total: int) -> None:
             if given_up.is_set():
                 raise GivenUp
 
         began = time.perf_counter()
-        first = frames.frame(0)
         shown = self.feed.show(frames.path, 0, first)
         more: list[Shown] = []
         try:

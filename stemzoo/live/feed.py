@@ -19,6 +19,8 @@ from stemzoo.types import Analysis
 
 SHOWN_PX = 2048
 NEWS = 64
+REFUSED = 8
+NOTHING = (1, 1)  # shape of what is shown of a body that could not be read
 
 
 @dataclass(slots=True)
@@ -82,12 +84,24 @@ class Feed:
         """Put a new frame (H, W) on the page."""
         image, step = picture(raw)
         with self._lock:
-            shown = Shown(self._next, name, frame, (raw.shape[0], raw.shape[1]), image, step)
-            self._next += 1
-            self._frames[shown.id] = shown
-            while len(self._frames) > 1 and (len(self._frames) > self._most or self._bytes() > self._most_bytes):
-                self._frames.popitem(last=False)
+            shown = self._keep(Shown(self._next, name, frame, (raw.shape[0], raw.shape[1]), image, step))
         self._tell(shown)
+        return shown
+
+    def refuse(self, name: str, why: str) -> None:
+        """Say that what came could not be read. Only the last `REFUSED` are kept, so that they do not push good frames out."""
+        with self._lock:
+            unread = [number for number, shown in self._frames.items() if shown.shape == NOTHING]
+            for number in unread[: max(0, len(unread) - REFUSED + 1)]:
+                del self._frames[number]
+            shown = self._keep(Shown(self._next, name, 0, NOTHING, np.zeros(NOTHING, np.uint8), 1, "failed", why=why))
+        self._tell(shown)
+
+    def _keep(self, shown: Shown) -> Shown:
+        self._next += 1
+        self._frames[shown.id] = shown
+        while len(self._frames) > 1 and (len(self._frames) > self._most or self._bytes() > self._most_bytes):
+            self._frames.popitem(last=False)
         return shown
 
     def update(self, shown: Shown, state: str, analysis: Analysis | None = None, why: str = "", seconds: float = 0.0) -> None:

@@ -128,7 +128,7 @@ def create_app(engine: Engine, options: ServeOptions) -> FastAPI:
             except BaseException:
                 place.free()
                 raise
-            analysis = await _result(engine, place, read, threshold, encode, options.timeout_s)
+            analysis = await _result(engine, place, read, called, threshold, encode, options.timeout_s)
             metrics.analysed(analysis)
             return await asyncio.to_thread(_answer, analysis, CSV in request.headers.get("accept", ""))
 
@@ -142,7 +142,7 @@ def create_app(engine: Engine, options: ServeOptions) -> FastAPI:
         def demo_frame() -> Frames:
             return replace(read(path), path="demo frame")
 
-        analysis = await _result(engine, _admit(engine), demo_frame, None, True, options.timeout_s)
+        analysis = await _result(engine, _admit(engine), demo_frame, "demo frame", None, True, options.timeout_s)
         return await asyncio.to_thread(_answer, analysis, False)
 
     @app.get("/models", responses=may_say(), tags=["analysis"])
@@ -238,11 +238,11 @@ def _reader(
 
 
 async def _result(
-    engine: Engine, place: Place, read: Callable[[], Frames], threshold: float | None, encode: bool, seconds: float
+    engine: Engine, place: Place, read: Callable[[], Frames], name: str, threshold: float | None, encode: bool, seconds: float
 ) -> Analysis:
     """Return the analysis once the worker has it. Raises: Refused after `seconds`; the worker then stops at its next step."""
     try:
-        future = asyncio.wrap_future(engine.submit(place, read, threshold, encode))
+        future = asyncio.wrap_future(engine.submit(place, read, name, threshold, encode))
     except BaseException:
         place.free()
         raise

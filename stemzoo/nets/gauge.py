@@ -2,7 +2,8 @@
 
 A reference pattern has the phase of its n-th circular harmonic (integrated over the window) at 0, n being its order of symmetry. Two
 trainings on the same kind of column hence agree on the angle. Between columns of different kinds the angle compares each with its own
-reference.
+reference. Where near and far neighbours cancel in the plain integral its phase would be a matter of chance; there it is weighted by a
+power of the radius, the same one for all patterns of an order.
 """
 
 from __future__ import annotations
@@ -13,16 +14,21 @@ import torch
 from torch import Tensor
 
 from stemzoo.nets.polar import PolarRVAE
+from stemzoo.nets.polar_grid import PolarGrid
 
 ORDERS = (1, 2, 3, 4, 6)  # rotational symmetries that a motif is tested for
 SYMMETRIC = 0.025  # share of its angular power that a pattern may lose when turned by 2π/n and still count as n-fold
 NEAR = 0.4  # latent distance over which landmarks are averaged
+LIKE = NEAR / 2  # and over which latents are, before their pattern is drawn: it should not follow one sub-image's noise
 BEYOND = 1.0
+RADIAL = (0, 2, 4)  # powers of the radius by which harmonics may be weighted; the first that leaves phases clear is taken
+CLEAR = 0.03  # share of a harmonic's power over the rings that its integral must keep …
+MOST = 0.1  # … for all but this share of the patterns
 INDISTINGUISHABLE = 9.0  # squared distance, in noise units, below which two orientations cannot be told apart in one sub-image
 
 
-def symmetry_and_gauge(net: PolarRVAE, decoded: Tensor, log_inflation: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the order n of each pattern and the angle (N,) at which its n-th harmonic points; order 1 where it has no structure.
+def symmetry_of(net: PolarRVAE, decoded: Tensor, log_inflation: Tensor) -> Tensor:
+    """Return the order n (N,) of each pattern; 1 where it has no structure.
 
     A pattern is n-fold if turning it by 2π/n changes it by less than a small share of its angular power, or by less than one sub-image
     could tell; what a shift of the pattern would explain does not count.
@@ -41,8 +47,7 @@ def symmetry_and_gauge(net: PolarRVAE, decoded: Tensor, log_inflation: Tensor) -
     determinant = (a11 * a22 - a12**2).clamp(min=1e-9)
     total = (even[:, 0] * (net.orders > 0)).sum(1)
     noise = net.noise * torch.exp(log_inflation)
-    moments = (cosine[:, 0] * net.moment) @ net.ring_sum, (sine[:, 0] * net.moment) @ net.ring_sum
-    order, gauge = torch.ones_like(total), torch.atan2(moments[1][:, 1], moments[0][:, 1] + 1e-12)
+    order = torch.ones_like(total)
     for n in ORDERS[1:]:
         turn = 2 * math.pi / n
         change = 2 * (even[:, 0] * (1 - torch.cos(turn * net.orders))).sum(1)
@@ -51,25 +56,57 @@ def symmetry_and_gauge(net: PolarRVAE, decoded: Tensor, log_inflation: Tensor) -
         same = (change < 2 * SYMMETRIC * total) | (change < INDISTINGUISHABLE * noise)
         same = same & (total > 0.5 * INDISTINGUISHABLE * noise)
         order = torch.where(same, torch.full_like(order, n), order)
-        gauge = torch.where(same, torch.atan2(moments[1][:, n], moments[0][:, n] + 1e-12) / n, gauge)
-    return order, gauge
+    return order
+
+
+def gauge_of(net: PolarRVAE, pattern: Tensor, order: Tensor) -> Tensor:
+    """Return the angle (N,) at which the n-th harmonic of each pattern (N, D) points, n its order (N,)."""
+    grid, gauge = PolarGrid(net.window_px), torch.zeros_like(order)
+    radius = pattern.new_tensor(grid.radii_px / grid.half_px)[grid.ring_and_order[0]]
+    for n in ORDERS:
+        mine, harmonic = order == n, (net.order_of == n) & (net.moment > 0)
+        if not mine.any():
+            continue
+        cosine, sine = (half[mine][:, harmonic] for half in (pattern[:, : net.n_half], pattern[:, net.n_half :]))
+        power, clearest = (cosine.square() + sine.square()).sum(1) + 1e-12, -1.0
+        for exponent in RADIAL:
+            weight = (net.moment * radius**exponent)[harmonic]
+            right, up = cosine @ weight, sine @ weight
+            clear = float(torch.quantile((right.square() + up.square()) / (weight.square().sum() * power), MOST))
+            if clear > clearest:
+                gauge[mine], clearest = torch.atan2(up, right + 1e-12) / n, clear
+            if clear > CLEAR:
+                break
+    return gauge
 
 
 def gauge_table(net: PolarRVAE) -> Tensor:
     """Return (LANDMARKS, 15): at each landmark the order as one of `ORDERS`, and cosine and sine of n times the gauge in its place."""
-    order, gauge = symmetry_and_gauge(net, net.decode(net.landmarks, net.fixed()).pattern, net.log_inflation(net.landmarks))
+    decoded = net.decode(net.landmarks, net.fixed()).pattern
+    order = symmetry_of(net, decoded, net.log_inflation(net.landmarks))
+    gauge = gauge_of(net, decoded[:, 0], order)
     chosen = (order[:, None] == order.new_tensor(ORDERS)).to(order.dtype)
     return torch.cat([chosen, chosen * torch.cos(order * gauge)[:, None], chosen * torch.sin(order * gauge)[:, None]], 1)
 
 
-def nearness(net: PolarRVAE, latents: Tensor, near: float = NEAR) -> Tensor:
+def nearness(net: PolarRVAE, latents: Tensor) -> Tensor:
     """Return (N, L): the share of each landmark in what is averaged over the neighbourhood of latents (N, Z).
 
     Latents are taken no farther than `BEYOND` the landmarks: the distances are multiplied out and would lose digits.
     """
     marks = net.landmarks
     held = torch.minimum(torch.maximum(latents, marks.amin(0) - BEYOND), marks.amax(0) + BEYOND)
-    return torch.softmax((held @ (marks.T / near**2)) - marks.square().sum(1) / (2 * near**2), 1)
+    return torch.softmax(torch.addmm(-marks.square().sum(1) / (2 * NEAR**2), held, marks.T / NEAR**2), 1)
+
+
+def like(net: PolarRVAE, near: Tensor) -> Tensor:
+    """Return latents (N, Z) averaged over those landmarks that lie within `LIKE`; near (N, L) as `nearness` gives it.
+
+    A Gaussian of half the width is the fourth power.
+    """
+    share = near.square().square()
+    summed = share @ torch.cat([net.landmarks, torch.ones_like(net.landmarks[:, :1])], 1)
+    return summed[:, : net.latents] / summed[:, net.latents :]
 
 
 def look_up(near: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,12 +22,32 @@ def fold(images: Tensor) -> list[Tensor]:
     """
     size = int(images.shape[1])  # a constant of an exported graph
     half = (size + 1) // 2
-    there = torch.eye(size, dtype=images.dtype, device=images.device)
-    back = there.flip(0)
-    across = torch.cat([there[:, :half] + back[:, :half], there[:, :half] - back[:, :half]], 1)
-    rows = (images.reshape(-1, size) @ across).reshape(-1, size, 2 * half)
+    rows = (images.reshape(-1, size) @ _folding(size, images)).reshape(-1, size, 2 * half)
     upper, lower = rows[:, :half], rows.index_select(1, torch.arange(size - 1, size - 1 - half, -1, device=images.device))
-    even, odd = upper + lower, upper - lower
+    return _quadrants(upper + lower, upper - lower, half)
+
+
+def fold_anew(images: Tensor, step: Tensor) -> list[Tensor]:
+    """Return what `fold` gives of images (N, S, S) moved against `step` (N, 2), -1, 0 or 1 px to the right and down, as `recut` moves
+    them: moved and folded by one matrix from either side."""
+    size = int(images.shape[1])  # a constant of an exported graph
+    line, half = torch.arange(size, device=images.device), (size + 1) // 2
+    moves = [torch.eye(size, device=images.device).index_select(0, size - 1 - (size - 1 - (line + by).abs()).abs()) for by in (-1, 0, 1)]
+    across = torch.stack([move.T @ _folding(size, images) for move in moves])
+    right, down = (step + 1).to(torch.int64).unbind(1)
+    folded = across.transpose(1, 2).contiguous().index_select(0, down) @ (images @ across.index_select(0, right))
+    return _quadrants(folded[:, :half], folded[:, half:], half)
+
+
+def _folding(size: int, like: Tensor) -> Tensor:
+    """Return (S, 2⌈S/2⌉): a line to the sums, then the differences, of what lies opposite."""
+    half, there = (size + 1) // 2, torch.eye(size, dtype=like.dtype, device=like.device)
+    back = there.flip(0)
+    return torch.cat([there[:, :half] + back[:, :half], there[:, :half] - back[:, :half]], 1)
+
+
+def _quadrants(even: Tensor, odd: Tensor, half: int) -> list[Tensor]:
+    """Return (N, Q) for each of `PARITIES` from lines folded both ways."""
     even_even, even_odd, odd_even, odd_odd = (part.flatten(1) for both in (even, odd) for part in (both[..., :half], both[..., half:]))
     return [even_even, even_odd, odd_odd, odd_even]
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from stemzoo.nets.mirror import PARITIES, fold, unfold
 from stemzoo.nets.polar_grid import PolarGrid
-from stemzoo.nets.polar_matrices import TURNS, matrices
+from stemzoo.nets.polar_matrices import TURNS, compared, matrices
 from stemzoo.nets.posterior import Peak, Posterior, Table, between, find_peak, offset_at, tabulate
 
 SATURATION = 8.0  # normalised intensities are cut off here, so that foreign input cannot overflow the graph
@@ -30,16 +30,25 @@ PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (2, 2), (1, 2))  # of pattern, x- and y
 LANDMARKS = 256  # training latents kept to tell symmetry and gauge by
 
 
+class Templates(NamedTuple):
+    """What the encoder compares sub-images with, (C, T / 4 · K) each for K templates: coefficients of order 0, 4, 8 …, of order 2, 6, 10 …,
+    and odd ones, to answers on the first quarter of a circle; and odd ones to those on the second."""
+
+    fourfold: Tensor
+    twofold: Tensor
+    odd: Tensor
+    across: Tensor
+
+
 class Fixed(NamedTuple):
     """What follows from the weights alone and is worked out once where they no longer change.
 
-    even, odd: (C, T / 2 · K) coefficients of even and of odd order to the templates' answers on half a circle. drawing (K + 1, 3D) and
-    corners (K + 1, 3P): hidden layer, and a 1, to the pattern with its derivatives, as coefficients and as values on the outer rings.
-    squares: (K + 1, 6K + 6), hidden layer to what, multiplied by it again, gives the energies of pattern and derivatives on inner rings.
+    drawing (K + 1, 3D) and corners (K + 1, 3P): hidden layer, and a 1, to the pattern with its derivatives, as coefficients and as values
+    on the outer rings. squares: (K + 1, 6K + 6), hidden layer to what, multiplied by it again, gives the energies of pattern and
+    derivatives on inner rings.
     """
 
-    even: Tensor
-    odd: Tensor
+    templates: Templates
     drawing: Tensor
     corners: Tensor
     squares: Tensor
@@ -76,9 +85,8 @@ class PolarRVAE(nn.Module):
         self.prior = offset_px**-2
         grid = PolarGrid(window_px)
         self.n_half, self.n_angles, self.n_orders = grid.size // 2, grid.n_angles, grid.n_orders
-        ring, order = grid.ring_and_order
-        compared = (ring < grid.n_inner) & (order < TURNS // 2)
-        n_even, n_odd = int((compared & (order % 2 == 0)).sum()), int((compared & (order % 2 == 1)).sum())
+        odd = grid.ring_and_order[1][compared(grid)] % 2
+        n_even, n_odd = int((odd == 0).sum()), int(odd.sum())
         self.template_even = nn.Parameter(torch.randn(2, n_even, width) / math.sqrt(grid.n_inner))
         self.template_odd = nn.Parameter(torch.randn(2, n_odd, width) / math.sqrt(grid.n_inner))
         self.threshold = nn.Parameter(torch.zeros(width))
@@ -103,9 +111,13 @@ class PolarRVAE(nn.Module):
     order_of: Tensor
     ring_sum: Tensor
     waves: Tensor
-    even_columns: Tensor
+    fourfold_columns: Tensor
+    fourfold_rows: Tensor
+    fourfold_turns: Tensor
+    twofold_columns: Tensor
+    twofold_rows: Tensor
+    twofold_turns: Tensor
     odd_columns: Tensor
-    even_turns: Tensor
     odd_turns: Tensor
     inner_columns: Tensor
     corner_columns: Tensor
@@ -118,7 +130,8 @@ class PolarRVAE(nn.Module):
     seen: Tensor
     moment: Tensor
 
-    def _blocks(self, name: str) -> list[Tensor]:
+    def blocks(self, name: str) -> list[Tensor]:
+        """Return the four matrices of a name, one for each of `nets.mirror.PARITIES`."""
         return [self.get_buffer(f"{name}_{block}") for block in range(len(PARITIES))]
 
     # -- sub-images in, coefficients out ------------------------------------------------------------------------------------------------
@@ -133,47 +146,60 @@ class PolarRVAE(nn.Module):
 
     def coefficients(self, images: Tensor) -> Tensor:
         """Return (N, D) coefficients of normalised sub-images."""
-        folded = fold(images)
-        return torch.cat([part @ reading for part, reading in zip(folded, self._blocks("reading"), strict=True)], 1)
+        return self.read(fold(images))
+
+    def read(self, folded: list[Tensor]) -> Tensor:
+        """Return (N, D) coefficients of normalised sub-images that were folded (`nets.mirror`)."""
+        return torch.cat([part @ reading for part, reading in zip(folded, self.blocks("reading"), strict=True)], 1)
 
     def energy(self, images: Tensor, coefficients: Tensor) -> Tensor:
         """Return (N,) the sum of squares that the window sees: of the inner rings' coefficients, and of the outer rings under the mask."""
         inner = coefficients.index_select(1, self.inner_columns).square().sum(1)
-        corners = [(part @ form).square().sum(1) for part, form in zip(fold(images), self._blocks("energy"), strict=True)]
+        corners = [(part @ form).square().sum(1) for part, form in zip(fold(images), self.blocks("energy"), strict=True)]
         return inner + torch.stack(corners).sum(0)
 
     # -- encoder and decoder ------------------------------------------------------------------------------------------------------------
 
     def fixed(self) -> Fixed:
         """Return what follows from the weights alone."""
-        even, odd = (_compared_with(*pair) for pair in ((self.template_even, self.even_turns), (self.template_odd, self.odd_turns)))
         pattern = torch.cat([self.pattern.weight.T, self.pattern.bias[None]])
         drawing = torch.cat([pattern, pattern @ self.gradient], 1)
         split = drawing.reshape(len(drawing), 3, -1)
         inner, outer = split.index_select(2, self.inner_columns), split.index_select(2, self.corner_columns)
         squares = torch.cat([inner[:, a] @ inner[:, b].T for a, b in PAIRS], 1)
-        return Fixed(even, odd, drawing, (outer @ self.corner_values).flatten(1), squares)
+        return Fixed(self.templates(), drawing, (outer @ self.corner_values).flatten(1), squares)
 
-    def encode(self, coefficients: Tensor, fixed: Fixed) -> tuple[Tensor, Tensor]:
+    def templates(self) -> Templates:
+        """Return the templates at all angles."""
+        fourfold, twofold = (self.template_even.index_select(1, rows) for rows in (self.fourfold_rows, self.twofold_rows))
+        odd, across = _turned(self.template_odd, self.odd_turns).chunk(2, 1)
+        return Templates(_turned(fourfold, self.fourfold_turns), _turned(twofold, self.twofold_turns), odd, across)
+
+    def compared(self, coefficients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return those of the coefficients (N, D) that `encode` wants."""
+        columns = self.fourfold_columns, self.twofold_columns, self.odd_columns
+        fourfold, twofold, odd = (coefficients.index_select(1, chosen) for chosen in columns)
+        return fourfold, twofold, odd
+
+    def encode(self, fourfold: Tensor, twofold: Tensor, odd: Tensor, templates: Templates) -> tuple[Tensor, Tensor]:
         """Return mean and log standard deviation of the latents, (N, Z) each; both are the same for a turned sub-image.
 
         Templates are compared with the sub-image at all angles; of the answers above a threshold the mean and the mean square over angles
-        are kept, in which the orientation is lost. Half a turn leaves even orders as they are and negates odd ones.
-        """
-        even = self._compared(coefficients, self.even_columns) @ fixed.even + self.threshold.repeat(TURNS // 2)
-        odd = self._compared(coefficients, self.odd_columns) @ fixed.odd
-        here, behind = F.relu(even + odd), F.relu(even - odd)
-        answers = (here + behind, here.square() + behind.square())
-        pooled = torch.cat([answer.reshape(-1, TURNS // 2, len(self.threshold)).sum(1) / TURNS for answer in answers], 1)
-        answer = self.head(pooled)
-        return answer[:, : self.latents], answer[:, self.latents :]
+        are kept, in which the orientation is lost. Half a turn leaves even orders as they are and negates odd ones, a quarter turn leaves
+        every other one of the even orders and negates the rest.
 
-    def _compared(self, coefficients: Tensor, columns: Tensor) -> Tensor:
-        """Return some columns of cosines and the same ones of sines; where they lie together, as slices, which cost a third."""
-        first, last, count = int(columns[0]), int(columns[len(columns) // 2 - 1]), len(columns) // 2
-        if last - first + 1 > count:
-            return coefficients.index_select(1, columns)
-        return torch.cat([coefficients[:, start + first : start + first + count] for start in (0, self.n_half)], 1)
+        Args: coefficients of order 0, 4, 8 …, of order 2, 6, 10 …, and of odd order, as `compared` picks them.
+        """
+        upright = fourfold @ templates.fourfold + self.threshold.repeat(TURNS // 4)
+        crossed = twofold @ templates.twofold
+        first, second = [], []
+        for even, turned in ((upright + crossed, odd @ templates.odd), (upright - crossed, odd @ templates.across)):
+            here, behind = F.relu(even + turned), F.relu(even - turned)
+            first.append(here + behind)
+            second.append(here.square() + behind.square())
+        answers = [(a + b).reshape(-1, TURNS // 4, len(self.threshold)).sum(1) for a, b in (first, second)]
+        answer = self.head(torch.cat(answers, 1) / TURNS)
+        return answer[:, : self.latents], answer[:, self.latents :]
 
     def decode(self, latents: Tensor, fixed: Fixed) -> Drawn:
         """Return what the decoder draws, in the pattern's own orientation."""
@@ -248,10 +274,10 @@ class PolarRVAE(nn.Module):
         turned = [even * cosine - odd * sine, odd * cosine + even * sine]
         n_even = len(self.get_buffer("drawing_0"))
         quarters = [part for half in turned for part in (half[:, :n_even], half[:, n_even:])]
-        return unfold([part @ drawing for part, drawing in zip(quarters, self._blocks("drawing"), strict=True)], self.window_px)
+        return unfold([part @ drawing for part, drawing in zip(quarters, self.blocks("drawing"), strict=True)], self.window_px)
 
 
-def _compared_with(templates: Tensor, turns: Tensor) -> Tensor:
+def _turned(templates: Tensor, turns: Tensor) -> Tensor:
     """Return (2C, T · K), coefficients to answers, from templates (2, C, K) and their turns (2, C, T, 2)."""
     both = templates.transpose(0, 1)
     return (turns @ both[None]).reshape(2 * templates.shape[1], -1)

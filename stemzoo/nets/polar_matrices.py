@@ -48,14 +48,9 @@ def matrices(grid: PolarGrid) -> dict[str, Tensor]:
         "moment": np.where(inner, np.sqrt(grid.area_px[ring]), 0),  # integrates a harmonic over the disc
     }
     columns: dict[str, np.ndarray] = {}
-    on_circle = np.arange(TURNS // 2) * 2 * np.pi / TURNS
-    compared, scale = inner & (order < TURNS // 2), np.where(order == 0, 1, np.sqrt(2)) / np.sqrt(grid.area_px[ring])
-    for name, parity in (("even", 0), ("odd", 1)):
-        mine = np.flatnonzero(compared & (order % 2 == parity))
-        angle = order[mine, None] * on_circle
-        cosine, sine = (scale[mine, None] * wave(angle) for wave in (np.cos, np.sin))
-        fixed[f"{name}_turns"] = np.stack([np.stack([cosine, -sine], -1), np.stack([sine, cosine], -1)])
-        columns[f"{name}_columns"] = np.concatenate([mine, half + mine])
+    for name, mine, turn in _comparison(grid):
+        fixed[f"{name}_turns"], columns[f"{name}_columns"] = turn, np.concatenate([mine, half + mine])
+        columns[f"{name}_rows"] = np.searchsorted(np.flatnonzero(compared(grid) & (order % 2 == order[mine[0]] % 2)), mine)
     for name, chosen in (("inner", np.tile(inner, 2)), ("corner", np.tile(~inner, 2))):
         columns[f"{name}_columns"] = np.flatnonzero(chosen)
     corner_values = (grid.samples(outer, grid.n_angles) * np.sqrt(weight)[..., None]).reshape(-1, grid.window_px**2).T
@@ -70,3 +65,27 @@ def matrices(grid: PolarGrid) -> dict[str, Tensor]:
         fixed |= {f"reading_{block}": reading, f"energy_{block}": form, f"drawing_{block}": drawing}
     held = {name: torch.tensor(np.ascontiguousarray(array), dtype=torch.float32) for name, array in fixed.items()}
     return held | {name: torch.from_numpy(array) for name, array in columns.items()}
+
+
+def compared(grid: PolarGrid) -> np.ndarray:
+    """Return (H,) bool: which cosine (and sine) coefficients the encoder compares with its templates."""
+    ring, order = grid.ring_and_order
+    return np.asarray((ring < grid.n_inner) & (order < TURNS // 2))
+
+
+def _comparison(grid: PolarGrid) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Return, for orders 0, 4, 8 …, for 2, 6, 10 … and for odd ones, a name, which coefficients (C,) are compared, and to what a template's
+    own coefficient turns (C, angles, 2, 2). A quarter turn leaves the first as they are and negates the second; odd ones are turned twice
+    as far."""
+    ring, order = grid.ring_and_order
+    scale, groups = np.where(order == 0, 1, np.sqrt(2)) / np.sqrt(grid.area_px[ring]), []
+    for name, group, angles in (
+        ("fourfold", order % 4 == 0, TURNS // 4),
+        ("twofold", order % 4 == 2, TURNS // 4),
+        ("odd", order % 2 == 1, TURNS // 2),
+    ):
+        mine = np.flatnonzero(compared(grid) & group)
+        phase = order[mine, None] * np.arange(angles) * (2 * np.pi / TURNS)
+        cosine, sine = (scale[mine, None] * wave(phase) for wave in (np.cos, np.sin))
+        groups.append((name, mine, np.stack([np.stack([cosine, -sine], -1), np.stack([sine, cosine], -1)])))
+    return groups

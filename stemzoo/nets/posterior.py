@@ -96,18 +96,18 @@ def between(log_likelihood: Tensor, best: Tensor) -> Tensor:
     return 0.5 * (before - after) / (before + after - 2 * here).clamp(max=-1e-12)
 
 
-def angle_sigma(peak: Peak, table: Table, log_inflation: Tensor, symmetry: Tensor) -> Tensor:
+def angle_sigma(peak: Peak, log_likelihood: Tensor, log_inflation: Tensor, symmetry: Tensor) -> Tensor:
     """Return the standard deviation (N,) [rad] of the angle's posterior, folded to one sector of 2π/n and widened by the fitted inflation.
 
     A peak narrower than the grid enters with its curvature, all beside it with its weight on the grid; a flat posterior gives π/(√3 n).
     """
-    n_angles = int(table.log_likelihood.shape[1])  # a constant of an exported graph
+    n_angles = int(log_likelihood.shape[1])  # a constant of an exported graph
     spacing = 2 * math.pi / n_angles
     grid = torch.arange(n_angles, device=peak.angle.device) * spacing
     sector = (2 * math.pi / symmetry)[:, None]
     inflation = torch.exp(log_inflation)
     away = wrap(grid - peak.angle[:, None], sector).square()
-    weight = torch.exp(((table.log_likelihood - peak.value[:, None]) / inflation[:, None]).clamp(max=0))
+    weight = torch.exp(((log_likelihood - peak.value[:, None]) / inflation[:, None]).clamp(max=0))
     far = weight * (away >= (1.01 * spacing) ** 2)
     variance = inflation / peak.information
     mass = symmetry * (2 * math.pi * variance).sqrt() / spacing

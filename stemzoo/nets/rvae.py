@@ -25,6 +25,14 @@ class Code(NamedTuple):
     log_sigma: Tensor
 
 
+class Bound(NamedTuple):
+    """The parts of the negative bound, (N,) each, whose sum is minimised: misfit, divergence of angle and offset, divergence of latents."""
+
+    misfit: Tensor
+    place: Tensor
+    content: Tensor
+
+
 class RVAE(nn.Module):
     """Encoder and spatial decoder with Gaussian angle, optional offset and latents.
 
@@ -34,7 +42,8 @@ class RVAE(nn.Module):
         translation: also infer an offset. skip: feed the latents to every layer of the decoder.
         classes: number of known classes that both networks are conditioned on; 0 for none.
         likelihood: `mse` or `bce`; for `bce` sub-images are scaled to 0–1.
-        rotation_sigma: standard deviation of the angle's prior [rad]. offset_sigma: of the offset's [half-windows].
+        rotation_sigma: standard deviation of the angle's prior [rad], which is about the angle found and so holds its spread alone.
+            offset_sigma: of the offset's, about the middle [half-windows].
     """
 
     def __init__(
@@ -57,7 +66,7 @@ class RVAE(nn.Module):
         }  # fmt: skip
         self.window_px, self.latents, self.classes, self.likelihood = window_px, latents, classes, likelihood
         self.n_offset = 2 if translation else 0
-        n_code = 1 + self.n_offset + latents
+        self.n_code = n_code = 1 + self.n_offset + latents
         first, last = nn.Linear(window_px**2 + classes, width), nn.Linear(width, 2 * n_code)
         self.encoder = nn.Sequential(first, nn.Tanh(), nn.Linear(width, width), nn.Tanh(), last)
         self.place = nn.Linear(2, width)
@@ -106,10 +115,11 @@ class RVAE(nn.Module):
         drawn: Tensor = self.value(hidden)
         return drawn.reshape(-1, self.window_px, self.window_px)
 
-    def sample(self, code: Code, generator: torch.Generator | None = None) -> Tensor:
-        """Return one draw (N, K) from the code."""
-        noise = torch.randn(code.mean.shape, generator=generator, device=code.mean.device)
-        return code.mean + code.log_sigma.exp() * noise
+    def bound(self, images: Tensor, noise: Tensor, condition: Tensor | None = None) -> Bound:
+        """Return the negative bound of normalised sub-images, the code drawn with `noise` (N, K), standard normal."""
+        code = self.encode(images, condition)
+        drawn = self.draw(code.mean + code.log_sigma.exp() * noise, condition)
+        return Bound(self.misfit(drawn, images), *self.divergence(code))
 
     def misfit(self, drawn: Tensor, images: Tensor) -> Tensor:
         """Return (N,): half the summed squared difference, or the summed binary cross-entropy."""
@@ -118,9 +128,12 @@ class RVAE(nn.Module):
         return 0.5 * (drawn - images).square().sum(dim=(1, 2))
 
     def divergence(self, code: Code) -> tuple[Tensor, Tensor]:
-        """Return the KL divergences (N,) from the priors: of angle and offset together, and of the latents."""
-        ratio = code.log_sigma - self.prior_sigma.log()
-        terms = 0.5 * ((code.mean / self.prior_sigma).square() + (2 * ratio).exp() - 1) - ratio
+        """Return the KL divergences (N,) from the priors: of angle and offset together, and of the latents.
+
+        Source: T. Bepler et al., sec. 2.3, for the angle: its prior is Gaussian about its own mean.
+        """
+        ratio, away = code.log_sigma - self.prior_sigma.log(), (code.mean / self.prior_sigma).square()
+        terms = 0.5 * (torch.cat([torch.zeros_like(away[:, :1]), away[:, 1:]], 1) + (2 * ratio).exp() - 1) - ratio
         n = 1 + self.n_offset
         return terms[:, :n].sum(1), terms[:, n:].sum(1)
 

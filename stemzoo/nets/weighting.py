@@ -27,6 +27,8 @@ from torch import Tensor, nn
 from stemzoo.nets.polar import Drawn, PolarRVAE
 from stemzoo.nets.polar_grid import PolarGrid
 from stemzoo.nets.posterior import Peak
+from stemzoo.nets.span import Span, corner_spectrum, corners
+from stemzoo.nets.waves import fourfold
 
 SHAKEN = 0.6  # β times the mean square of the gradient: displacement beside white noise; between 0.3 and 1 angles are alike
 WIDER = 1.2  # width of K in widths of a column
@@ -39,61 +41,74 @@ FARTHEST = 0.05  # rad; one step goes no farther
 
 
 class Weighing(nn.Module):
-    """The last step for a trained network; a module so that its matrices travel with an exported graph."""
+    """The last step for a trained network, all it draws in a `span`; a module so that its matrices travel with an exported graph.
 
-    def __init__(self, net: PolarRVAE) -> None:
+    Coefficients come in the order of `place` (D / 2,), within cosines as within sines.
+
+    expected_forms: (R, R, 3, Q + 2 · HARMONICS), bilinear forms in the numbers of the span to what w finds in the pattern and in its
+    derivatives along x and y, as a series of `fourfold` waves of the angle.
+    """
+
+    def __init__(self, net: PolarRVAE, span: Span, place: Tensor) -> None:
         super().__init__()
-        self.n_half = net.n_half
-        half_orders = torch.arange(HARMONICS + 1) * 4
-        inner = torch.zeros(2 * net.n_half)
-        inner[net.inner_columns.cpu()] = 1
+        self.n_half, self.rank = net.n_half, len(span.drawing)
+        few, many = fourfold(HARMONICS + 1), fourfold(net.n_orders // 4 + HARMONICS)
+        orders = torch.arange(int(many.order.amax()) + 1)
         with torch.no_grad():
             drawn = net.decode(net.landmarks, net.fixed())
             weights = _weights(net, drawn).flatten(1)
             square = drawn.hidden.T @ drawn.hidden
             ridge = RIDGE * square.diagonal().mean() * torch.eye(len(square), device=square.device)
-            filters = torch.linalg.solve(square + ridge, drawn.hidden.T @ weights)
-        one_hot = (net.orders[:, None] == half_orders.to(net.orders)).float()
-        none = torch.zeros_like(one_hot)
-        both = torch.cat([torch.cat([one_hot, none], 1), torch.cat([none, one_hot], 1)])
-        chosen = torch.cat([both[:, : HARMONICS + 1], both[:, HARMONICS + 2 :]], 1)  # without the sine of 0
-        self.register_buffer("filters", filters, persistent=False)
-        self.register_buffer("chosen", chosen, persistent=False)
-        self.register_buffer("inner", inner, persistent=False)
-        self.register_buffer("orders", net.orders.clone(), persistent=False)
-        self.register_buffer("spread", net.ring_sum.T.clone(), persistent=False)
-        columns = net.corner_columns.cpu().numpy()
-        self.blocks = [(int(run[0]), int(run[-1]) + 1) for run in np.split(columns, np.flatnonzero(np.diff(columns) > 1) + 1)]
-        self.register_buffer("corner_values", net.corner_values.clone(), persistent=False)
-        self.register_buffer("corner_mask", net.own_spectrum[:-1].T @ net.corner_spectrum.T, persistent=False)
+            of_hidden = torch.linalg.solve(square + ridge, drawn.hidden.T @ weights).double()
+            filters = (span.back @ of_hidden).reshape(self.rank, len(few.order), -1)
+            self.expected_forms = _expected(net, span, filters)
+            held = {
+                "filters": filters[..., torch.cat([place, net.n_half + place])].permute(2, 1, 0).flatten(1),
+                "orders": orders,
+                "few": few.among(orders),
+                "many": many.among(orders),
+                "spread": torch.cat([net.ring_sum[place], torch.zeros(net.n_half, len(orders) - net.n_orders)], 1).T,
+            }
+            for name, value in held.items():
+                self.register_buffer(name, value.float(), persistent=False)
 
     filters: Tensor
-    chosen: Tensor
-    inner: Tensor
     orders: Tensor
+    few: Tensor
+    many: Tensor
     spread: Tensor
-    corner_values: Tensor
-    corner_mask: Tensor
 
-    def forward(self, coefficients: Tensor, drawn: Drawn, peak: Peak) -> Tensor:
-        """Return by how much to turn on (N,) [rad]: coefficients (N, D) of sub-images as cut around their column, what is drawn of them,
-        and the peak of their posterior."""
-        half = self.n_half
+    def forward(self, coefficients: Tensor, span: Tensor, expected: Tensor, peak: Peak) -> Tensor:
+        """Return by how much to turn on (N,) [rad].
+
+        Args: coefficients (N, D) of sub-images as cut around their column; what is drawn of them, span (N, R) and expected (N, 3, Q + 2),
+            by `expected_forms`; and the peak of their posterior.
+        """
         phase = peak.angle[:, None] * self.orders
-        waves = torch.cat([phase.cos(), phase.sin()], 1)
-        size = (-1, 2 * HARMONICS + 1, 2 * half)
-        weight = ((drawn.hidden @ self.filters).reshape(size) * (waves @ self.chosen)[..., None]).sum(1)
-        cosine, sine = waves[:, : len(self.spread)] @ self.spread, waves[:, len(self.spread) :] @ self.spread
-        even, odd = coefficients[:, :half], coefficients[:, half:]
-        seen = torch.cat([even * cosine + odd * sine, odd * cosine - even * sine], 1)
-        along, across = peak.shift[:, :1], peak.shift[:, 1:]
-        pattern, right, up = drawn.pattern.unbind(1)
-        expected = pattern + along * right + across * up
-        pattern, right, up = drawn.corner.unbind(1)
-        corner = (pattern + along * right + across * up) * (waves @ self.corner_mask)
-        outer = torch.cat([weight[:, first:last] for first, last in self.blocks], 1) @ self.corner_values
-        turn: Tensor = (weight * (seen - expected * self.inner)).sum(1) - (outer * corner).sum(1)
+        cosine, sine = phase.cos(), phase.sin()
+        waves = torch.cat([cosine, sine], 1)
+        along, across = cosine @ self.spread, sine @ self.spread
+        even, odd = coefficients[:, : self.n_half], coefficients[:, self.n_half :]
+        turned = torch.cat([even * along + odd * across, odd * along - even * across], 1)
+        found = ((turned @ self.filters).reshape(-1, 2 * HARMONICS + 1, self.rank) * span[:, None]).sum(2)
+        awaited = (expected * (waves @ self.many)[:, None]).sum(2)
+        shift = torch.cat([torch.ones_like(peak.shift[:, :1]), peak.shift], 1)
+        turn: Tensor = (found * (waves @ self.few)).sum(1) - (awaited * shift).sum(1)
         return turn
+
+
+def _expected(net: PolarRVAE, span: Span, filters: Tensor) -> Tensor:
+    """Return `Weighing.expected_forms` for filters (R, 2 · HARMONICS + 1, D)."""
+    few, shown, many = (fourfold(count) for count in (HARMONICS + 1, net.n_orders // 4, net.n_orders // 4 + HARMONICS))
+    angle = torch.arange(net.n_angles) * (2 * math.pi / net.n_angles)
+    product = few.at(angle)[:, None] * shown.at(angle)
+    mixed = product.double() @ torch.linalg.pinv(many.at(angle).double())  # (few, shown, many): a product of waves as waves
+    inside = torch.einsum("ihd,jkd->ijkh", filters[..., net.inner_columns], span.drawing[..., net.inner_columns])
+    outer, mask = filters[..., net.corner_columns] @ net.corner_values.double(), corner_spectrum(net)
+    forms: Tensor = inside @ mixed[:, 0]
+    for h in range(len(few.order)):
+        forms += torch.einsum("ip,jkp,pm->ijkm", outer[:, h], corners(net, span), mask) @ mixed[h]
+    return forms
 
 
 def _weights(net: PolarRVAE, drawn: Drawn) -> Tensor:

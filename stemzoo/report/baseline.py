@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from stemzoo.report import style
-from stemzoo.runtime.encoder import disc, explained
+from stemzoo.runtime.structure import disc, explained
 from stemzoo.types import Encoding, SubImages
 
 MOST = 1500  # sub-images compared; spread evenly over those there are

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from stemzoo.geometry.angles import wrap
 from stemzoo.runtime.bundle import DECODER_FILE, Bundle
 from stemzoo.runtime.cores import usable_cores
 from stemzoo.runtime.session import CPU, Session, open_session
+from stemzoo.runtime.structure import disc, explainable, explained
 from stemzoo.types import Encoding, ModelId, SubImages
 
 BATCH = 128  # sub-images at a time: what passes between the layers of one batch then stays in a core's own cache
@@ -97,17 +98,31 @@ class Encoder:
         return self._alone
 
     def explained(self, subimages: SubImages, encoding: Encoding, most: int = 300) -> Optional[float]:
-        """Return which share of their variance the decoder's patterns explain, the median over up to `most` sub-images.
+        """Return which share of their variance the decoder's patterns explain, noise and all, the median over up to `most` sub-images.
 
-        Little means that the encoder was trained on other structures, or that there is mostly noise. None without a decoder or without a
-        sub-image that has an angle. Raises: ModelError if the network cannot run.
+        None without a decoder or without a sub-image that has an angle. Raises: ModelError if the network cannot run.
         """
+        held = self._held_against(subimages, encoding, most)
+        return None if held is None else float(np.median(explained(*held)))
+
+    def knows(self, subimages: SubImages, encoding: Encoding, most: int = 300) -> Optional[float]:
+        """Return which share of the structure in sub-images the decoder's patterns explain: of their variance, what is not noise.
+
+        Little means that the encoder was trained on other structures, or that there is none. None, and raises, as `explained`.
+        """
+        held = self._held_against(subimages, encoding, most)
+        if held is None:
+            return None
+        share, ceiling = (float(np.median(shares)) for shares in (explained(*held), explainable(held[0])))
+        return share / max(ceiling, share, 1e-9)
+
+    def _held_against(self, subimages: SubImages, encoding: Encoding, most: int) -> Optional[Tuple[np.ndarray, np.ndarray]]:
+        """Return pixels (M, P) of sub-images that have an angle, and of what is drawn of them."""
         rows = np.flatnonzero(np.isfinite(encoding.angle) & np.isfinite(encoding.latents).all(axis=1))
         if not len(rows) or not (self.bundle.folder / DECODER_FILE).is_file():
             return None
         rows, seen = rows[:: max(len(rows) // most, 1)], disc(subimages.window_px)
-        drawn = self.decode(encoding.latents[rows], encoding.angle[rows])
-        return float(np.median(explained(subimages.data[rows][:, seen], drawn[:, seen])))
+        return subimages.data[rows][:, seen], self.decode(encoding.latents[rows], encoding.angle[rows])[:, seen]
 
     def decode(self, latents: np.ndarray, angle: np.ndarray) -> np.ndarray:
         """Return the patterns (M, S, S) float32 that belong to `latents` (M, Z) turned by `angle` (M,) [rad].
@@ -122,22 +137,3 @@ class Encoder:
             part = slice(first, first + self.batch)
             patterns.append(self.bundle.decoder.run({"latents": latents[part], "angle": angle[part]})["pattern"])
         return np.concatenate(patterns) if patterns else np.zeros((0, self.spec.window_px, self.spec.window_px), dtype=np.float32)
-
-
-def explained(images: np.ndarray, patterns: np.ndarray) -> np.ndarray:
-    """Return (N,) the share of each image's variance that its pattern explains, up to gain and offset: the squared correlation.
-
-    Units and normalisation play no part; the share is 0 where the two are opposed. Args: images, patterns: (N, P) pixels.
-    """
-    rows = []
-    for stack in (images, patterns):
-        values = np.asarray(stack, dtype=np.float64)
-        values = values - values.mean(axis=1, keepdims=True)
-        rows.append(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12))
-    return np.asarray(np.clip((rows[0] * rows[1]).sum(axis=1), 0, 1) ** 2)
-
-
-def disc(size: int) -> np.ndarray:
-    """Return (size, size) bool: the inscribed disc of a window, which a turn keeps inside."""
-    axis = np.arange(size) - (size - 1) / 2
-    return np.asarray(np.hypot(axis[:, None], axis) <= (size - 1) / 2)

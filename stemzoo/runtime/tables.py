@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Dict, List, Mapping, Optional, Sequence, TextIO, Tuple, Type
@@ -20,6 +20,8 @@ from stemzoo.types import Analysis, Columns, Frames
 
 HEADER = ("frame", "column", "y_px", "x_px", "y_A", "x_A", "sigma_y_px", "sigma_x_px", "species", "intensity", "confidence", "fit_ok")
 ANGLE = "angle_rad"
+MOST_FRAMES = 100_000
+"""Frames that a table read without its stack may name: a longer series is none that the table was made of, but a damaged number."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,8 @@ def read_columns(path: Path, n_frames: Optional[int] = None, pixel_size: Optiona
 
     Args:
         path: a CSV file with a header line.
-        n_frames: number of frames in the stack; a row that names a later frame is refused. None: up to the last frame named.
+        n_frames: number of frames in the stack; a row that names a later frame is refused. None: up to the last frame named, which may
+            be number `MOST_FRAMES` − 1.
         pixel_size: Å/px of the frames, kept in the Columns.
     Returns: a Table; errors, intensities and confidences that are missing are NaN: unknown. A missing fit_ok is true, a missing species
         `column`.
@@ -141,10 +144,11 @@ def read_columns(path: Path, n_frames: Optional[int] = None, pixel_size: Optiona
     count = len(rows)
     frame = numbers.get("frame", np.zeros(count))
     _require_finite(path, "frame", frame)
-    if count and (frame.min() < 0 or (frame != np.round(frame)).any() or (n_frames is not None and frame.max() >= n_frames)):
-        bad = int(np.flatnonzero((frame < 0) | (frame != np.round(frame)) | (frame >= (n_frames or np.inf)))[0])
-        wanted = f"0 to {n_frames - 1}" if n_frames is not None else "a whole number from 0"
-        raise TableError(f"{path}, line {bad + 2}: frame is {fields['frame'][bad]}; wanted {wanted}")
+    most = MOST_FRAMES if n_frames is None else n_frames
+    wrong = np.flatnonzero((frame < 0) | (frame != np.round(frame)) | (frame >= most))
+    if len(wrong):
+        got = fields["frame"][wrong[0]]
+        raise TableError(f"{path}, line {wrong[0] + 2}: frame is {got}; wanted 0 to {most - 1}")
     total = n_frames if n_frames is not None else (int(frame.max()) + 1 if count else 1)
     names = fields.get("species", ["column"] * count)
     classes = tuple(dict.fromkeys(names)) or ("column",)
@@ -153,7 +157,10 @@ def read_columns(path: Path, n_frames: Optional[int] = None, pixel_size: Optiona
     order = np.lexsort((numbers["x_px"], numbers["y_px"], frame))
     bounds = np.searchsorted(frame[order], np.arange(total + 1))
     row = tuple(order[bounds[t] : bounds[t + 1]] for t in range(total))
-    columns = tuple(_columns(numbers, species, rows_of, classes, pixel_size, t) for t, rows_of in enumerate(row))
+    none = Columns.empty(classes, pixel_size)
+    columns = tuple(
+        _columns(numbers, species, own, classes, pixel_size, t) if len(own) else replace(none, frame=t) for t, own in enumerate(row)
+    )
     angle, latents = numbers.get(ANGLE), [numbers[name] for name in _latent_names(header)]
     return Table(
         columns=columns,

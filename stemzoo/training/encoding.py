@@ -17,7 +17,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
-from stemzoo.nets.graphs import DecoderGraph, EncoderGraph, look
+from stemzoo.nets.graphs import DecoderGraph, EncoderGraph
+from stemzoo.nets.looking import look
 from stemzoo.nets.polar import PolarRVAE
 from stemzoo.nets.posterior import Posterior, Table
 from stemzoo.nets.recut import recut
@@ -38,7 +39,8 @@ GRADIENT_CLIP = 50.0  # norm of a step's gradient; single sub-images with a hot 
 EXAMPLES = 33  # sub-images kept in the checkpoint, to prove an exported graph on intensities that the encoder knows
 NEIGHBOURHOOD = 0.25  # latent distance within which patterns share a centre
 GAUGE = {
-    "polar": "the reference is the column's own pattern, turned so that its n-th circular harmonic has phase 0 (n: its symmetry)",
+    "polar": "the reference is the column's own pattern, turned so that its n-th circular harmonic has phase 0 (n: its symmetry); where "
+    "near and far neighbours cancel in it, weighted by a power of the radius",
     "published": "the reference is the decoder's pattern at angle 0",
 }
 
@@ -111,9 +113,7 @@ class EncoderTask(L.LightningModule):
             evidence = constant + torch.logsumexp(log_likelihood, 1) - math.log(net.n_angles)
             loss = (gaussian_divergence(mean, log_sigma) - evidence).mean()
         else:
-            images = net.normalise(batch.image)
-            code = net.encode(images)
-            loss = (net.misfit(net.draw(code.mean), images) + sum(net.divergence(code))).mean()
+            loss = torch.stack(net.bound(net.normalise(batch.image), batch.image.new_zeros(len(batch.image), net.n_code))).sum(0).mean()
         self.log("val_loss", loss, on_epoch=True, batch_size=len(batch.image), prog_bar=True, sync_dist=self.trainer.world_size > 1)
 
     def _polar(self, net: PolarRVAE, batch: SubImageBatch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -123,7 +123,7 @@ class EncoderTask(L.LightningModule):
         step = self.steps[batch.number]
         seen = self.readings[0].read(batch.image, batch.number)
         fixed = net.fixed()
-        mean, log_sigma = net.encode(seen.coefficients, fixed)
+        mean, log_sigma = net.encode(*net.compared(seen.coefficients), fixed.templates)
         latents = mean + log_sigma.exp() * noise_like(mean)
         if done >= OFFSET_FROM:
             seen = self.readings[1].read(batch.image, batch.number, step)
@@ -153,17 +153,14 @@ class EncoderTask(L.LightningModule):
         return loss, parts
 
     def _published(self, net: RVAE, batch: SubImageBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        images = net.normalise(batch.image)
-        code = net.encode(images)
-        sample = code.mean + code.log_sigma.exp() * noise_like(code.mean)
-        misfit = net.misfit(net.draw(sample), images).mean()
-        rotation, content = net.divergence(code)
-        loss = misfit + rotation.mean() + content.mean()
+        noise = noise_like(batch.image.new_empty(len(batch.image), net.n_code))
+        misfit, place, content = net.bound(net.normalise(batch.image), noise)
+        loss = misfit.mean() + place.mean() + content.mean()
         if self.config.capacity is not None:
             gamma, first, last = self.config.capacity
             capacity = first + (last - first) * min(1.0, self.global_step / max(1, self.total_steps))
-            loss = misfit + rotation.mean() + capacity_loss(rows_of_all(content), capacity, gamma)
-        return loss, {"loss": loss, "misfit": misfit, "divergence_rotation": rotation.mean(), "divergence": content.mean()}
+            loss = misfit.mean() + place.mean() + capacity_loss(rows_of_all(content), capacity, gamma)
+        return loss, {"loss": loss, "misfit": misfit.mean(), "divergence_rotation": place.mean(), "divergence": content.mean()}
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
         """Clip what the first steps, far from any pattern, would throw off course."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stemzoo.analyze.choosing import Candidate, choose, explainable
+from stemzoo.analyze.choosing import Candidate, choose
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.simulation import draw_frames
@@ -59,14 +59,6 @@ def test_too_few_columns_choose_nothing(offered: tuple[Candidate, ...]) -> None:
     few = Columns(analysis.columns[0].yx[:3], np.ones((3, 2)), none, none, none, none)
     chosen, why = choose(Analysis(analysis.frames, (few,), analysis.segmenter), sampling, offered)
     assert chosen is None and "too few columns" in why
-
-
-def test_noise_cannot_be_explained() -> None:
-    rng = np.random.default_rng(0)
-    signal = np.outer(rng.choice([-1.0, 1.0], 300), rng.normal(size=800))
-    assert explainable(signal) == pytest.approx(1)
-    assert explainable(signal + rng.normal(size=(300, 800))) == pytest.approx(0.55, abs=0.07)
-    assert explainable(rng.normal(size=(300, 800))) < 0.15
 
 
 def test_the_encoders_offered_here_can_be_loaded(offered: tuple[Candidate, ...]) -> None:

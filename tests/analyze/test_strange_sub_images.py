@@ -9,10 +9,17 @@ import pytest
 import tifffile
 
 from stemzoo.analyze import AnalyzeOptions, encode_file
+from stemzoo.analyze.choosing import FITS
+from stemzoo.analyze.pieces import STRANGE
 from stemzoo.errors import StemzooError
 from stemzoo.io.read_results import read_results
+from stemzoo.runtime import pipeline
+from stemzoo.runtime.bundle import Bundle
+from stemzoo.runtime.encoder import Encoder
+from stemzoo.simulation import draw_frames
 
-ENCODER = str(Path(__file__).parents[2] / "model_cards" / "rvae-sr3fe2o7" / "v2")
+ROOT = Path(__file__).parents[2]
+ENCODER = str(ROOT / "model_cards" / "rvae-sr3fe2o7" / "v2")
 SIDE = 160
 PERIOD = 12.0
 
@@ -75,3 +82,19 @@ def test_an_encoder_of_other_structures_is_named_in_the_notices(tmp_path: Path) 
     path, columns = written(tmp_path, np.random.default_rng(0).poisson(50, (SIDE, SIDE)))
     outcome = encode_file(path, columns, tmp_path / "out", AnalyzeOptions(encoder=ENCODER, pixel_size=0.2, report=False))
     assert any("trained on other structures" in notice and "--fit-encoder" in notice for notice in outcome.notices)
+
+
+def test_a_faint_frame_of_known_structure_is_not_called_strange(tmp_path: Path) -> None:
+    """Most of it is noise, which no encoder draws; of the structure it explains three quarters, and choosing and warning agree on that."""
+    settings = {"frame.size_px": 256, "defects": [], "specimen.vacuum": 0.0, "dose.counts_per_column": 40}
+    frame = next(draw_frames(ROOT / "datasets" / "mos2.toml", 1, 31, settings))
+    tifffile.imwrite(tmp_path / "frame.tif", np.asarray(frame.image, dtype=np.float32))
+    (tmp_path / "columns.csv").write_text("\n".join(["y_px,x_px", *(f"{y},{x}" for y, x in frame.yx)]) + "\n")
+    folder = ROOT / "model_cards" / "rvae-hexagonal" / "v2"
+    options = AnalyzeOptions(encoder=str(folder), pixel_size=float(frame.pixel_size), report=False)
+    outcome = encode_file(str(tmp_path / "frame.tif"), tmp_path / "columns.csv", tmp_path / "out", options)
+    assert not any("trained on other structures" in notice for notice in outcome.notices), outcome.notices
+    found, encoder = read_results(tmp_path / "out" / "analysis.h5"), Encoder(Bundle.load(folder))
+    pieces = pipeline.subimages(found, found.window_px, encoder.spec.window_px)
+    share, known = (measure(pieces, encoder.encode(pieces)) for measure in (encoder.explained, encoder.knows))
+    assert share is not None and known is not None and share < STRANGE < FITS < known

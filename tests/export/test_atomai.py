@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stemzoo.errors import ModelError
-from stemzoo.export.atomai import Origin, import_atomai, load_safely
+from stemzoo.export.atomai import Origin, import_atomai, load_safely, rvae_of
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.golden import verify
@@ -170,6 +170,18 @@ def test_an_rvae_computes_what_it_computed(tmp_path: Path, coordinates: int) -> 
     for angle in (0.0, 0.7, -2.5):
         drawn = loaded.bundle.decoder.run({"latents": code[None].numpy(), "angle": np.array([angle], np.float32)})["pattern"][0]
         np.testing.assert_allclose(drawn, rvae_reference(decoder, side, code, angle).numpy(), atol=1e-4)
+
+
+def test_the_published_form_minimises_what_atomai_minimises() -> None:
+    """Weights, batch and noise of AtomAI 0.8.1, and its loss, misfit, divergences and gradient: scripts/compare_published.py --golden."""
+    held = np.load(Path(__file__).parents[1] / "data" / "atomai_rvae.npz")
+    parts = [{k.removeprefix(f"{part}."): torch.from_numpy(held[k]) for k in held if k.startswith(part)} for part in ("encoder", "decoder")]
+    net = rvae_of({"model_type": "vae", "encoder": parts[0], "decoder": parts[1]}, rotation_sigma=float(held["prior"]))
+    bound = net.bound(torch.from_numpy(held["images"]), torch.from_numpy(held["noise"]))
+    found = torch.stack([part.mean() for part in bound])
+    found.sum().backward()
+    gradient = torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None]).norm()
+    np.testing.assert_allclose([found.sum().item(), *found.tolist(), gradient.item()], held["numbers"], rtol=2e-6)
 
 
 class Evil:

@@ -14,7 +14,7 @@ from simulated import Scene, joint_bound, lattice, scene
 from stemzoo.errors import ShapeError
 from stemzoo.geometry.lattice import find_lattice
 from stemzoo.geometry.peaks import find_peaks
-from stemzoo.geometry.refine import Fit, refine
+from stemzoo.geometry.refine import Fit, RefineOptions, refine
 from stemzoo.geometry.resample import clean
 
 SIZE, SIGMA = 200, 3.0
@@ -193,6 +193,25 @@ def test_columns_cut_off_by_the_edge_are_fitted_and_do_not_pull_at_the_rest() ->
     error = (fit.yx - yx[seen])[inner]
     assert np.sqrt((error**2).mean()) < 1.2 * np.sqrt((joint_bound(truth)[seen][inner] ** 2).mean())
     assert 0.85 < (error / fit.sigma[inner]).std() < 1.15
+
+
+@pytest.mark.parametrize("start_error", [None, 0.1])
+def test_a_column_beyond_the_edge_whose_flank_was_found_is_no_measurement_and_harms_no_neighbour(start_error: float | None) -> None:
+    row, inner = np.arange(14.0, SIZE - 13, 14.0), np.arange(8.0, SIZE - 13, 14.0)
+    yx = np.array([(y, x) for y in (-3.0, *inner) for x in row])
+    truth = scene(yx, np.full(len(yx), 900.0), 4.0, (SIZE, SIZE), 30.0)
+    beyond, beside = yx[:, 0] < 0, yx[:, 0] == inner[0]
+    starts = truth.starts(4)
+    starts[beyond, 0] = 0.3  # where the frame is brightest
+    fit = refine(truth.noisy(4), starts, options=RefineOptions(start_error=start_error))
+    assert not fit.ok[beyond].any() and fit.ok[~beyond].all()
+    np.testing.assert_array_equal(fit.yx[beyond], starts[beyond])
+    assert (np.abs(starts - yx)[beyond] < 2 * fit.sigma[beyond]).all(), "its error says how far beyond it may be"
+    ratio = fit.intensity[beyond] / np.median(fit.intensity[~beyond])
+    assert (ratio < 1.5).all(), "what lies beyond the edge is not made up from its flank"
+    error = (fit.yx - yx) / fit.sigma
+    assert np.sqrt((error[beside] ** 2).mean()) < 1.5
+    assert np.abs((fit.yx - yx)[beside, 0].mean()) < 0.05
 
 
 def test_elliptical_peaks_are_fitted_as_such() -> None:

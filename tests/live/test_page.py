@@ -147,7 +147,7 @@ def test_a_bad_upload_is_said_and_harms_nothing(open_page, frame, tmp_path):
     (tmp_path / "broken.tif").write_bytes(b"no tif at all")
     (tmp_path / "notes.docx").write_bytes(b"no frame")
     page.set_input_files("#open", [tmp_path / "broken.tif", tmp_path / "notes.docx"])
-    until(page, "document.querySelectorAll('#toasts p').length === 2")
+    until(page, "document.querySelectorAll('#toasts p').length === 2 && stemzoo.app.news.size === 3")
     said = page.locator("#toasts").inner_text()
     assert "broken.tif: the body cannot be read as tif" in said and ".docx are not taken" in said
     assert page.evaluate("stemzoo.app.frame.n") == 100 and page.locator("#toasts script, #toasts img").count() == 0

@@ -15,6 +15,7 @@ pytest.importorskip("fastapi")
 
 from stemzoo.errors import OutputError
 from stemzoo.live import linger
+from stemzoo.live.feed import REFUSED
 from stemzoo.live.server import ServeOptions
 from stemzoo.runtime.pipeline import analyze
 from stemzoo.types import Frames
@@ -120,7 +121,19 @@ def test_frames_that_cannot_be_analysed_are_refused_with_the_reason(client, fram
     ):
         said = client.analyze(image)
         assert said.status == 422 and reason in said.json["error"], said.body
-    assert [one["state"] for one in client.get("/live/frames").json] == [], "what cannot be shown is not kept"
+    news = client.get("/live/frames").json
+    assert [(one["state"], one["columns"]) for one in news] == [("failed", None)] * 4
+    assert "constant" in news[0]["why"] and "real numbers" in news[3]["why"]
+
+
+def test_what_cannot_be_read_is_told_to_the_page_and_pushes_no_frame_out(client, frame):
+    assert client.analyze(frame).status == 200
+    for number in range(REFUSED + 3):
+        assert client.ask("POST", f"/analyze?name=bad{number}", b"not numpy", {"Content-Type": "application/x-npy"}).status == 422
+    good, *bad = client.get("/live/frames").json
+    assert (good["state"], good["columns"]) == ("done", 42)
+    assert [one["name"] for one in bad] == [f"bad{number}" for number in range(3, REFUSED + 3)]
+    assert all(one["state"] == "failed" and "no .npy file" in one["why"] for one in bad)
 
 
 def test_files_that_point_to_others_are_not_followed(client, frame, tmp_path):

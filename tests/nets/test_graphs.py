@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from stemzoo.export.onnx import export_graph
-from stemzoo.nets.graphs import DecoderGraph, EncoderGraph, look
+from stemzoo.nets.condensed import Condensed
+from stemzoo.nets.graphs import DecoderGraph, EncoderGraph
 from stemzoo.nets.polar import PolarRVAE
 from stemzoo.nets.rvae import RVAE
 from stemzoo.simulation.motifs import MOTIFS, Recording, record
@@ -41,7 +42,7 @@ def test_offset_of_a_known_pattern(knows):
     net = knows(1)
     truth = record(300, 2, Recording(disorder=0.0), (MOTIFS[1],))
     with torch.no_grad():
-        seen = look(net, net.normalise(torch.from_numpy(truth.images)), net.fixed())
+        seen = Condensed(net).look(torch.from_numpy(truth.images))
     found = (seen.peak.offset + seen.step).numpy()[:, ::-1]
     assert np.sqrt(((found - truth.offset) ** 2).mean()) < 0.1
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from stemzoo.nets.mirror import fold, parts, split_drawing, split_form, split_reading, unfold
+from stemzoo.nets.mirror import fold, fold_anew, parts, split_drawing, split_form, split_reading, unfold
 from stemzoo.nets.polar_grid import PolarGrid
+from stemzoo.nets.recut import recut
 
 SIZES = [20, 21]
 
@@ -41,3 +42,11 @@ def test_a_sum_of_squares_over_a_symmetric_set_of_points_is_kept(size):
     wanted = ((images.flatten(1).numpy() @ points) ** 2).sum(axis=1)
     found = sum(((folded.numpy() @ root) ** 2).sum(axis=1) for folded, root in zip(fold(images), split_form(points, size), strict=True))
     assert found == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_moving_and_folding_at_once_is_folding_what_was_cut_anew(size):
+    step = torch.tensor([[right, down] for right in (-1, 0, 1) for down in (-1, 0, 1)])
+    images = torch.randn(len(step), size, size)
+    for found, wanted in zip(fold_anew(images, step), fold(recut(images, step)), strict=True):
+        assert found.numpy() == pytest.approx(wanted.numpy(), abs=1e-5)

@@ -34,8 +34,11 @@ def test_divergence_vanishes_at_the_prior_and_grows_beside_it():
     prior = Code(torch.zeros(1, 5), net.prior_sigma.log()[None])
     rotation, content = net.divergence(prior)
     assert float(rotation) == pytest.approx(0, abs=1e-6) and float(content) == pytest.approx(0, abs=1e-6)
-    rotation, _ = net.divergence(Code(torch.tensor([[0.4, 0, 0, 0, 0]]), prior.log_sigma))
-    assert float(rotation) == pytest.approx(0.5 * 2**2, rel=1e-5)
+    wider = prior.log_sigma + torch.tensor([math.log(3), 0, 0, 0, 0])
+    assert float(net.divergence(Code(prior.mean, wider))[0]) == pytest.approx(0.5 * (9 - 1) - math.log(3), rel=1e-5)
+    for number, wanted in enumerate((0.0, 0.5 * 4**2, 0.5 * 4**2)):  # the angle's prior lies about the angle, the offset's about the middle
+        place, _ = net.divergence(Code(0.4 * torch.eye(5)[number : number + 1], prior.log_sigma))
+        assert float(place) == pytest.approx(wanted, rel=1e-5, abs=1e-6)
 
 
 def test_capacity_loss_is_least_at_the_capacity():

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from stemzoo.nets.graphs import look
+from stemzoo.nets.condensed import Condensed
 from stemzoo.nets.polar import PolarRVAE
-from stemzoo.nets.weighting import Weighing
 from stemzoo.simulation.motifs import MOTIFS, Recorded, Recording, record
 
 LAYERED, HEXAGONAL = 1, 2
@@ -19,8 +18,9 @@ LAYERED, HEXAGONAL = 1, 2
 def errors(net: PolarRVAE, motif: int, truth: Recorded) -> tuple[np.ndarray, np.ndarray]:
     """Errors [rad] before and after the step."""
     with torch.no_grad():
-        seen = look(net, net.normalise(torch.from_numpy(truth.images)), net.fixed())
-        turn = Weighing(net)(seen.coefficients, seen.drawn, seen.peak)
+        condensed = Condensed(net)
+        seen = condensed.look(torch.from_numpy(truth.images))
+        turn = condensed.weighing(seen.coefficients, seen.drawn.span, seen.drawn.expected, seen.peak)
     fold = MOTIFS[motif].fold
     found = []
     for angle in (seen.peak.angle, seen.peak.angle + turn):
@@ -57,10 +57,10 @@ def test_one_step_takes_back_a_small_turn_and_no_shift(told: float, knows: Calla
     images = torch.from_numpy(truth.images / 1e6 * 200)
     with torch.no_grad():
         net.inflation[2].bias.fill_(told)
-        seen = look(net, net.normalise(images), net.fixed())
-        weigh = Weighing(net)
-        still = weigh(seen.coefficients, seen.drawn, seen.peak)
-        turned = weigh(seen.coefficients, seen.drawn, seen.peak._replace(angle=seen.peak.angle + 0.01))
+        condensed = Condensed(net)
+        seen = condensed.look(images)
+        given = seen.coefficients, seen.drawn.span, seen.drawn.expected
+        still, turned = (condensed.weighing(*given, seen.peak._replace(angle=seen.peak.angle + by)) for by in (0.0, 0.01))
     assert np.degrees(still.abs().max().item()) < 0.25
     back = (turned - still).numpy() / -0.01
     assert back.mean() == pytest.approx(1, abs=0.15)

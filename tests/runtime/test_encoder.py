@@ -7,8 +7,9 @@ import pytest
 
 from stemzoo.errors import ModelError, ShapeError
 from stemzoo.geometry.angles import difference
-from stemzoo.runtime.encoder import Encoder, disc, explained
+from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.segmenter import Segmenter
+from stemzoo.runtime.structure import disc, explainable, explained
 from stemzoo.types import SubImages
 
 
@@ -68,6 +69,14 @@ def test_explained_is_a_share_that_knows_neither_gain_nor_offset() -> None:
     assert explained(signal + noise, signal).mean() == pytest.approx(0.5, abs=0.03)
     assert explained(noise, signal).mean() < 0.01
     assert (explained(np.full((2, 400), 5.0), signal[:2]) == 0).all(), "a constant image has no variance to explain"
+
+
+def test_noise_cannot_be_explained() -> None:
+    rng = np.random.default_rng(0)
+    signal = np.outer(rng.choice([-1.0, 1.0], 300), rng.normal(size=800))
+    assert np.median(explainable(signal)) == pytest.approx(1)
+    assert np.median(explainable(signal + rng.normal(size=(300, 800)))) == pytest.approx(0.55, abs=0.07)
+    assert np.median(explainable(rng.normal(size=(300, 800)))) < 0.15
 
 
 def test_an_encoder_says_how_much_it_explains_of_what_it_was_made_for_and_of_noise(encoder: Encoder) -> None:

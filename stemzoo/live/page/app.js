@@ -66,6 +66,7 @@ function toast(text, note = false) {
   const line = document.createElement("p");
   line.textContent = text;
   if (note) line.className = "note";
+  for (const said of [...$("toasts").children]) if (said.textContent === text) said.remove();
   $("toasts").append(line);
   while ($("toasts").children.length > 4) $("toasts").firstChild.remove();
   setTimeout(() => line.remove(), 9000);

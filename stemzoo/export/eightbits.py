@@ -1,0 +1,126 @@
+"""A segmenter's bundle to one whose convolutions compute in eight bits. Owns the quantised graph and the bundle made of it.
+
+Weights have seven of the eight bits, so that products of bytes cannot overflow where a processor adds pairs of them in sixteen, and every
+processor gets the same sums. The ranges of the activations come from frames. onnxruntime's static quantisation does the work; called by
+stemzoo.quantise and scripts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from stemzoo.errors import ExportError, ModelError
+from stemzoo.export.bundle import GRAPHS, check_folder, complete_card, named_by, template
+from stemzoo.export.onnx import IR_VERSION, check_graph
+from stemzoo.runtime.bundle import GOLDEN_FILE, METADATA_KEY, MODEL_FILE, WEIGHTS_FILE, Bundle, sha256_of
+from stemzoo.runtime.golden import verify
+from stemzoo.runtime.session import open_session
+from stemzoo.zoo.card import CARD_FILE, Card, File, dump_card, read_card
+from stemzoo.zoo.whole import whole_folder
+
+GOLDEN = {"atol": 0.15, "rtol": 1e-4}
+"""A value on the border of two bytes falls to either side with the last bit of what was before it, and some of the map with it: the same
+graph differs by up to 0.07 between releases of onnxruntime. That its file is the right one, the sha256 says."""
+
+
+def write_in_eight_bits(folder: Path, source: Path, frames: Iterable[np.ndarray], stated: Mapping[str, Any]) -> Card:
+    """Return the card of the bundle written to `folder`: the segmenter in `source`, computed in eight bits.
+
+    Args:
+        folder: must not exist yet, or be empty.
+        source: a bundle; its weights go along, to train on.
+        frames: (H, W) float32 at the network's sampling, sides multiples of its stride; they set the ranges of the activations.
+        stated: keys of the card that differ from the source's; name and version must be among them.
+    Raises: ExportError if the graph cannot be made or breaks the contract; CardError, OutputError as `export.bundle.write_bundle`.
+    """
+    parent, _ = read_card(source)
+    draft = {key: value for key, value in parent.model_dump(mode="python").items() if key not in ("id", "created", "files", "parameters")}
+    draft |= {"parent": sha256_of(source / WEIGHTS_FILE), "golden": GOLDEN, "default": False, **stated, **named_by(folder)}
+    card = complete_card(draft, parent.parameters)
+    check_folder(folder, card)
+    with whole_folder(folder) as work:
+        metadata = card.to_metadata()
+        quantise_graph(source / MODEL_FILE, work / MODEL_FILE, frames, {METADATA_KEY: metadata})
+        shutil.copyfile(source / WEIGHTS_FILE, work / WEIGHTS_FILE)
+        np.savez_compressed(work / GOLDEN_FILE, **_golden(source / GOLDEN_FILE, work / MODEL_FILE))  # type: ignore[arg-type]
+        files = [File(name=path.name, sha256=sha256_of(path), size=path.stat().st_size) for path in sorted(work.iterdir())]
+        card = card.model_copy(update={"files": tuple(files)})
+        (work / CARD_FILE).write_text(dump_card(card, template(card)), encoding="utf-8")
+        replay = verify(Bundle.load(work))
+        if not replay.ok:
+            raise ExportError(replay.summary())
+    return card
+
+
+def quantise_graph(source: Path, target: Path, frames: Iterable[np.ndarray], metadata: Mapping[str, str], weight_bits: int = 7) -> None:
+    """Write the segmenter's graph `source` with its convolutions in eight bits to `target`.
+
+    Args: frames: as in `write_in_eight_bits`; metadata: texts to carry in `metadata_props`; weight_bits: 7 or 8.
+    Raises: ExportError if onnxruntime cannot quantise it, or the graph breaks the contract of export.onnx.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.waiting = iter(frames)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(({"image": image[None, None]} for image in self.waiting), None)
+
+    kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8, "op_types_to_quantize": ["Conv"], "per_channel": True}
+    with tempfile.TemporaryDirectory() as work, _quiet():
+        prepared, made = Path(work) / "prepared.onnx", Path(work) / "made.onnx"
+        try:
+            quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+            quantize_static(str(prepared), str(made), Reader(), quant_format=QuantFormat.QDQ, reduce_range=weight_bits == 7, **kinds)
+        except Exception as error:
+            raise ExportError(f"{source}: onnxruntime cannot quantise it ({type(error).__name__}: {error})") from error
+        model = onnx.load(str(made))
+    used = {node.domain or "ai.onnx" for node in model.graph.node}
+    imported = [entry for entry in model.opset_import if (entry.domain or "ai.onnx") in used]
+    del model.opset_import[:]
+    model.opset_import.extend(imported)
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version = "stemzoo", ""
+    del model.graph.value_info[:], model.metadata_props[:]
+    onnx.helper.set_model_props(model, dict(metadata))
+    outputs, dynamic = GRAPHS["segmentation"]
+    check_graph(model, ["image"], outputs, dynamic)
+    target.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _golden(source: Path, graph: Path) -> dict[str, np.ndarray]:
+    """Return the golden inputs in `source` with what `graph` makes of them. Raises: ModelError if there are none."""
+    session = open_session(graph)
+    with np.load(source, allow_pickle=False) as archive:
+        inputs = {name: archive[name] for name in archive.files if name.startswith("input_image_")}
+    if not inputs:
+        raise ModelError(f"{source}: holds no input_image_… arrays; export the model again")
+    outputs = {
+        name.replace("input_image", "output_probability"): session.run({"image": array})["probability"] for name, array in inputs.items()
+    }
+    return {**inputs, **outputs}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the advice that onnxruntime's quantisation logs."""
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)

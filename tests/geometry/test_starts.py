@@ -102,6 +102,13 @@ def test_a_column_that_cannot_be_fitted_keeps_its_start_with_an_error_that_cover
     assert np.concatenate(covered).mean() > 0.85
 
 
+def test_a_start_that_is_left_errs_as_the_fit_would_less_what_it_knows_and_by_half_a_sigma_at_most() -> None:
+    fit = np.array([0.01, 0.1, 1e9, np.nan])
+    ignorant, knowing = (np.sqrt(Trust(0.0064, known=known).left(fit)) for known in (0.0, 0.5))
+    assert ignorant == pytest.approx(np.sqrt(np.array([0.01, 0.1, 0.25, 0.25]) + 0.0032))
+    assert knowing == pytest.approx(np.sqrt(np.array([0.005, 0.05, 0.125, 0.125]) + 0.0032))
+
+
 def test_windows_stay_within_the_padded_frame_however_wide_the_peaks_become() -> None:
     image = np.zeros((40, 40), np.float32)
     corners = np.array([[-4.0, -4.0], [43.0, 43.0]])

@@ -54,6 +54,7 @@ def main() -> None:
     ask.add_argument("--disorder", type=float, default=0.05, help="rms displacement of columns per axis [Å]")
     ask.add_argument("--dose", type=float, default=200.0, help="counts in a column's peak")
     ask.add_argument("--rotation-sigma", type=float, default=0.3, help="published form: prior of the angle [rad]")
+    ask.add_argument("--rate", type=float, help="learning rate; default: the configuration's")
     ask.add_argument("--threads", type=int, default=2)
     ask.add_argument("--save", type=Path, help="write the sub-images and leave")
     ask.add_argument("--external", type=Path, help="score a peer's answers instead of training")
@@ -102,6 +103,7 @@ def run(
     n = len(train.images)
     subimages = SubImages(train.images, np.zeros(n, int), np.arange(n), np.ones(n, bool), how.pixel_size)
     given = {"epochs": options.epochs, "min_steps": 1} if options.epochs else {}
+    given |= {"learning_rate": options.rate} if options.rate else {}
     config = EncoderConfig(form=form, seed=seed, rotation_sigma=options.rotation_sigma, **given)
     epochs = epochs_for(config, SubImageData.from_subimages(subimages, config.model_copy(update={"validation_fraction": 0.0})))
     wall, cpu = time.perf_counter(), time.process_time()

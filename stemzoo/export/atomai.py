@@ -153,7 +153,7 @@ def rvae_of(content: dict[str, Any], intensity: tuple[float, float] = (0.0, 1.0)
     side, latents = round(pixels**0.5), decoder["coord_latent.fc_latent.weight"].shape[1]
     likelihood = "bce" if content.get("sigmoid_out") else "mse"
     translation = len(encoder["fc11.bias"]) - latents == 3
-    net = RVAE(side, latents, width, translation=translation, likelihood=likelihood, rotation_sigma=rotation_sigma)
+    net = RVAE(side, latents, width, translation=translation, likelihood=likelihood, rotation_sigma=rotation_sigma, free_angle=True)
     place = decoder["coord_latent.fc_coord.weight"]
     state = {
         "encoder.0.weight": encoder["dense.0.weight"],

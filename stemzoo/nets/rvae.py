@@ -42,8 +42,8 @@ class RVAE(nn.Module):
         translation: also infer an offset. skip: feed the latents to every layer of the decoder.
         classes: number of known classes that both networks are conditioned on; 0 for none.
         likelihood: `mse` or `bce`; for `bce` sub-images are scaled to 0–1.
-        rotation_sigma: standard deviation of the angle's prior [rad], which is about the angle found and so holds its spread alone.
-            offset_sigma: of the offset's, about the middle [half-windows].
+        rotation_sigma: standard deviation of the angle's prior [rad]. offset_sigma: of the offset's [half-windows].
+        free_angle: the angle's prior lies about the angle found, and so holds its spread alone, as AtomAI has it; else about zero.
     """
 
     def __init__(
@@ -58,13 +58,16 @@ class RVAE(nn.Module):
         likelihood: str = "mse",
         rotation_sigma: float = 0.1,
         offset_sigma: float = 0.1,
+        free_angle: bool = False,
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
             "form": "published", "window_px": window_px, "latents": latents, "width": width, "translation": translation, "skip": skip,
             "classes": classes, "likelihood": likelihood, "rotation_sigma": rotation_sigma, "offset_sigma": offset_sigma,
+            "free_angle": free_angle,
         }  # fmt: skip
         self.window_px, self.latents, self.classes, self.likelihood = window_px, latents, classes, likelihood
+        self.free_angle = free_angle
         self.n_offset = 2 if translation else 0
         self.n_code = n_code = 1 + self.n_offset + latents
         first, last = nn.Linear(window_px**2 + classes, width), nn.Linear(width, 2 * n_code)
@@ -128,12 +131,11 @@ class RVAE(nn.Module):
         return 0.5 * (drawn - images).square().sum(dim=(1, 2))
 
     def divergence(self, code: Code) -> tuple[Tensor, Tensor]:
-        """Return the KL divergences (N,) from the priors: of angle and offset together, and of the latents.
-
-        Source: T. Bepler et al., sec. 2.3, for the angle: its prior is Gaussian about its own mean.
-        """
+        """Return the KL divergences (N,) from the priors: of angle and offset together, and of the latents."""
         ratio, away = code.log_sigma - self.prior_sigma.log(), (code.mean / self.prior_sigma).square()
-        terms = 0.5 * (torch.cat([torch.zeros_like(away[:, :1]), away[:, 1:]], 1) + (2 * ratio).exp() - 1) - ratio
+        if self.free_angle:
+            away = torch.cat([torch.zeros_like(away[:, :1]), away[:, 1:]], 1)
+        terms = 0.5 * (away + (2 * ratio).exp() - 1) - ratio
         n = 1 + self.n_offset
         return terms[:, :n].sum(1), terms[:, n:].sum(1)
 

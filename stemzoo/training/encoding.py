@@ -203,7 +203,7 @@ def build(config: EncoderConfig, window_px: int) -> PolarRVAE | RVAE:
         return PolarRVAE(window_px, config.latents, config.width, config.offset_px, config.normalisation == "image")
     return RVAE(
         window_px, config.latents, 2 * config.width, translation=config.translation, skip=config.skip, likelihood=config.likelihood,
-        rotation_sigma=config.rotation_sigma,
+        rotation_sigma=config.rotation_sigma, free_angle=config.free_angle,
     )  # fmt: skip
 
 

@@ -41,6 +41,10 @@ class EncoderConfig(Strict):
     likelihood: Literal["mse", "bce"] = Field(default="mse", description="published")
     skip: bool = Field(False, description="published: latents enter every layer of the decoder")
     rotation_sigma: float = Field(default=0.1, gt=0, description="published: standard deviation of the angle's prior [rad]")
+    free_angle: bool = Field(
+        default=False,
+        description="published: that prior lies about the angle found, not about zero, and holds its spread alone, as in AtomAI",
+    )
     capacity: tuple[float, float, float] | None = Field(
         default=None, description="published: γ, and the capacity in nats at the first and last step, of γ |KL - C|; None is the plain KL"
     )

@@ -36,9 +36,11 @@ def test_divergence_vanishes_at_the_prior_and_grows_beside_it():
     assert float(rotation) == pytest.approx(0, abs=1e-6) and float(content) == pytest.approx(0, abs=1e-6)
     wider = prior.log_sigma + torch.tensor([math.log(3), 0, 0, 0, 0])
     assert float(net.divergence(Code(prior.mean, wider))[0]) == pytest.approx(0.5 * (9 - 1) - math.log(3), rel=1e-5)
-    for number, wanted in enumerate((0.0, 0.5 * 4**2, 0.5 * 4**2)):  # the angle's prior lies about the angle, the offset's about the middle
-        place, _ = net.divergence(Code(0.4 * torch.eye(5)[number : number + 1], prior.log_sigma))
-        assert float(place) == pytest.approx(wanted, rel=1e-5, abs=1e-6)
+    free = RVAE(9, latents=2, translation=True, rotation_sigma=0.2, free_angle=True)
+    for number, (about_zero, about_itself) in enumerate(((0.5 * 2**2, 0.0), (0.5 * 4**2, 0.5 * 4**2), (0.5 * 4**2, 0.5 * 4**2))):
+        away = Code(0.4 * torch.eye(5)[number : number + 1], prior.log_sigma)
+        assert float(net.divergence(away)[0]) == pytest.approx(about_zero, rel=1e-5)
+        assert float(free.divergence(away)[0]) == pytest.approx(about_itself, rel=1e-5, abs=1e-6)
 
 
 def test_capacity_loss_is_least_at_the_capacity():

@@ -21,8 +21,8 @@ from stemzoo.analyze.source import read_frames
 from stemzoo.analyze.window import agreement
 from stemzoo.runtime import Bundle, Segmenter, pipeline
 from stemzoo.runtime.structure import disc, explainable, explained
-from stemzoo.training.encoding import draw_with, encode_with, fit_encoder
 from stemzoo.training.encoding_config import EncoderConfig
+from stemzoo.training.fitting import draw_with, encode_with, fit_encoder
 from stemzoo.zoo import resolve
 
 SAMPLES = 20, 48  # px: sides between which sub-images are resampled

@@ -94,8 +94,9 @@ def run(
     import torch
 
     from stemzoo.nets.graphs import EncoderGraph
-    from stemzoo.training.encoding import epochs_for, fit_encoder
+    from stemzoo.training.encoding import epochs_for
     from stemzoo.training.encoding_config import EncoderConfig
+    from stemzoo.training.fitting import fit_encoder
     from stemzoo.training.subimages import SubImageData
 
     torch.set_num_threads(options.threads)

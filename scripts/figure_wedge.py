@@ -22,8 +22,8 @@ from stemzoo.report import figures, render, style
 from stemzoo.report.field import field_of
 from stemzoo.runtime import Bundle, Encoder, Segmenter, pipeline
 from stemzoo.simulation import SimulatedFrame, draw_frames
-from stemzoo.training.encoding import encode_with, fit_encoder
 from stemzoo.training.encoding_config import EncoderConfig
+from stemzoo.training.fitting import encode_with, fit_encoder
 from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId
 from stemzoo.zoo import resolve
 

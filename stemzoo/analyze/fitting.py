@@ -84,8 +84,9 @@ def _fit_to(
     """
     try:
         from stemzoo.export.bundle import write_bundle
-        from stemzoo.training.encoding import fit_encoder, task_parts
+        from stemzoo.training.encoding import task_parts
         from stemzoo.training.encoding_config import EncoderConfig
+        from stemzoo.training.fitting import fit_encoder
     except ImportError as error:
         if (error.name or "").startswith("stemzoo"):
             raise

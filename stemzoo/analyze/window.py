@@ -112,8 +112,8 @@ def propose(analysis: Analysis, *, latents: int = 2, seed: int = 0, progress: Pr
 
 def _size(analysis: Analysis, window: float, spacing: float, latents: int, seed: int) -> Size:
     try:
-        from stemzoo.training.encoding import draw_with, encode_with, fit_encoder
         from stemzoo.training.encoding_config import EncoderConfig
+        from stemzoo.training.fitting import draw_with, encode_with, fit_encoder
     except ImportError as error:
         if (error.name or "").startswith("stemzoo"):
             raise

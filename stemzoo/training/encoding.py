@@ -1,20 +1,15 @@
-"""The encoder's LightningModule, and sub-images to a trained encoder in one call.
+"""The encoder's LightningModule: loss, metrics and optimiser of either form, and what a checkpoint of it is exported as.
 
-Called by the command line, by `analyze --fit-encoder` and by `scripts/`.
+Called by training.encoder_run and training.fitting.
 """
 
 from __future__ import annotations
 
-import logging
 import math
-import warnings
-from collections.abc import Callable
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from stemzoo.nets.graphs import DecoderGraph, EncoderGraph
@@ -28,9 +23,7 @@ from stemzoo.training.encoding_config import EncoderConfig
 from stemzoo.training.readings import Readings
 from stemzoo.training.subimages import SubImageBatch, SubImageData
 from stemzoo.training.together import noise_like, own_of_first, rank_and_world, rows_of_all, total
-from stemzoo.types import Encoding, SubImages
 
-Progress = Callable[[str, int, int], None]
 OFFSET_FROM = 0.35  # share of the training after which sub-images are cut anew around their column
 DISORDER_FROM = 0.5  # share after which the angle's error is calibrated, on a few sub-images of each batch
 DISORDER_SAMPLE = 32
@@ -212,80 +205,6 @@ def epochs_for(config: EncoderConfig, data: SubImageData) -> int:
     a_step = max(1, data.steps_per_epoch)
     epochs = max(config.epochs, math.ceil(config.min_steps / a_step))
     return epochs if config.max_steps is None else min(epochs, math.ceil(config.max_steps / a_step))
-
-
-class _Report(Callback):
-    """Passes on how far the training is, epoch by epoch."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.progress("fit encoder", trainer.current_epoch + 1, trainer.max_epochs or 0)
-
-
-def fit_encoder(subimages: SubImages, config: EncoderConfig | None = None, progress: Progress | None = None) -> EncoderTask:
-    """Return an encoder trained on sub-images in memory; nothing is written to disk.
-
-    Args:
-        subimages: windows around columns; those with `inside=False` are not learned from.
-        config: `validation_fraction` is not used: every sub-image is learned from.
-        progress: told ("fit encoder", epochs done, epochs in all).
-
-    The result depends on the seed alone (on one machine), and the global random state is left as it was.
-    Raises: DatasetError for fewer than 64 sub-images; FrameError for constant ones or such with NaN.
-    """
-    config = (config or EncoderConfig()).model_copy(update={"validation_fraction": 0.0})
-    data = SubImageData.from_subimages(subimages, config)
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        torch.manual_seed(config.seed)
-        for name in ("lightning.pytorch", "lightning.fabric"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
-        warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
-        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
-        warnings.filterwarnings("ignore", message=".*`val_dataloader`.*")
-        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-        warnings.filterwarnings("ignore", message=".*`IterableDataset` has `__len__`.*")
-        warnings.filterwarnings("ignore", message=".*Starting from v1.9.0.*")
-        warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
-        task = EncoderTask.for_data(config, data)
-        trainer = L.Trainer(
-            accelerator="cpu",
-            devices=1,
-            max_epochs=epochs_for(config, data),
-            limit_val_batches=0,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            callbacks=[_Report(progress)] if progress else [],
-        )
-        trainer.fit(task, data)
-    return task.eval()
-
-
-@torch.no_grad()
-def encode_with(task: EncoderTask, subimages: SubImages, batch: int = 1000) -> Encoding:
-    """Return what a trained encoder says of sub-images, as `runtime.encoder` would once it is exported."""
-    graph, rows = EncoderGraph(task.net).eval(), np.flatnonzero(subimages.inside)
-    n = len(subimages)
-    angle, sigma, symmetry = np.full(n, np.nan), np.full(n, np.nan), np.ones(n, np.int64)
-    latents = np.full((n, task.config.latents), np.nan, np.float32)
-    for first in range(0, len(rows), batch):
-        part = rows[first : first + batch]
-        found = graph(torch.from_numpy(np.ascontiguousarray(subimages.data[part])))
-        angle[part], sigma[part], symmetry[part], latents[part] = (output.numpy() for output in found)
-    return Encoding(angle, sigma, symmetry, latents, subimages.frame, subimages.column, subimages.inside)
-
-
-@torch.no_grad()
-def draw_with(task: EncoderTask, latents: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """Return the patterns (M, S, S) that a trained decoder draws of latents (M, Z) and angles (M,) [rad]."""
-    graph = DecoderGraph(task.net).eval()
-    drawn: np.ndarray = graph(torch.from_numpy(latents.astype(np.float32)), torch.from_numpy(angle.astype(np.float32))).numpy()
-    return drawn
 
 
 def export_parts(loaded: dict[str, Any]) -> tuple[dict[str, nn.Module], dict[str, Any]]:

@@ -114,8 +114,8 @@ def test_an_rvae_trains_on_datasets_and_on_a_frame(
     angles = [(tmp_path / name / "columns.csv").read_text() for name in ("named", "fitted")]
     assert angles[0] == angles[1]
     told = []
-    fit = "stemzoo.training.encoding.fit_encoder"
-    real = importlib.import_module("stemzoo.training.encoding").fit_encoder
+    fit = "stemzoo.training.fitting.fit_encoder"
+    real = importlib.import_module("stemzoo.training.fitting").fit_encoder
     monkeypatch.setattr(fit, lambda pieces, config, progress: told.append(config) or real(pieces, config, progress))
     settings = ["--epochs", 3, "--batch", 8, "--latents", 3, "--seed", 5]
     assert run("train", "rvae", frame, *options, *settings, "--out", tmp_path / "told").code == 0

@@ -13,8 +13,9 @@ from stemzoo.errors import DatasetError, FrameError
 from stemzoo.io.dataset_writer import DatasetWriter, LabelledFrame
 from stemzoo.nets.graphs import DecoderGraph, EncoderGraph
 from stemzoo.simulation.motifs import MOTIFS, Recorded, Recording, record
-from stemzoo.training.encoding import EncoderTask, epochs_for, export_parts, fit_encoder, gaussian_divergence
+from stemzoo.training.encoding import EncoderTask, epochs_for, export_parts, gaussian_divergence
 from stemzoo.training.encoding_config import EncoderConfig
+from stemzoo.training.fitting import fit_encoder
 from stemzoo.training.subimages import SubImageData
 from stemzoo.types import SubImages
 

@@ -35,6 +35,16 @@ def test_index_says_what_the_cards_say(zoo: Path) -> None:
         build_index(zoo)
 
 
+def test_the_headline_is_over_all_doses_where_a_score_is(tmp_path: Path, model: Callable[..., Path]) -> None:
+    at = {"role": "held back", "metric": "F1 at 0.5 Å"}
+    every, few = {**at, "dataset": "universal", "value": 0.96, "n": 100}, {**at, "dataset": "universal, 50 counts a column", "n": 900}
+    model(tmp_path, "scored", 1, evaluation=[{**few, "value": 0.4}, every])
+    model(tmp_path, "faint", 1, evaluation=[{**few, "value": 0.4}])
+    found = {entry["name"]: entry["score"] for entry in build_index(tmp_path)["models"]}
+    assert found["scored"]["value"] == 0.96
+    assert found["faint"]["value"] == 0.4
+
+
 def test_the_headline_is_the_score_on_the_most_columns(tmp_path: Path, model: Callable[..., Path]) -> None:
     model(tmp_path, "scored", 1, evaluation=EVALUATION)
     (listed,) = build_index(tmp_path)["models"]

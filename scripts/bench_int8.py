@@ -98,7 +98,7 @@ def main() -> None:
         graphs = {"single precision": folder / MODEL_FILE}
         for bits in (8, 7):
             graphs[f"convolutions in eight bits, weights in {bits}"] = Path(work) / f"{bits}.onnx"
-            quantise_graph(folder / MODEL_FILE, Path(work) / f"{bits}.onnx", calibration, {}, bits)
+            quantise_graph(folder / MODEL_FILE, Path(work) / f"{bits}.onnx", calibration, bits)
         print(f"{spec.id}: {side}² px, {options.threads} threads; {len(held)} frames, {sum(len(yx) for _, yx, _ in held)} columns")
         for title, graph in graphs.items():
             session = onnxruntime.InferenceSession(str(graph), settings, providers=["CPUExecutionProvider"])

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from stemzoo import quantise as module
 from stemzoo.cli import app
-from stemzoo.errors import CardError, DatasetError, ExportError, OutputError
+from stemzoo.errors import CardError, DatasetError, ExportError, ModelError, OutputError
 from stemzoo.quantise import RANGES, quantise
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.golden import verify
@@ -83,7 +83,7 @@ def test_a_variant_that_finds_fewer_columns_is_refused_and_leaves_nothing(
 ) -> None:
     from stemzoo.export import eightbits
 
-    def coarse(source: Path, target: Path, frames: object, metadata: dict[str, str]) -> None:
+    def coarse(source: Path, target: Path, frames: object) -> None:
         """The graph with the weights of every convolution rounded to a step of their own size, as with two bits."""
         model = onnx.load(str(source))
         for tensor in model.graph.initializer:
@@ -91,7 +91,6 @@ def test_a_variant_that_finds_fewer_columns_is_refused_and_leaves_nothing(
             if weight.ndim == 4:
                 step = np.abs(weight).max() / 2
                 tensor.CopyFrom(onnx.numpy_helper.from_array(np.round(weight / step) * step, tensor.name))
-        onnx.helper.set_model_props(model, metadata)
         target.write_bytes(model.SerializeToString())
 
     monkeypatch.setattr(eightbits, "quantise_graph", coarse)
@@ -105,7 +104,9 @@ def test_refusals_name_what_is_wrong(held_back: Path, tmp_path: Path, variant: P
     with pytest.raises(DatasetError, match="holds 3 frames; wanted 16 or more"):
         quantise(str(SOURCE), few, tmp_path / "out")
     with pytest.raises(OutputError, match="already there"):
-        quantise(str(SOURCE), held_back, variant)
+        quantise(str(SOURCE), tmp_path / "none.h5", variant)  # said before anything is scored
+    with pytest.raises(ModelError, match="is a model for encoding; wanted one for segmentation"):
+        quantise("rvae-hexagonal", held_back, tmp_path / "out")
     with pytest.raises(CardError, match="version"):
         quantise(str(SOURCE), held_back, tmp_path / "out", {"version": 0})
 

@@ -158,10 +158,15 @@ def named_by(folder: Path) -> dict[str, Any]:
     return {"name": resolved.parent.name, "version": int(resolved.name[1:])}
 
 
-def check_folder(folder: Path, card: Card) -> None:
-    """Raise OutputError if `folder` is taken, or called `<name>/v<N>` but to hold another model or version."""
+def check_free(folder: Path) -> None:
+    """Raise OutputError if `folder` is taken."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: already there; a published version never changes: raise the version or name another --out")
+
+
+def check_folder(folder: Path, card: Card) -> None:
+    """Raise OutputError if `folder` is taken, or called `<name>/v<N>` but to hold another model or version."""
+    check_free(folder)
     if named_by(folder) not in ({}, {"name": card.name, "version": card.version}):
         raise OutputError(f"{folder}: the card is of {card.id}; in a zoo its folder is {card.name}/v{card.version}")
 

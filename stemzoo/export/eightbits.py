@@ -33,15 +33,15 @@ GOLDEN = {"atol": 0.15, "rtol": 1e-4}
 graph differs by up to 0.07 between releases of onnxruntime. That its file is the right one, the sha256 says."""
 
 
-def write_in_eight_bits(folder: Path, source: Path, frames: Iterable[np.ndarray], stated: Mapping[str, Any]) -> Card:
+def write_in_eight_bits(folder: Path, source: Path, graph: Path, stated: Mapping[str, Any]) -> Card:
     """Return the card of the bundle written to `folder`: the segmenter in `source`, computed in eight bits.
 
     Args:
         folder: must not exist yet, or be empty.
         source: a bundle; its weights go along, to train on.
-        frames: (H, W) float32 at the network's sampling, sides multiples of its stride; they set the ranges of the activations.
+        graph: what `quantise_graph` made of the source's.
         stated: keys of the card that differ from the source's; name and version must be among them.
-    Raises: ExportError if the graph cannot be made or breaks the contract; CardError, OutputError as `export.bundle.write_bundle`.
+    Raises: CardError, OutputError, ExportError as `export.bundle.write_bundle`.
     """
     parent, _ = read_card(source)
     draft = {key: value for key, value in parent.model_dump(mode="python").items() if key not in ("id", "created", "files", "parameters")}
@@ -49,8 +49,9 @@ def write_in_eight_bits(folder: Path, source: Path, frames: Iterable[np.ndarray]
     card = complete_card(draft, parent.parameters)
     check_folder(folder, card)
     with whole_folder(folder) as work:
-        metadata = card.to_metadata()
-        quantise_graph(source / MODEL_FILE, work / MODEL_FILE, frames, {METADATA_KEY: metadata})
+        model = onnx.load(str(graph))
+        onnx.helper.set_model_props(model, {METADATA_KEY: card.to_metadata()})
+        (work / MODEL_FILE).write_bytes(model.SerializeToString(deterministic=True))
         shutil.copyfile(source / WEIGHTS_FILE, work / WEIGHTS_FILE)
         np.savez_compressed(work / GOLDEN_FILE, **_golden(source / GOLDEN_FILE, work / MODEL_FILE))  # type: ignore[arg-type]
         files = [File(name=path.name, sha256=sha256_of(path), size=path.stat().st_size) for path in sorted(work.iterdir())]
@@ -62,10 +63,12 @@ def write_in_eight_bits(folder: Path, source: Path, frames: Iterable[np.ndarray]
     return card
 
 
-def quantise_graph(source: Path, target: Path, frames: Iterable[np.ndarray], metadata: Mapping[str, str], weight_bits: int = 7) -> None:
+def quantise_graph(source: Path, target: Path, frames: Iterable[np.ndarray], weight_bits: int = 7) -> None:
     """Write the segmenter's graph `source` with its convolutions in eight bits to `target`.
 
-    Args: frames: as in `write_in_eight_bits`; metadata: texts to carry in `metadata_props`; weight_bits: 7 or 8.
+    Args:
+        frames: (H, W) float32 at the network's sampling, sides multiples of its stride; they set the ranges of the activations.
+        weight_bits: 7 or 8.
     Raises: ExportError if onnxruntime cannot quantise it, or the graph breaks the contract of export.onnx.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -94,7 +97,6 @@ def quantise_graph(source: Path, target: Path, frames: Iterable[np.ndarray], met
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "stemzoo", ""
     del model.graph.value_info[:], model.metadata_props[:]
-    onnx.helper.set_model_props(model, dict(metadata))
     outputs, dynamic = GRAPHS["segmentation"]
     check_graph(model, ["image"], outputs, dynamic)
     target.write_bytes(model.SerializeToString(deterministic=True))

@@ -19,6 +19,8 @@ from stemzoo.cli.evaluate import evaluate
 from stemzoo.errors import StemzooError
 
 INTERRUPTED = 130  # how the library below says that ^C ended a command
+TRAIN = {"torch", "torchvision", "lightning", "torchmetrics", "onnx", "onnxscript", "safetensors", "skimage"}
+"""What only the extra `train` brings: a command that needs it says so wherever it finds that out."""
 
 app = typer.Typer(
     name="stemzoo",
@@ -91,6 +93,9 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, ModuleNotFoundError) and error.name in TRAIN:
+            print(f"error: this command needs {error.name}, which is not installed; pip install 'stemzoo[train]'", file=sys.stderr)
+            return 1
         where = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         print(f"error: unexpected {where}\nThis is a fault in stemzoo; run again with --debug and report the traceback", file=sys.stderr)
         return 1

@@ -89,3 +89,12 @@ def test_a_fault_of_ours_is_short_unless_debug(run: Callable[..., Any], monkeypa
     monkeypatch.setenv("STEMZOO_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         run("locate", frame)
+
+
+@pytest.mark.parametrize("words", [("quantise", "adf-unet", "--scores", "x.h5", "--out", "y"), ("export", "run", "--out", "y")])
+def test_a_command_that_needs_torch_says_so_where_there_is_none(words: tuple[str, ...], tmp_path: Path) -> None:
+    program = f"import sys; sys.modules['torch'] = None; from stemzoo.cli import main; sys.exit(main({list(words)!r}))"
+    environment = {**os.environ, "PYTHONPATH": str(Path(stemzoo.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: this command needs torch, which is not installed; pip install 'stemzoo[train]'\n"

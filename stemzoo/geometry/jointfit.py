@@ -19,6 +19,7 @@ from stemzoo.geometry.neighbours import Pairs, Vicinity
 from stemzoo.geometry.progress import Progress, Starts
 from stemzoo.geometry.residuals import Residuals
 from stemzoo.geometry.rim import find_beyond
+from stemzoo.geometry.rowjitter import RowJitter
 from stemzoo.geometry.sidebyside import inverse
 from stemzoo.geometry.starts import Trust
 from stemzoo.geometry.windows import Windows
@@ -279,6 +280,10 @@ class JointFit:
         """Return the factors (2,) by which correlated noise widens the standard errors in y and x."""
         misfit = self.normal.chi2 / np.maximum(self.windows.pixels, 1)
         return self.beside.correlation(self.state, ~self.progress.held & self.progress.seen, misfit)
+
+    def row_jitter(self) -> RowJitter:
+        """Return how far rows are shifted sideways [px], and how far that moves columns."""
+        return self.beside.row_jitter(self.state, ~self.progress.held & self.progress.seen)
 
     def _learn_shape(self) -> bool:
         """Give the mean peak the ellipticity that columns agree on, where they do so beyond noise; return whether that changed it much."""

@@ -1,6 +1,6 @@
 """What a fit leaves over around columns, from which the noise's correlation is judged. Owns `Leftover`; NumPy only.
 
-Called by refine; read by noise.
+Called by residuals; read by noise and rowjitter.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Leftover(NamedTuple):
 
     residual over the noise's standard deviation, what columns of like brightness have in common taken off; white: independent noise freed
     of the same parameters; inside: bool, pixels used; along_y and along_x: derivatives of the column by y and x, over the noise's standard
-    deviation.
+    deviation; centre (k, 2): the pixel in the middle of each window.
     """
 
     residual: np.ndarray
@@ -27,6 +27,7 @@ class Leftover(NamedTuple):
     inside: np.ndarray
     along_y: np.ndarray
     along_x: np.ndarray
+    centre: np.ndarray
 
 
 def leftover(state: State, windows: Windows, residual: np.ndarray, weight: np.ndarray, which: np.ndarray, crowd: float = 1.0) -> Leftover:
@@ -62,4 +63,4 @@ def leftover(state: State, windows: Windows, residual: np.ndarray, weight: np.nd
     squares = np.zeros((5, len(which), 2 * windows.half + 1, 2 * windows.half + 1), np.float32)
     for square, values in zip(squares, (left, noise, used, *along)):
         square[:, y + windows.half, x + windows.half] = values
-    return Leftover(squares[0], squares[1], squares[2] > 0, squares[3], squares[4])
+    return Leftover(squares[0], squares[1], squares[2] > 0, squares[3], squares[4], windows.centre[which])

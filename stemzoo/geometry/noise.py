@@ -117,35 +117,12 @@ def correlation_inflation(left: Leftover, shape: np.ndarray, pixels_each: float)
         scatter = np.sqrt(2 * float((kernel[near] ** 2).sum()) / max(float(left.inside.sum()), 1.0))
         excess = observed - expected
         taken = max(0.2, 1 - 5 * grain / pixels_each) / max(0.2, 1 - 5 / pixels_each)
-        out.append(1 + _told(excess, scatter) * ((1 + excess) / taken - 1 + min(max(excess, 0.0), MOST_HIDDEN)))
-    inflation: np.ndarray = np.sqrt(np.maximum(out, _rowwise(left)))
+        out.append(1 + told(excess, scatter) * ((1 + excess) / taken - 1 + min(max(excess, 0.0), MOST_HIDDEN)))
+    inflation: np.ndarray = np.sqrt(out)
     return inflation
 
 
-def _rowwise(left: Leftover) -> np.ndarray:
-    """Return by how much the variances of y and x exceed those of independent pixels because whole scan rows err together: (2,).
-
-    A position's score is a sum over rows; its variance is taken from the rows' own scatter instead of from the pixels'.
-    Source: the sandwich estimator, P. J. Huber, Proc. 5th Berkeley Symp. 1, 221 (1967), with rows as independent groups.
-    """
-    out = []
-    for along in (left.along_y, left.along_x):
-        score = (along * left.residual).sum(axis=2, dtype=np.float64)
-        information = (along * along).sum(axis=2, dtype=np.float64)
-        total = information.sum(axis=1)
-        # the fit makes each column's scores add up to nothing, which hides a part of their scatter
-        hidden = 1 - (information**2).sum(axis=1) / np.maximum(total**2, 1e-30)
-        each = (score**2).sum(axis=1) / np.maximum(total * np.maximum(hidden, 0.1), 1e-30)
-        each = each[total > 0]
-        if len(each) == 0:
-            out.append(1.0)
-            continue
-        typical, scatter = float(np.mean(np.minimum(each, 9 * np.median(each)))), float(each.std() / np.sqrt(len(each)))
-        out.append(1 + _told(typical - 1, scatter) * (typical - 1))
-    return np.asarray(out)
-
-
-def _told(excess: float, scatter: float) -> float:
+def told(excess: float, scatter: float) -> float:
     """Return how much of an excess is told from chance, of standard error `scatter`: nothing up to one, all from three on."""
     return float(np.clip(0.5 * (excess / max(scatter, 1e-12) - 1), 0, 1))
 

@@ -64,6 +64,7 @@ class Fit(NamedTuple):
         background: (n,) float64, at the column, in units of the frame.
         chi2: (n,) float64, mean squared residual over the noise; about 1 where the model describes the window.
         ok: (n,) bool, whether the fit converged to something believable.
+        row_jitter: px, how far the rows of the scan are shifted sideways, rms; 0 where it is not told from noise. `sigma` allows for it.
     """
 
     yx: np.ndarray
@@ -73,6 +74,7 @@ class Fit(NamedTuple):
     background: np.ndarray
     chi2: np.ndarray
     ok: np.ndarray
+    row_jitter: float = 0.0
 
 
 def refine(
@@ -207,7 +209,9 @@ def _result(
     """Return the fit in the units (zero and scale of the normalised intensities) and the order of the input."""
     state, progress, (offset, scale) = fit.state, fit.progress, units
     chi2 = fit.normal.chi2 / np.maximum(fit.windows.pixels * fit.beside.left, 1.0)
-    error = fit.errors(_misfit(chi2, fit.windows.pixels)[:, None] * fit.correlation())
+    jitter = fit.row_jitter()
+    rows = np.array([0.0, jitter.error])  # which moves the start as it moves the fit
+    error = np.hypot(fit.errors(_misfit(chi2, fit.windows.pixels)[:, None] * fit.correlation()), rows)
     flanked = fit.pairs.first[(progress.place[fit.pairs.second] < 0) & (fit.pairs.distance < FLANK_REACH * fit.width)]
     error[flanked] = np.hypot(error[flanked], FLANK_ERROR * fit.width)
     seen = progress.place >= 0
@@ -233,9 +237,9 @@ def _result(
         out.sigma[~out.ok] = scatter
         left, kept = fit.start_errors(), seen & ~good
         if left is not None:
-            out.sigma[progress.place[kept]] = np.maximum(settings.failed_sigma_px, pooling.fold * left[kept])
+            out.sigma[progress.place[kept]] = np.maximum(settings.failed_sigma_px, pooling.fold * np.hypot(left[kept], rows))
         out.sigma[progress.place[over_edge]] = np.maximum(out.sigma[progress.place[over_edge]], beyond)
-    return out
+    return out._replace(row_jitter=pooling.fold * jitter.shift)
 
 
 def _misfit(chi2: np.ndarray, pixels: np.ndarray) -> np.ndarray:

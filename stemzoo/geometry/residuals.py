@@ -10,7 +10,8 @@ import numpy as np
 from stemzoo.geometry import noise
 from stemzoo.geometry.background import Background
 from stemzoo.geometry.columnmodel import CORE, State, render
-from stemzoo.geometry.leftover import leftover
+from stemzoo.geometry.leftover import Leftover, leftover
+from stemzoo.geometry.rowjitter import RowJitter, row_jitter
 from stemzoo.geometry.windows import Windows
 
 SAMPLE_PX = 16_000  # pixels that the noise model is fitted to
@@ -72,15 +73,30 @@ class Residuals:
 
         Args: free (n,) bool, columns that were fitted; misfit (n,), squared residuals over the noise, of which the worst are left out.
         """
-        rim = 4 * float(np.linalg.det(state.shape)) ** 0.25
-        inner = ((state.yx > rim) & (state.yx < np.asarray(self.windows.size) - rim)).all(axis=1)
-        free = free & inner if (free & inner).any() else free
+        free = self._inner(state, free)
         if not free.any():
             return np.ones(2)
-        which = np.flatnonzero(free & (misfit <= np.percentile(misfit[free], 75)))
+        left = self._leftover(state, free & (misfit <= np.percentile(misfit[free], 75)))
+        return noise.correlation_inflation(left, state.shape, self._pixels_each(state))
+
+    def row_jitter(self, state: State, free: np.ndarray) -> RowJitter:
+        """Return how far rows are shifted sideways, told by the columns that were fitted, `free` (n,) bool."""
+        free = self._inner(state, free)
+        return row_jitter(self._leftover(state, free)) if free.any() else RowJitter(0.0, 0.0)
+
+    def _inner(self, state: State, free: np.ndarray) -> np.ndarray:
+        """Return which of the columns `free` (n,) lie with their whole windows in the frame, or all if none does."""
+        rim = 4 * float(np.linalg.det(state.shape)) ** 0.25
+        inner = ((state.yx > rim) & (state.yx < np.asarray(self.windows.size) - rim)).all(axis=1)
+        return np.asarray(free & inner if (free & inner).any() else free)
+
+    def _pixels_each(self, state: State) -> float:
+        """Return the pixels of the frame that a column has to itself, at most all of its window."""
+        return min(len(self.windows.fit_y), self.windows.many_covered / len(state.yx))
+
+    def _leftover(self, state: State, told: np.ndarray) -> Leftover:
+        """Return what the fit left over around `TELLING` of the columns `told` (n,) bool."""
+        which = np.flatnonzero(told)
         which = which[:: max(1, len(which) // TELLING)]
-        whole = len(self.windows.fit_y)
-        each = min(whole, self.windows.many_covered / len(misfit))
-        crowd = min(1.0, (1 - each / whole) / CROWDED)
-        left = leftover(state, self.windows, self.residual, self.weight, which, crowd)
-        return noise.correlation_inflation(left, state.shape, each)
+        crowd = min(1.0, (1 - self._pixels_each(state) / len(self.windows.fit_y)) / CROWDED)
+        return leftover(state, self.windows, self.residual, self.weight, which, crowd)

@@ -10,7 +10,7 @@ from typing import Any, Optional, Tuple
 
 import numpy as np
 
-from stemzoo.geometry.resample import clean
+from stemzoo.geometry.cleaning import clean
 from stemzoo.types import Frames
 
 MOST_REPLACED = 0.05  # share of a window's pixels; hot pixels come to less, the edge of a hole to more
@@ -29,7 +29,7 @@ class Cleaned:
         self.dtype = np.dtype(np.float32)
 
     def clean(self, index: int, raw: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-        """Return frame `index` as resample.clean gives it, (H, W) each: image and mask of the pixels that were replaced."""
+        """Return frame `index` as cleaning.clean gives it, (H, W) each: image and mask of the pixels that were replaced."""
         image, touched = clean(raw, self._threads)
         self._last = (index, image, touched)
         return image, touched

@@ -16,11 +16,12 @@ import numpy as np
 
 import stemzoo
 from stemzoo.errors import FrameError, ModelError
+from stemzoo.geometry.cleaning import clean
 from stemzoo.geometry.neighbours import nearest_distance
 from stemzoo.geometry.peaks import Peaks, agreement, find_peaks
 from stemzoo.geometry.quality import judge
 from stemzoo.geometry.refine import RefineOptions, refine
-from stemzoo.geometry.resample import clean, rescale, to_original
+from stemzoo.geometry.resample import rescale, to_original
 from stemzoo.geometry.subimages import cut
 from stemzoo.runtime.cleaned import Cleaned
 from stemzoo.runtime.encoder import Encoder

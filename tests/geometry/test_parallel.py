@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from simulated import lattice, scene
 
+from stemzoo.geometry.cleaning import clean
 from stemzoo.geometry.parallel import spread
-from stemzoo.geometry.resample import clean
 from stemzoo.geometry.subimages import cut
 from stemzoo.types import Columns, Frames
 

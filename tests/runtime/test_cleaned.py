@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stemzoo.geometry.resample import clean
+from stemzoo.geometry.cleaning import clean
 from stemzoo.runtime import cleaned, pipeline
 from stemzoo.runtime.cleaned import Cleaned
 from stemzoo.runtime.encoder import Encoder

@@ -105,7 +105,7 @@ def locate(
     Returns: an Analysis without encoding; its notices say how the scale was chosen and which frames hold no column.
     Raises: FrameError for a frame without signal; ModelError if the network cannot run.
     """
-    options, cleaned = options or LocateOptions(), cleaned or Cleaned(frames, segmenter.bundle.session.threads)
+    options, cleaned = options or LocateOptions(), cleaned or Cleaned(frames)
     stages, notices, tables = Stages(), list(frames.notices) + list(segmenter.bundle.session.notices), []
     quality: List[Quality] = []
     spec = segmenter.spec
@@ -222,7 +222,7 @@ def encode(
             window, said = encoder_window(analysis, encoder)
         notices += [text for text in said if text not in notices]
     threads = encoder.bundle.session.threads
-    cleaned = cleaned or Cleaned(analysis.frames, threads)
+    cleaned = cleaned or Cleaned(analysis.frames)
     frames, parts, unmeasured = cleaned.frames(), [], 0
     for index, columns in enumerate(analysis.columns):
         with stages.time("cut"):
@@ -260,7 +260,7 @@ def analyze(
     progress: Optional[Progress] = None,
 ) -> Analysis:
     """Return columns and, with an encoder, their angles and latents. Arguments and errors as in `locate` and `encode`."""
-    cleaned = Cleaned(frames, segmenter.bundle.session.threads)
+    cleaned = Cleaned(frames)
     analysis = locate(frames, segmenter, locate_options, progress, cleaned=cleaned)
     return analysis if encoder is None else encode(analysis, encoder, encode_options, progress, cleaned)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from stemzoo.errors import ShapeError
 
-BLOCK = 32  # output rows per matrix product: few enough that many of the banded weights are not zero
+BLOCK = 16  # output rows per matrix product: few enough that many of the banded weights are not zero
 
 
 def rescale(image: np.ndarray, factor: float) -> Tuple[np.ndarray, Tuple[float, float]]:

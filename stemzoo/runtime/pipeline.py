@@ -22,7 +22,7 @@ from stemzoo.geometry.peaks import Peaks, agreement, find_peaks
 from stemzoo.geometry.quality import judge
 from stemzoo.geometry.refine import RefineOptions, refine
 from stemzoo.geometry.resample import rescale, to_original
-from stemzoo.geometry.subimages import cut
+from stemzoo.geometry.subimages import Windows, cut
 from stemzoo.runtime.cleaned import Cleaned
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.notices import in_holes, over_the_edge, scale_notices, without_columns
@@ -221,15 +221,14 @@ def encode(
         with stages.time("scale"):
             window, said = encoder_window(analysis, encoder)
         notices += [text for text in said if text not in notices]
-    threads = encoder.bundle.session.threads
     cleaned = cleaned or Cleaned(analysis.frames)
     frames, parts, unmeasured = cleaned.frames(), [], 0
     for index, columns in enumerate(analysis.columns):
         with stages.time("cut"):
-            pieces = cut(frames, replace(columns, frame=index), window, encoder.spec.window_px, outside=False, threads=threads)
-            hidden = cleaned.unmeasured(index, columns.yx, window) & pieces.inside
+            windows = Windows(frames, replace(columns, frame=index), window, encoder.spec.window_px)
+            hidden = cleaned.unmeasured(index, columns.yx, window) & windows.inside
         with stages.time("encode"):
-            parts.append(replace(encoder.encode(replace(pieces, inside=pieces.inside & ~hidden)), inside=pieces.inside))
+            parts.append(encoder.encode_windows(windows, ~hidden))
         unmeasured += int(hidden.sum())
         if progress is not None:
             progress("encode", index + 1, len(analysis.columns))

@@ -17,7 +17,8 @@ import numpy as np
 from stemzoo.errors import DatasetError, ExportError, ModelError
 from stemzoo.evaluate import GROUPINGS, Score, frame_scores, summarise
 from stemzoo.evaluate.run import frame_of
-from stemzoo.geometry.resample import clean, rescale
+from stemzoo.geometry.cleaning import clean
+from stemzoo.geometry.resample import rescale
 from stemzoo.io.datasets import Dataset
 from stemzoo.runtime.bundle import MODEL_FILE, Bundle
 from stemzoo.runtime.scale import Scale

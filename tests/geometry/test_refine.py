@@ -12,10 +12,10 @@ from scipy.optimize import minimize
 from simulated import Scene, joint_bound, lattice, scene
 
 from stemzoo.errors import ShapeError
+from stemzoo.geometry.cleaning import clean
 from stemzoo.geometry.lattice import find_lattice
 from stemzoo.geometry.peaks import find_peaks
 from stemzoo.geometry.refine import Fit, RefineOptions, refine
-from stemzoo.geometry.resample import clean
 
 SIZE, SIGMA = 200, 3.0
 

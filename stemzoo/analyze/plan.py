@@ -115,7 +115,8 @@ def start(request: Request, models: Models) -> Plan | Outcome:
     window = parse_window(options.window, frames.pixel_size)
     scale: Scale | None = None
     notices = [notice for model in (models.segmenter, models.encoder) if model is not None for notice in model.bundle.session.notices]
-    if models.segmenter is not None or (window is None and models.encoder is not None):
+    fitted = options.fit_encoder and request.task != "locate"
+    if models.segmenter is not None or fitted or (window is None and models.encoder is not None):
         scale = _scale(frames)
         notices += scale.notices if models.segmenter is None else scale_notices(scale, models.segmenter)
     encoder, chosen = models.encoder, None

@@ -67,7 +67,7 @@ def _print_listing(
         (
             model["id"] + ("*" if model["id"] in taken else ""),
             model["task"],
-            f"{model['sampling']['min']:g}–{model['sampling']['max']:g}",
+            f"{model['sampling']['min']:.3g}–{model['sampling']['max']:.3g}",
             f"{model['window']['angstrom']:g} Å" if model["window"] else "–",
             readable_bytes(model["size_bytes"]),
             _score(model),
@@ -84,7 +84,11 @@ def _print_listing(
     elif any(model["id"] in taken for model in models):
         typer.echo("* taken where no model is named", err=True)
     if len(models) > 1:
-        typer.echo("Scores are of each card's own held-back frames; `stemzoo zoo compare` puts models on the same ones.", err=True)
+        typer.echo(
+            "Scores are of each card's own held-back frames (explained: of the variance around columns, noise included); "
+            "`stemzoo zoo compare` puts models on the same ones.",
+            err=True,
+        )
 
 
 def _taken(tasks: set[str]) -> set[str]:
@@ -103,7 +107,11 @@ def _score(model: dict[str, Any]) -> str:
     score = model["score"]
     if score is None:
         return "–"
-    return f"F1 {score['value']:.3f}" if score["metric"].startswith("F1") else f"{score['value']:.2g}{_unit(score['metric'])}"
+    if score["metric"].startswith("F1"):
+        return f"F1 {score['value']:.3f}"
+    if score["metric"].startswith("share of the sub-images' variance explained"):
+        return f"{score['value']:.0%} explained"
+    return f"{score['value']:.2g}{_unit(score['metric'])}"
 
 
 def _unit(metric: str) -> str:
@@ -250,7 +258,8 @@ def publish(
     typer.echo(f"{card.id}: {folder}, {readable_bytes(card.size_bytes)}; {to / 'index.json'} lists it")
     for path in files:
         typer.echo(f"  {path}")
-    typer.echo(f"Use it: STEMZOO_ZOO={to} stemzoo analyze FRAME --model {card.name}", err=True)
+    option = "--model" if card.task == "segmentation" else "--encoder"
+    typer.echo(f"Use it: STEMZOO_ZOO={to} stemzoo analyze FRAME {option} {card.name}", err=True)
 
 
 @zoo_app.command("index", epilog="Example: stemzoo zoo index model_cards")

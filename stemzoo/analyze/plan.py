@@ -122,11 +122,12 @@ def start(request: Request, models: Models) -> Plan | Outcome:
     encoder, chosen = models.encoder, None
     if models.offered is not None:
         scale = scale or _scale(frames)
-        chosen, why = choose(_sampled(request, frames, models, scale), scale.sampling, models.offered, models.session)
+        choice = choose(_sampled(request, frames, models, scale), scale, models.offered, models.session, window)
+        chosen = choice.candidate
         if chosen is None and request.task == "encode":
-            raise ModelError(f"{request.path}: {why[0].lower()}{why[1:]}")
+            raise ModelError(f"{request.path}: {choice.why[0].lower()}{choice.why[1:]}; {choice.advice}")
         encoder = None if chosen is None else loaded(chosen.folder, models.session)
-        notices += [why, *(encoder.bundle.session.notices if encoder is not None else ())]
+        notices += [str(choice), *(encoder.bundle.session.notices if encoder is not None else ())]
     if window is None and encoder is not None and scale is not None:
         window, said = pipeline.window_at(scale.sampling, encoder)
         notices += said

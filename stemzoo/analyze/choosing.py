@@ -134,9 +134,13 @@ def _share(analysis: Analysis, sampling: float | None, encoder: Encoder, window_
 
 
 def _thinned(analysis: Analysis) -> Analysis:
-    """Return the first frame alone, with columns evenly drawn from its middle half and what lies around it."""
-    columns = analysis.columns[0]
-    rows = np.arange(len(columns))[:: max(1, len(columns) // MOST)]
-    names = ("yx", "sigma", "species", "intensity", "confidence", "fit_ok")
-    few = replace(columns, **{name: getattr(columns, name)[rows] for name in names}, agreement=None)
-    return replace(analysis, frames=replace(analysis.frames, data=analysis.frames.frame(0)[None]), columns=(few,))
+    """Return the middle of the first frame alone, with some of its columns, evenly drawn."""
+    image, columns = analysis.frames.frame(0), analysis.columns[0]
+    corner = [max(0, (side - CROP_PX) // 2) for side in image.shape]
+    part = image[corner[0] : corner[0] + CROP_PX, corner[1] : corner[1] + CROP_PX]
+    yx = columns.yx - corner
+    rows = np.flatnonzero(((yx >= 0) & (yx <= np.array(part.shape) - 1)).all(axis=1))
+    rows = rows[:: max(1, len(rows) // MOST)]
+    names = ("sigma", "species", "intensity", "confidence", "fit_ok")
+    few = replace(columns, yx=yx[rows], **{name: getattr(columns, name)[rows] for name in names}, agreement=None)
+    return replace(analysis, frames=replace(analysis.frames, data=part[None]), columns=(few,))

@@ -131,7 +131,6 @@ def start(request: Request, models: Models) -> Plan | Outcome:
     if window is None and encoder is not None and scale is not None:
         window, said = pipeline.window_at(scale.sampling, encoder)
         notices += said
-    notices += models.notices
     factor = 1.0 if scale is None or models.segmenter is None else scale.factor(models.segmenter.spec)
     size = min(max(1, int(BATCH_PX / (np.prod(frames.shape) * factor**2))), BATCH_FRAMES)
     batches = tuple((a, min(a + size, len(frames))) for a in range(0, len(frames), size))

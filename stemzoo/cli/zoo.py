@@ -61,11 +61,11 @@ def _print_listing(
     if as_json:
         typer.echo(json.dumps({"models": models}, ensure_ascii=False))
         return
-    taken = _taken({model["task"] for model in models})
+    taken = _taken() if any(model["task"] == "segmentation" for model in models) else ""
     rows = [("model", "task", "Å/px", "window", "size", "score", "where", "materials")]
     rows += [
         (
-            model["id"] + ("*" if model["id"] in taken else ""),
+            model["id"] + ("*" if model["id"] == taken else ""),
             model["task"],
             f"{model['sampling']['min']:.3g}–{model['sampling']['max']:.3g}",
             f"{model['window']['angstrom']:g} Å" if model["window"] else "–",
@@ -81,8 +81,8 @@ def _print_listing(
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     if not models:
         typer.echo("No model found; name a zoo in STEMZOO_ZOO, or ask for less.", err=True)
-    elif any(model["id"] in taken for model in models):
-        typer.echo("* taken where no model is named", err=True)
+    elif any(model["id"] == taken for model in models):
+        typer.echo("* taken where no segmenter is named; of the encoders, the one that fits the frame, if one does", err=True)
     if len(models) > 1:
         typer.echo(
             "Scores are of each card's own held-back frames (explained: of the variance around columns, noise included); "
@@ -91,16 +91,14 @@ def _print_listing(
         )
 
 
-def _taken(tasks: set[str]) -> set[str]:
-    """Return the ids of the models that serve these tasks where none is named."""
+def _taken() -> str:
+    """Return the id of the segmenter that serves where none is named; nothing where no zoo has one."""
     from stemzoo.zoo.card import read_card
     from stemzoo.zoo.catalog import default
 
-    taken = set()
-    for task in tasks:
-        with contextlib.suppress(ModelError):
-            taken.add(read_card(default(task))[0].id)
-    return taken
+    with contextlib.suppress(ModelError):
+        return read_card(default("segmentation"))[0].id
+    return ""
 
 
 def _score(model: dict[str, Any]) -> str:

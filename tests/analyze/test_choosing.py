@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stemzoo.analyze.choosing import Candidate, choose
+from stemzoo.analyze.models import Models
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.scale import Scale
@@ -79,6 +81,19 @@ def test_too_few_columns_choose_nothing(offered: tuple[Candidate, ...]) -> None:
     choice = choose(Analysis(analysis.frames, (few,), analysis.segmenter), scale, offered)
     assert choice.candidate is None and "too few columns" in choice.why
     assert "--fit-encoder" not in choice.advice, "nor are they enough to fit one to"
+
+
+def test_a_server_chooses_for_each_frame(offered: tuple[Candidate, ...]) -> None:
+    """As `serve` does where no encoder is named: what fits one frame is not put upon the next."""
+    fitting = Models(None, offered=offered).chooser()
+    assert fitting is not None and Models(None).chooser() is None
+    said = []
+    for recipe in ("mos2", "srtio3", "graphene"):
+        analysis, scale = columns_of(recipe)
+        encoder, why = fitting(replace(analysis, sampling=scale.sampling))
+        said.append(None if encoder is None else encoder.spec.id)
+        assert "--fit-encoder" not in why, "a server has no such option"
+    assert said == ["rvae-hexagonal@1", "rvae-perovskite@2", None]
 
 
 def test_the_encoders_offered_here_can_be_loaded(offered: tuple[Candidate, ...]) -> None:

@@ -230,3 +230,5 @@ def test_the_listing_marks_what_is_taken_and_no_older_version(
     monkeypatch.setenv("STEMZOO_ZOO", str(tmp_path / "zoo"))
     done = run("zoo", "list", "--task", "segmentation")
     assert [line.split()[0] for line in done.out.splitlines()[1:]] == ["blob@2*", "blob@1"]
+    encoders = run("zoo", "list", "--task", "encoding")
+    assert "*" not in encoders.out, "an encoder is chosen by the frame"

@@ -17,6 +17,7 @@ import numpy as np
 from stemzoo.errors import StemzooError
 from stemzoo.live.feed import Feed, Shown
 from stemzoo.runtime.cleaned import Cleaned
+from stemzoo.runtime.doubts import strangeness
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.pipeline import LocateOptions, Progress, encode, locate
 from stemzoo.runtime.segmenter import Segmenter
@@ -139,6 +140,8 @@ class Engine:
             encoder, why = self._choose(analysis)
         if encoder is not None:
             analysis = encode(analysis, encoder, progress=tick, cleaned=cleaned)
+        if self.encoder is not None:
+            why = strangeness(analysis, self.encoder) or ""
         return replace(analysis, notices=(*analysis.notices, why)) if why else analysis
 
     def _tell(self, shown: list[Shown], state: str, analysis: Analysis, began: float) -> None:

@@ -10,11 +10,11 @@ import tifffile
 
 from stemzoo.analyze import AnalyzeOptions, encode_file
 from stemzoo.analyze.choosing import FITS
-from stemzoo.analyze.pieces import STRANGE
 from stemzoo.errors import StemzooError
 from stemzoo.io.read_results import read_results
 from stemzoo.runtime import pipeline
 from stemzoo.runtime.bundle import Bundle
+from stemzoo.runtime.doubts import STRANGE
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.simulation import draw_frames
 

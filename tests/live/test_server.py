@@ -48,6 +48,13 @@ def test_the_answer_is_the_packages_own_analysis(client, models, frame):
     )
 
 
+def test_an_answer_says_what_speaks_against_it(client, frame):
+    """Single atoms in noise: half of what is found there is nothing, and the operator hears of it beside the columns."""
+    assert client.analyze(frame, "?pixel_size=0.2").json["doubts"] == []
+    blank = np.random.default_rng(0).poisson(20, (96, 96)).astype(np.uint16)
+    assert any("No column was found" in doubt for doubt in client.analyze(blank, "?pixel_size=0.2").json["doubts"])
+
+
 def test_a_frame_gets_the_encoder_that_fits_it_or_none(start, models, frame):
     found = [(models[1], "It fits."), (None, "None fits.")]
     client, _ = start(choose=lambda analysis: found[len(analysis.columns[0]) < 40])

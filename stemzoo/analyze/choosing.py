@@ -60,20 +60,36 @@ def sample(frames: Frames, segmenter: Segmenter, scale: Scale | None, threshold:
     )
 
 
-def choose(
-    analysis: Analysis, sampling: float | None, offered: tuple[Candidate, ...], session: SessionOptions | None = None
-) -> tuple[Candidate | None, str]:
-    """Return the encoder that fits the columns of the analysis' first frame, or None, and a sentence that says why.
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The encoder that was chosen, if any; why, in a sentence; and what one may pass to `analyze` for another outcome."""
 
-    Args: sampling: Å/px of the frame, as far as it is known.
+    candidate: Candidate | None
+    why: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.why}; {self.advice}"
+
+
+def choose(
+    analysis: Analysis,
+    scale: Scale,
+    offered: tuple[Candidate, ...],
+    session: SessionOptions | None = None,
+    window_px: float | None = None,
+) -> Choice:
+    """Return which encoder fits the columns of the analysis' first frame.
+
+    Args: scale: of the frame. window_px: of the sub-images, where it was asked for; None takes each encoder's own.
     """
     if not offered:
-        return None, "No zoo has an encoder, so there are no angles or latents; pass --fit-encoder or --encoder NAME"
+        return Choice(None, "No zoo has an encoder, so there are no angles or latents", "pass --fit-encoder or --encoder NAME")
     alone = _thinned(analysis)
     shares: list[tuple[float, Candidate]] = []
     for candidate in offered:
         try:
-            share = _share(alone, sampling, loaded(candidate.folder, session))
+            share = _share(alone, scale.sampling, loaded(candidate.folder, session), window_px)
         except StemzooError:  # a window wider than the frame, or a network that cannot run: it cannot be chosen
             share = None
         if share is not None:
@@ -83,18 +99,24 @@ def choose(
     if shares and shares[0][0] >= FITS:
         share, best = shares[0]
         beside = f" ({others})" if others else ""
-        return best, (
+        return Choice(
+            best,
             f"Angles and latents are from {best.id}, chosen from the zoo's encoders because it explains {share:.0%} of the structure "
-            f"around the columns{beside}; it was trained on {', '.join(best.materials)}; --encoder NAME takes another, --fit-encoder one "
-            "of this frame"
+            f"around the columns{beside}; it was trained on {', '.join(best.materials)}",
+            "--encoder NAME takes another, --fit-encoder one of this frame",
         )
+    none = "There are no angles or latents"
+    if not shares:  # nor would there be enough to fit one to
+        return Choice(None, f"No encoder of the zoo fits: too few columns can be compared. {none}", "pass --encoder NAME to insist")
     seen = ", ".join(f"{other.id} {share:.0%}" for share, other in shares)
-    why = (
-        f"they explain too little of the structure around the columns ({seen}; wanted {FITS:.0%})"
-        if seen
-        else "too few columns can be compared"
-    )
-    return None, f"No encoder of the zoo fits: {why}. There are no angles or latents; pass --fit-encoder, or --encoder NAME to insist"
+    through, advice = "", "pass --fit-encoder, or --encoder NAME to insist"
+    if window_px is not None:
+        through = f" through a window of {window_px:.3g} px, which is not the one that they were made for"
+    elif scale.estimated and scale.sampling is not None:
+        through = f" in windows cut at an estimated {scale.sampling:.2g} Å/px"
+        advice = "pass --pixel-size Å if you know it, --fit-encoder, or --encoder NAME to insist"
+    why = f"they explain too little of the structure around the columns{through} ({seen}; wanted {FITS:.0%})"
+    return Choice(None, f"No encoder of the zoo fits: {why}. {none}", advice)
 
 
 @lru_cache(maxsize=8)
@@ -103,8 +125,8 @@ def loaded(folder: str, session: SessionOptions | None) -> Encoder:
     return Encoder(Bundle.load(Path(folder), session))
 
 
-def _share(analysis: Analysis, sampling: float | None, encoder: Encoder) -> float | None:
-    window, _ = pipeline.window_at(sampling, encoder)
+def _share(analysis: Analysis, sampling: float | None, encoder: Encoder, window_px: float | None) -> float | None:
+    window = pipeline.window_at(sampling, encoder)[0] if window_px is None else window_px
     pieces = pipeline.subimages(analysis, window, encoder.spec.window_px)
     if pieces.inside.sum() < FEWEST:
         return None
@@ -112,9 +134,13 @@ def _share(analysis: Analysis, sampling: float | None, encoder: Encoder) -> floa
 
 
 def _thinned(analysis: Analysis) -> Analysis:
-    """Return the first frame alone, with columns evenly drawn from its middle half and what lies around it."""
-    columns = analysis.columns[0]
-    rows = np.arange(len(columns))[:: max(1, len(columns) // MOST)]
-    names = ("yx", "sigma", "species", "intensity", "confidence", "fit_ok")
-    few = replace(columns, **{name: getattr(columns, name)[rows] for name in names}, agreement=None)
-    return replace(analysis, frames=replace(analysis.frames, data=analysis.frames.frame(0)[None]), columns=(few,))
+    """Return the middle of the first frame alone, with some of its columns, evenly drawn."""
+    image, columns = analysis.frames.frame(0), analysis.columns[0]
+    corner = [max(0, (side - CROP_PX) // 2) for side in image.shape]
+    part = image[corner[0] : corner[0] + CROP_PX, corner[1] : corner[1] + CROP_PX]
+    yx = columns.yx - corner
+    rows = np.flatnonzero(((yx >= 0) & (yx <= np.array(part.shape) - 1)).all(axis=1))
+    rows = rows[:: max(1, len(rows) // MOST)]
+    names = ("sigma", "species", "intensity", "confidence", "fit_ok")
+    few = replace(columns, yx=yx[rows], **{name: getattr(columns, name)[rows] for name in names}, agreement=None)
+    return replace(analysis, frames=replace(analysis.frames, data=part[None]), columns=(few,))

@@ -46,7 +46,6 @@ class ModelRefs:
 
     segmenter: tuple[str, str] | None
     encoder: tuple[str, str] | None
-    notices: tuple[str, ...]
     session: SessionOptions
 
     @classmethod
@@ -54,7 +53,7 @@ class ModelRefs:
         """Return what stands for loaded models. threads: of each session, where those of the models were not chosen."""
         ids = [None if m is None else (str(m.bundle.folder.absolute()), m.id.sha256) for m in (models.segmenter, models.encoder)]
         session = models.session or SessionOptions()
-        return cls(ids[0], ids[1], models.notices, replace(session, threads=session.threads or threads))
+        return cls(ids[0], ids[1], replace(session, threads=session.threads or threads))
 
 
 @contextmanager
@@ -199,9 +198,7 @@ def _models(refs: ModelRefs) -> Models:
             )
         bundles.append(bundle)
     segmenter, encoder = bundles
-    return Models(
-        None if segmenter is None else Segmenter(segmenter), None if encoder is None else Encoder(encoder), refs.notices, refs.session
-    )
+    return Models(None if segmenter is None else Segmenter(segmenter), None if encoder is None else Encoder(encoder), refs.session)
 
 
 def _connect(address: str, patience_s: float) -> Any:

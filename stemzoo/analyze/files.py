@@ -90,10 +90,7 @@ def models_for(task: Task, options: AnalyzeOptions, session: SessionOptions | No
         raise ModelError("encode with --encoder none would do nothing; pass --encoder NAME (stemzoo zoo list shows all) or --fit-encoder")
     if options.encoder == AUTO:
         return Models(None, session=session, offered=candidates())
-    encoder, notices = load_encoder(options.encoder, session)
-    if encoder is None:
-        raise ModelError("no encoder: no zoo has a default one; pass --encoder NAME (stemzoo zoo list shows all) or --fit-encoder")
-    return Models(None, encoder, notices, session)
+    return Models(None, load_encoder(options.encoder, session), session)
 
 
 def _one(request: Request, models: Models, progress: Progress | None) -> Outcome:

@@ -10,6 +10,7 @@ import os
 import re
 import tempfile
 import time
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 from stemzoo.analyze.choosing import loaded
 from stemzoo.analyze.gather import gather
 from stemzoo.analyze.models import Models
-from stemzoo.analyze.options import AUTO, AnalyzeOptions, Progress, parse_window
+from stemzoo.analyze.options import AUTO, Progress, parse_window
 from stemzoo.analyze.plan import Plan, frames_of, stamp_of
 from stemzoo.analyze.window import propose
 from stemzoo.errors import ModelError
@@ -29,10 +30,10 @@ from stemzoo.types import Analysis
 
 if TYPE_CHECKING:
     from stemzoo.runtime.session import SessionOptions
-    from stemzoo.training.encoding_config import EncoderConfig
 
 FIT_COLUMNS = 100_000  # an encoder is fitted to at most so many columns, from frames evenly drawn
 MOST_STEPS = 600  # more teach a fitted encoder little: 4,000 columns are learned in 400
+STAND_IN = "Its lengths rest on no pixel size but on an estimate ({:.2g} Å/px), by which frames of the same magnification are judged alike."
 SAMPLES = (20, 48)  # a fitted encoder sees its window with no fewer and no more samples a side
 
 
@@ -46,7 +47,7 @@ def fit(plan: Plan, progress: Progress | None) -> None:
         return
     begun = time.perf_counter()
     temporary = Path(tempfile.mkdtemp(prefix=".encoder.", dir=plan.journal.folder))
-    window = _fit_to(analysis, plan.request.options, temporary / "bundle", progress, plan.request.training)
+    window = _fit_to(analysis, plan, temporary / "bundle", progress)
     facts = {"window_px": window, "seconds": time.perf_counter() - begun}
     (plan.journal.folder / "fit.json").write_text(json.dumps(facts), encoding="utf-8")
     os.rename(temporary / "bundle", folder)
@@ -74,14 +75,13 @@ def window_of(plan: Plan) -> float | None:
     return plan.window_px
 
 
-def _fit_to(
-    analysis: Analysis, options: AnalyzeOptions, folder: Path, progress: Progress | None, config: EncoderConfig | None = None
-) -> float:
+def _fit_to(analysis: Analysis, plan: Plan, folder: Path, progress: Progress | None) -> float:
     """Fit an encoder to the analysis' own sub-images, write it to `folder` as a bundle; return the window [px].
 
-    Args: config: how it is trained; None takes the defaults with the latents and the seed of the options.
+    Where the pixel size is unknown, or cannot be true, the card's lengths rest on the same stand-in by which a later frame's window is cut.
     Raises: ModelError where the extra `train` is not installed; DatasetError for too few columns.
     """
+    options, config = plan.request.options, plan.request.training
     try:
         from stemzoo.export.bundle import write_bundle
         from stemzoo.training.encoding import task_parts
@@ -97,6 +97,8 @@ def _fit_to(
         window = parse_window(options.window, analysis.frames.pixel_size) or pipeline.window_for(analysis)
     size = min(max(round(window), SAMPLES[0]), SAMPLES[1])
     pieces = pipeline.subimages(analysis, window, size)
+    known = analysis.frames.pixel_size if plan.scale is None else plan.scale.sampling
+    pieces = replace(pieces, pixel_size=None if known is None else known * window / size)
     task = fit_encoder(pieces, config or EncoderConfig(latents=options.latents, seed=options.seed, max_steps=MOST_STEPS), progress)
     modules, draft = task_parts(task)
     whole = pieces.data[pieces.inside]
@@ -117,6 +119,7 @@ def _fit_to(
             "limits": [
                 *draft.get("limits", ()),
                 f"Fitted to the columns of {source} alone: its latents and angles compare columns within that file.",
+                *([STAND_IN.format(known)] if known is not None and plan.scale is not None and plan.scale.estimated else ()),
             ],
         },
         cases=proof,

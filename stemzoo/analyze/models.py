@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stemzoo.analyze.choosing import Candidate, candidates
+from stemzoo.analyze.choosing import Candidate, candidates, choose, loaded
 from stemzoo.analyze.options import AUTO, NONE, AnalyzeOptions
+from stemzoo.runtime.scale import Scale
+from stemzoo.types import Analysis
 
 if TYPE_CHECKING:
     from stemzoo.report.html import ModelNote
@@ -18,24 +21,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The loaded models, shared by all inputs of a command; `notices` say how they were chosen, `session` how they are run.
+    """The loaded models, shared by all inputs of a command; `session` says how they are run.
 
     No segmenter: columns come from a table. `offered` are the encoders of which each file takes the one that fits, where none is named.
     """
 
     segmenter: Segmenter | None
     encoder: Encoder | None = None
-    notices: tuple[str, ...] = ()
     session: SessionOptions | None = None
     offered: tuple[Candidate, ...] | None = None
 
     @classmethod
-    def load(cls, options: AnalyzeOptions, *, encode: bool = True, session: SessionOptions | None = None, by_file: bool = True) -> Models:
-        """Load what the options name, to be run as `session` says.
-
-        Args: by_file: where no encoder is named, each file takes the one that fits; else all take the zoo's default.
-        Raises: ModelError with the near names.
-        """
+    def load(cls, options: AnalyzeOptions, *, encode: bool = True, session: SessionOptions | None = None) -> Models:
+        """Load what the options name, to be run as `session` says. Raises: ModelError with the near names."""
         from stemzoo.runtime.bundle import Bundle
         from stemzoo.runtime.segmenter import Segmenter
         from stemzoo.zoo import catalog
@@ -44,30 +42,31 @@ class Models:
         segmenter = Segmenter(Bundle.load(folder, session))
         if not encode or options.fit_encoder or options.encoder == NONE:
             return cls(segmenter, session=session)
-        if options.encoder == AUTO and by_file:
+        if options.encoder == AUTO:
             return cls(segmenter, session=session, offered=candidates())
-        encoder, notices = load_encoder(options.encoder, session)
-        return cls(segmenter, encoder, notices, session)
+        return cls(segmenter, load_encoder(options.encoder, session), session)
+
+    def chooser(self) -> Callable[[Analysis], tuple[Encoder | None, str]] | None:
+        """Return what gives the encoder that fits located columns, or None, and why; None where the encoder, or none, was named."""
+        offered = self.offered
+        if offered is None:
+            return None
+
+        def fitting(analysis: Analysis) -> tuple[Encoder | None, str]:
+            scale = Scale(analysis.sampling, analysis.frames.pixel_size_source, estimated=analysis.sampling != analysis.frames.pixel_size)
+            choice = choose(analysis, scale, offered, self.session)
+            return None if choice.candidate is None else loaded(choice.candidate.folder, self.session), choice.why
+
+        return fitting
 
 
-def load_encoder(name: str, session: SessionOptions | None = None) -> tuple[Encoder | None, tuple[str, ...]]:
-    """Return the encoder called `name`, or the zoo's default for `auto` with a notice that says what it was trained on."""
+def load_encoder(name: str, session: SessionOptions | None = None) -> Encoder:
+    """Return the encoder called `name`. Raises: ModelError with the near names."""
     from stemzoo.runtime.bundle import Bundle
     from stemzoo.runtime.encoder import Encoder
     from stemzoo.zoo import catalog
-    from stemzoo.zoo.card import read_card
 
-    if name != AUTO:
-        return Encoder(Bundle.load(catalog.resolve(name), session)), ()
-    if not any(entry.card.task == "encoding" and entry.card.default for entry in catalog.entries()):
-        return None, ("No zoo has a default encoder, so there are no angles or latents; pass --fit-encoder or --encoder NAME",)
-    folder = catalog.default("encoding")
-    card = read_card(folder)[0]
-    said = (
-        f"Angles and latents are from the zoo's default encoder {card.id}, trained on {', '.join(card.materials)}; "
-        "for another material pass --fit-encoder, --encoder NAME or --encoder none"
-    )
-    return Encoder(Bundle.load(folder, session)), (said,)
+    return Encoder(Bundle.load(catalog.resolve(name), session))
 
 
 def note_of(role: str, folder: Path, name: str, sha256: str) -> ModelNote:

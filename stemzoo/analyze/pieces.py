@@ -30,13 +30,13 @@ from stemzoo.io.results import ResultsWriter
 from stemzoo.io.tracks import FILE, write_tracks
 from stemzoo.report.summary import summarise
 from stemzoo.runtime import pipeline
+from stemzoo.runtime.doubts import strangeness
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.notices import in_holes, over_the_edge, without_columns
 from stemzoo.runtime.tables import ColumnsWriter
 from stemzoo.types import Analysis, Columns, Encoding, SubImages, Tracks
 
 REPORT_COLUMNS = 1_000_000
-STRANGE = 0.5  # share of the structure around columns that an encoder must explain to be believed; less than analyze.choosing.FITS
 LINKED = "tracks.npz"
 
 
@@ -212,12 +212,5 @@ def _notices(plan: Plan, models: Models, analysis: Analysis, totals: _Totals, ch
 
 def _strange(analysis: Analysis, encoder: Encoder | None, pieces: SubImages | None) -> list[str]:
     """Return a warning where the encoder does not know what it sees."""
-    if encoder is None or pieces is None or analysis.encoding is None:
-        return []
-    share = encoder.knows(pieces, analysis.encoding.rows(slice(0, len(pieces))))
-    if share is None or share >= STRANGE:
-        return []
-    return [
-        f"{encoder.id.id} explains {share:.0%} of the structure around the columns: it was trained on other structures, or there is hardly "
-        "any. Its angles and latents mean little here; fit an encoder to the frame with --fit-encoder"
-    ]
+    said = None if encoder is None or pieces is None else strangeness(analysis, encoder, pieces)
+    return [] if said is None else [f"{said}; fit an encoder to the frame with --fit-encoder"]

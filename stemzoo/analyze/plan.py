@@ -115,21 +115,22 @@ def start(request: Request, models: Models) -> Plan | Outcome:
     window = parse_window(options.window, frames.pixel_size)
     scale: Scale | None = None
     notices = [notice for model in (models.segmenter, models.encoder) if model is not None for notice in model.bundle.session.notices]
-    if models.segmenter is not None or (window is None and models.encoder is not None):
+    fitted = options.fit_encoder and request.task != "locate"
+    if models.segmenter is not None or fitted or (window is None and models.encoder is not None):
         scale = _scale(frames)
         notices += scale.notices if models.segmenter is None else scale_notices(scale, models.segmenter)
     encoder, chosen = models.encoder, None
     if models.offered is not None:
         scale = scale or _scale(frames)
-        chosen, why = choose(_sampled(request, frames, models, scale), scale.sampling, models.offered, models.session)
+        choice = choose(_sampled(request, frames, models, scale), scale, models.offered, models.session, window)
+        chosen = choice.candidate
         if chosen is None and request.task == "encode":
-            raise ModelError(f"{request.path}: {why[0].lower()}{why[1:]}")
+            raise ModelError(f"{request.path}: {choice.why[0].lower()}{choice.why[1:]}; {choice.advice}")
         encoder = None if chosen is None else loaded(chosen.folder, models.session)
-        notices += [why, *(encoder.bundle.session.notices if encoder is not None else ())]
+        notices += [str(choice), *(encoder.bundle.session.notices if encoder is not None else ())]
     if window is None and encoder is not None and scale is not None:
         window, said = pipeline.window_at(scale.sampling, encoder)
         notices += said
-    notices += models.notices
     factor = 1.0 if scale is None or models.segmenter is None else scale.factor(models.segmenter.spec)
     size = min(max(1, int(BATCH_PX / (np.prod(frames.shape) * factor**2))), BATCH_FRAMES)
     batches = tuple((a, min(a + size, len(frames))) for a in range(0, len(frames), size))

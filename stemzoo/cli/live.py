@@ -121,7 +121,7 @@ def serve(
     session = session_of(cores, threads, provider)
     from stemzoo.analyze import AnalyzeOptions, Models
 
-    models = Models.load(AnalyzeOptions(model, encoder), session=session, by_file=False)
+    models = Models.load(AnalyzeOptions(model, encoder), session=session)
     engine, run, _, serve_options = _server(models, waiting)
     options = serve_options(host, port, tuple(name or ()), token, waiting, timeout, max_mb=max_mb)
     _say_notices(models)
@@ -140,7 +140,7 @@ def _server(models: Models, waiting: int = 8) -> tuple[Engine, Callable[..., Non
             raise
         raise OutputError(f"serving needs {error.name}, which is not installed; pip install 'stemzoo[serve]'") from error
     assert models.segmenter is not None
-    return Engine(models.segmenter, models.encoder, models.notices, waiting), serve, serving, ServeOptions
+    return Engine(models.segmenter, models.encoder, models.chooser(), waiting), serve, serving, ServeOptions
 
 
 def _show(engine: Engine, name: str, place: Path) -> None:

@@ -24,9 +24,16 @@ if TYPE_CHECKING:
     from stemzoo.training import Run, SegmenterConfig
 
 train_app = typer.Typer(help="Train a segmenter or an rVAE encoder (needs stemzoo[train]).", no_args_is_help=True, rich_markup_mode=None)
-OUT = typer.Option(..., "--out", metavar="RUN", help="The run's folder: configuration, log, checkpoints.")
+OUT = typer.Option(
+    None, "--out", metavar="RUN", help="The run's folder: configuration, log, checkpoints. Required, but with --resume that run's."
+)
 CONFIG = typer.Option(None, "--config", metavar="TOML", help="Settings; what is given on the command line wins.")
-RESUME = typer.Option(None, "--resume", metavar="RUN", help="Continue an interrupted run: its folder, or a checkpoint in it.")
+RESUME = typer.Option(
+    None,
+    "--resume",
+    metavar="RUN",
+    help="Continue an interrupted run, by its folder or a checkpoint in it, as it was told; what is given beside goes before that.",
+)
 SEED = typer.Option(None, "--seed", metavar="N", help="Seed of the run.")
 DEVICES = typer.Option(None, "--devices", metavar="N", help="Number of devices, or auto.")
 NUM_NODES = typer.Option(None, "--num-nodes", metavar="N", help="Number of machines.")
@@ -38,8 +45,8 @@ JSON = typer.Option(False, "--json", help="Print one JSON object on stdout.")
 
 @train_app.command("segmenter", epilog="Example: stemzoo train segmenter sr3fe2o7.h5 --out run --steps 2000")
 def segmenter(
-    datasets: list[Path] = typer.Argument(..., metavar="H5…", help="Datasets from stemzoo data."),
-    out: Path = OUT,
+    datasets: list[Path] | None = typer.Argument(None, metavar="H5…", help="Datasets from stemzoo data. Required, but for --resume."),
+    out: Path | None = OUT,
     config: Path | None = CONFIG,
     start: str | None = typer.Option(
         None, "--from", metavar="MODEL", help="Fine-tune a model of the zoo, a bundle's folder or a checkpoint."
@@ -69,11 +76,12 @@ def segmenter(
     as_json: bool = JSON,
 ) -> None:
     """Train a network that finds columns; ^C keeps the last checkpoint."""
+    out, before = _before(resume, out, "H5…", bool(datasets))
     with _torch():
         from stemzoo.training import SegmenterConfig, train_ensemble, train_segmenter
 
     chosen = {
-        "datasets": [str(path) for path in datasets],
+        "datasets": [str(path) for path in datasets or ()] or None,
         "steps": steps,
         "batch": batch,
         "seed": seed,
@@ -83,7 +91,7 @@ def segmenter(
         "precision": precision,
         "accumulate": accumulate,
     }
-    settings, weights, progress = _config(config, SegmenterConfig, chosen), _weights(start), sys.stderr.isatty()
+    settings, weights, progress = _config(config, SegmenterConfig, chosen, before), _weights(start), sys.stderr.isatty()
     if weights is not None:
         settings = _with_replay(_like_parent(settings, weights), replay, out)
     if ensemble is None:
@@ -99,8 +107,10 @@ def segmenter(
 
 @train_app.command("rvae", epilog="Example: stemzoo train rvae sr3fe2o7.h5 --window 8Å --out run")
 def rvae(
-    inputs: list[str] = typer.Argument(..., metavar="H5|FILE…", help="Datasets, which give a run; or one frame, which gives a bundle."),
-    out: Path = OUT,
+    inputs: list[str] | None = typer.Argument(
+        None, metavar="H5|FILE…", help="Datasets, which give a run; or one frame, which gives a bundle. Required, but for --resume."
+    ),
+    out: Path | None = OUT,
     config: Path | None = CONFIG,
     window: str | None = typer.Option(None, "--window", metavar="LENGTH", help="Extent of the sub-images: Å; for a frame also px."),
     latents: int | None = typer.Option(None, "--latents", metavar="N", help="Number of latents. [default: 2]"),
@@ -117,6 +127,8 @@ def rvae(
     as_json: bool = JSON,
 ) -> None:
     """Train an rVAE encoder: angle and latents of local structure; ^C keeps the last checkpoint."""
+    out, before = _before(resume, out, "H5|FILE…", bool(inputs))
+    inputs = inputs or []
     if not all(_is_dataset(path) for path in inputs):
         if len(inputs) > 1:
             raise DatasetError(f"{', '.join(inputs)}: not all are datasets; an encoder is trained on datasets, or on one frame")
@@ -132,7 +144,7 @@ def rvae(
         from stemzoo.training.encoding_config import EncoderConfig
 
     chosen = {
-        "datasets": inputs,
+        "datasets": inputs or None,
         "window": _angstrom(window),
         "latents": latents,
         "epochs": epochs,
@@ -142,7 +154,8 @@ def rvae(
         "num_nodes": num_nodes,
         "strategy": strategy,
     }
-    _finish(train_encoder(_config(config, EncoderConfig, chosen), out, resume=resume, progress=sys.stderr.isatty()), as_json)
+    settings = _config(config, EncoderConfig, chosen, before)
+    _finish(train_encoder(settings, out, resume=resume, progress=sys.stderr.isatty()), as_json)
 
 
 def _fit_frame(
@@ -197,15 +210,35 @@ def _angstrom(window: str | None) -> float | None:
     return parse_window(window, 1.0)
 
 
-def _config(path: Path | None, kind: Any, chosen: dict[str, Any]) -> Any:
-    """Return the configuration in `path`, if any, with what the command line chose laid over it."""
+def _before(resume: Path | None, out: Path | None, datasets: str, named: bool) -> tuple[Path, dict[str, Any]]:
+    """Return the run's folder and the settings that an interrupted run was told, for it goes on with those.
+
+    Args: datasets: what the command calls its datasets; named: whether some were named. Raises: BadParameter for what is missing.
+    """
+    home, before = None, {}
+    if resume is not None:
+        with _torch():
+            from stemzoo.training.config import run_of, told_before
+        home = run_of(resume)
+        before = told_before(home)
+    if not named and not before:
+        raise typer.BadParameter(f"wanted datasets{f'; {resume} holds no run that says which' if resume else ''}", param_hint=datasets)
+    folder = out or (home if before else None)
+    if folder is None:
+        raise typer.BadParameter("wanted a folder for the run", param_hint="--out")
+    return folder, before
+
+
+def _config(path: Path | None, kind: Any, chosen: dict[str, Any], before: dict[str, Any] | None = None) -> Any:
+    """Return the configuration that a resumed run was told `before`, under that in `path`, under what the command line chose."""
     from stemzoo.errors import RecipeError
     from stemzoo.schema import validate
     from stemzoo.training import load_config
 
     if path is not None:
-        return load_config(path, kind, **chosen)
-    return validate(kind, {key: value for key, value in chosen.items() if value is not None}, "command line", RecipeError)
+        return load_config(path, kind, before, **chosen)
+    told = {key: value for key, value in chosen.items() if value is not None}
+    return validate(kind, {**(before or {}), **told}, "command line", RecipeError)
 
 
 def _like_parent(settings: SegmenterConfig, weights: Path) -> SegmenterConfig:

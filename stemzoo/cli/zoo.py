@@ -61,13 +61,13 @@ def _print_listing(
     if as_json:
         typer.echo(json.dumps({"models": models}, ensure_ascii=False))
         return
-    taken = _taken({model["task"] for model in models})
+    taken = _taken() if any(model["task"] == "segmentation" for model in models) else ""
     rows = [("model", "task", "Å/px", "window", "size", "score", "where", "materials")]
     rows += [
         (
-            model["id"] + ("*" if model["id"] in taken else ""),
+            model["id"] + ("*" if model["id"] == taken else ""),
             model["task"],
-            f"{model['sampling']['min']:g}–{model['sampling']['max']:g}",
+            f"{model['sampling']['min']:.3g}–{model['sampling']['max']:.3g}",
             f"{model['window']['angstrom']:g} Å" if model["window"] else "–",
             readable_bytes(model["size_bytes"]),
             _score(model),
@@ -81,29 +81,35 @@ def _print_listing(
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     if not models:
         typer.echo("No model found; name a zoo in STEMZOO_ZOO, or ask for less.", err=True)
-    elif any(model["id"] in taken for model in models):
-        typer.echo("* taken where no model is named", err=True)
+    elif any(model["id"] == taken for model in models):
+        typer.echo("* taken where no segmenter is named; of the encoders, the one that fits the frame, if one does", err=True)
     if len(models) > 1:
-        typer.echo("Scores are of each card's own held-back frames; `stemzoo zoo compare` puts models on the same ones.", err=True)
+        typer.echo(
+            "Scores are of each card's own held-back frames (explained: of the variance around columns, noise included); "
+            "`stemzoo zoo compare` puts models on the same ones.",
+            err=True,
+        )
 
 
-def _taken(tasks: set[str]) -> set[str]:
-    """Return the ids of the models that serve these tasks where none is named."""
+def _taken() -> str:
+    """Return the id of the segmenter that serves where none is named; nothing where no zoo has one."""
     from stemzoo.zoo.card import read_card
     from stemzoo.zoo.catalog import default
 
-    taken = set()
-    for task in tasks:
-        with contextlib.suppress(ModelError):
-            taken.add(read_card(default(task))[0].id)
-    return taken
+    with contextlib.suppress(ModelError):
+        return read_card(default("segmentation"))[0].id
+    return ""
 
 
 def _score(model: dict[str, Any]) -> str:
     score = model["score"]
     if score is None:
         return "–"
-    return f"F1 {score['value']:.3f}" if score["metric"].startswith("F1") else f"{score['value']:.2g}{_unit(score['metric'])}"
+    if score["metric"].startswith("F1"):
+        return f"F1 {score['value']:.3f}"
+    if score["metric"].startswith("share of the sub-images' variance explained"):
+        return f"{score['value']:.0%} explained"
+    return f"{score['value']:.2g}{_unit(score['metric'])}"
 
 
 def _unit(metric: str) -> str:
@@ -250,7 +256,8 @@ def publish(
     typer.echo(f"{card.id}: {folder}, {readable_bytes(card.size_bytes)}; {to / 'index.json'} lists it")
     for path in files:
         typer.echo(f"  {path}")
-    typer.echo(f"Use it: STEMZOO_ZOO={to} stemzoo analyze FRAME --model {card.name}", err=True)
+    option = "--model" if card.task == "segmentation" else "--encoder"
+    typer.echo(f"Use it: STEMZOO_ZOO={to} stemzoo analyze FRAME {option} {card.name}", err=True)
 
 
 @zoo_app.command("index", epilog="Example: stemzoo zoo index model_cards")

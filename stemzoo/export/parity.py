@@ -14,7 +14,7 @@ from torch import nn
 
 from stemzoo.errors import ExportError, ModelError
 from stemzoo.runtime.bundle import ModelSpec
-from stemzoo.runtime.golden import compare
+from stemzoo.runtime.golden import compare, relative_tolerance
 from stemzoo.runtime.session import open_session
 
 Case = Mapping[str, np.ndarray]
@@ -68,8 +68,8 @@ def check_parity(path: Path, cases: Sequence[Case], wanted: Sequence[Mapping[str
             if check.n_differ:
                 raise ExportError(
                     f"{where}: {check.n_differ} of {check.n} elements of {name} differ between torch and onnxruntime, the worst by "
-                    f"{check.worst:.3g} at {check.worst_index}; wanted at most {spec.golden_atol:g} + {spec.golden_rtol:g}·|value|; "
-                    "nothing was written"
+                    f"{check.worst:.3g} at {check.worst_index}; wanted at most {spec.golden_atol:g} + "
+                    f"{relative_tolerance(name, spec):g}·|value|; nothing was written"
                 )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from stemzoo.runtime.bundle import Bundle
+from stemzoo.runtime.doubts import doubts_of
 from stemzoo.types import Analysis
 
 Numbers = list[float | None]
@@ -90,6 +91,7 @@ class AnalysisOut(Answer):
     encoder: str | None
     frames: list[FrameOut]
     notices: list[str]
+    doubts: list[str] = Field(description="what speaks against the result, a sentence each")
     seconds: dict[str, float] = Field(description="wall time by stage")
     version: str
 
@@ -138,6 +140,7 @@ def analysis_out(analysis: Analysis, only: int | None = None) -> AnalysisOut:
         encoder=None if analysis.encoder is None else analysis.encoder.id,
         frames=[_frame_out(analysis, index) for index in chosen],
         notices=list(dict.fromkeys((*frames.notices, *analysis.notices))),
+        doubts=list(doubts_of(analysis)),
         seconds={stage: round(value, 5) for stage, value in analysis.seconds.items()},
         version=analysis.version,
     )

@@ -17,10 +17,13 @@ import numpy as np
 from stemzoo.errors import StemzooError
 from stemzoo.live.feed import Feed, Shown
 from stemzoo.runtime.cleaned import Cleaned
+from stemzoo.runtime.doubts import strangeness
 from stemzoo.runtime.encoder import Encoder
-from stemzoo.runtime.pipeline import LocateOptions, encode, locate
+from stemzoo.runtime.pipeline import LocateOptions, Progress, encode, locate
 from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.types import Analysis, Frames
+
+Choose = Callable[[Analysis], "tuple[Encoder | None, str]"]
 
 
 class Busy(Exception):
@@ -49,13 +52,15 @@ class Place:
 class Engine:
     """The worker and its places.
 
-    Args: segmenter, encoder: loaded; encoder None gives columns only. notices: how they were chosen. waiting: jobs that may wait.
+    Args:
+        segmenter, encoder: loaded; encoder None gives columns only, unless `choose` gives one.
+        choose: returns the encoder that fits located columns, or None, and says why. waiting: jobs that may wait.
     """
 
     def __init__(
-        self, segmenter: Segmenter, encoder: Encoder | None, notices: tuple[str, ...] = (), waiting: int = 8, feed: Feed | None = None
+        self, segmenter: Segmenter, encoder: Encoder | None, choose: Choose | None = None, waiting: int = 8, feed: Feed | None = None
     ) -> None:
-        self.segmenter, self.encoder, self.notices = segmenter, encoder, notices
+        self.segmenter, self.encoder, self._choose = segmenter, encoder, choose
         self.feed = feed or Feed()
         self.capacity = waiting + 1
         self.places = threading.BoundedSemaphore(self.capacity)
@@ -117,10 +122,8 @@ class Engine:
             analysis = locate(frames, self.segmenter, LocateOptions(threshold=threshold), tick, cleaned=cleaned)
             more = [self.feed.show(frames.path, index, np.asarray(frames.data[index])) for index in range(1, len(frames))]
             self._tell([shown, *more], "located", analysis, began)
-            encoder = self.encoder if with_encoder else None
-            if encoder is not None and any(len(columns) for columns in analysis.columns):
-                analysis = encode(analysis, encoder, progress=tick, cleaned=cleaned)
-                analysis = replace(analysis, notices=(*analysis.notices, *self.notices))
+            if with_encoder and any(len(columns) for columns in analysis.columns):
+                analysis = self._encode(analysis, tick, cleaned)
             self._tell([shown, *more], "done", analysis, began)
         except BaseException as error:
             why = (
@@ -130,6 +133,16 @@ class Engine:
                 self.feed.update(one, "failed", why=why)
             raise
         return analysis
+
+    def _encode(self, analysis: Analysis, tick: Progress, cleaned: Cleaned) -> Analysis:
+        encoder, why = self.encoder, ""
+        if encoder is None and self._choose is not None:
+            encoder, why = self._choose(analysis)
+        if encoder is not None:
+            analysis = encode(analysis, encoder, progress=tick, cleaned=cleaned)
+        if self.encoder is not None:
+            why = strangeness(analysis, self.encoder) or ""
+        return replace(analysis, notices=(*analysis.notices, why)) if why else analysis
 
     def _tell(self, shown: list[Shown], state: str, analysis: Analysis, began: float) -> None:
         bare = _without_pixels(analysis)

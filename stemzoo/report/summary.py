@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 
 from stemzoo.geometry.neighbours import nearest_distance
-from stemzoo.geometry.quality import reasons
+from stemzoo.runtime.doubts import doubts_of
 from stemzoo.types import Analysis, Columns
 
 PM_PER_ANGSTROM = 100.0
-MISTRUST_FAILED = 0.2
-MISTRUST_CONFIDENCE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +105,7 @@ def summarise(analysis: Analysis) -> Summary:
         spacing_angstrom=spacing_px * size if spacing_px is not None and size is not None else None,
         latents=0 if encoding is None else int(encoding.latents.shape[1]),
         angle_symmetry=symmetry,
-        doubts=_doubts(total, failed, median_confidence) + _frame_doubts(analysis),
+        doubts=doubts_of(analysis),
     )
 
 
@@ -132,32 +130,7 @@ def _by_class(columns: tuple[Columns, ...]) -> dict[str, int]:
     return counts
 
 
-def _frame_doubts(analysis: Analysis) -> tuple[str, ...]:
-    """Return what speaks against single frames, a sentence a sign; of a stack, in how many frames and in which first."""
-    said: dict[str, list[tuple[int, str]]] = {}
-    for index, quality in enumerate(analysis.quality):
-        for sign, reason in reasons(quality).items():
-            said.setdefault(sign, []).append((analysis.columns[index].frame, reason))
-    if len(analysis.frames) == 1:
-        return tuple(found[0][1] for found in said.values())
-    return tuple(
-        f"In {len(found)} of {len(analysis.frames)} frames, first in frame {found[0][0]}: {found[0][1]}" for found in said.values()
-    )
-
-
 def _known_median(values: np.ndarray) -> float | None:
     """Return the median of the finite values, None without any."""
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if finite.size else None
-
-
-def _doubts(total: int, failed: int, confidence: float | None) -> tuple[str, ...]:
-    """Say plainly when the numbers below should not be trusted."""
-    if total == 0:
-        return ("No column was found: the frame may show no atomic contrast, or lie outside what the model was trained on.",)
-    doubts = []
-    if failed > MISTRUST_FAILED * total:
-        doubts.append(f"{failed / total:.0%} of the fits failed; those positions are the network's own and their errors are wide.")
-    if confidence is not None and confidence < MISTRUST_CONFIDENCE:
-        doubts.append(f"Half of the columns have a confidence below {confidence:.2f}; look at the overlay before using the positions.")
-    return tuple(doubts)

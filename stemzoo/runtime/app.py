@@ -23,6 +23,7 @@ import stemzoo
 from stemzoo.errors import ModelError, OutputError, ReadError, StemzooError
 from stemzoo.runtime.bundle import MODEL_FILE, Bundle
 from stemzoo.runtime.cores import keep_to, parse_cores
+from stemzoo.runtime.doubts import doubts_of, strangeness
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.golden import verify
 from stemzoo.runtime.manifest import MANIFEST_FILE, check_manifest, check_vouched
@@ -128,6 +129,10 @@ def _run(models: Path, session: SessionOptions, options: argparse.Namespace) -> 
         if model is not None:
             check_vouched(models.parent, model.bundle.folder / MODEL_FILE, model.bundle.sha256)
     analysis = locate(frames, segmenter) if options.command == "locate" else analyze(frames, segmenter, encoder)
+    doubts = doubts_of(analysis)
+    strange = None if encoder is None else strangeness(analysis, encoder)
+    if strange is not None:
+        doubts = (*doubts, f"{strange}; pass --encoder none, or bring an encoder of this structure along")
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -139,11 +144,12 @@ def _run(models: Path, session: SessionOptions, options: argparse.Namespace) -> 
         "pixel_size": frames.pixel_size,
         "models": [_facts(model.bundle) for model in (segmenter, encoder) if model is not None],
         "notices": list(analysis.notices),
+        "doubts": list(doubts),
         "seconds": {stage: round(value, 4) for stage, value in analysis.seconds.items()},
         "version": stemzoo.__version__,
     }
     (options.out / "run.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    for notice in analysis.notices:
+    for notice in (*doubts, *analysis.notices):
         print(f"note: {notice}", file=sys.stderr)
     print(f"{options.frame}: {sum(len(columns) for columns in analysis.columns)} columns, {time.perf_counter() - began:.1f} s")
 

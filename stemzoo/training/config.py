@@ -5,9 +5,10 @@ Called by the CLI and `scripts/`.
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
@@ -75,8 +76,28 @@ class SegmenterConfig(Strict):
     replay_share: float = Field(0.25, ge=0, lt=1, description="share of the patches that come from them")
 
 
-def load_config(path: str | Path, kind: type[C], **overrides: object) -> C:
-    """Return the configuration in a TOML file, with `overrides` that are not None laid over it.
+CONFIG_FILE = "config.json"
+
+
+def run_of(resume: str | Path) -> Path:
+    """Return the folder of the run that is named by itself or by a checkpoint in it."""
+    path = Path(resume)
+    return path.parent.parent if path.suffix == ".ckpt" and path.parent.name == "checkpoints" else path
+
+
+def told_before(folder: Path) -> dict[str, Any]:
+    """Return the settings that a run was told, resolved; none where the folder holds no run. Raises: RecipeError if they are damaged."""
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as failure:
+        raise RecipeError(f"{path}: not JSON: {failure}") from None
+
+
+def load_config(path: str | Path, kind: type[C], before: dict[str, Any] | None = None, **overrides: object) -> C:
+    """Return the configuration in a TOML file, laid over `before`, with `overrides` that are not None laid over both.
 
     Raises: RecipeError for a missing file, bad TOML or an unknown key.
     """
@@ -87,4 +108,5 @@ def load_config(path: str | Path, kind: type[C], **overrides: object) -> C:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
         raise RecipeError(f"{path}: not TOML: {failure}") from None
-    return validate(kind, {**tables, **{key: value for key, value in overrides.items() if value is not None}}, str(path), RecipeError)
+    told = {key: value for key, value in overrides.items() if value is not None}
+    return validate(kind, {**(before or {}), **tables, **told}, str(path), RecipeError)

@@ -33,11 +33,11 @@ import stemzoo
 from stemzoo.errors import ModelError, OutputError, StemzooError
 from stemzoo.nets.unet import UNet
 from stemzoo.schema import Strict
-from stemzoo.training.config import SegmenterConfig
+from stemzoo.training.config import CONFIG_FILE, SegmenterConfig
 from stemzoo.training.guards import HearSlurm, KeepNewest, SeedSteps, StopWhenLost
 from stemzoo.training.patches import PatchData
 from stemzoo.training.replay import Memory, compare
-from stemzoo.training.saving import LAST, AtomicCheckpoints, left_by_slurm, sound, tidy
+from stemzoo.training.saving import LAST, AtomicCheckpoints, left_by_slurm, refuse_longer, sound, tidy
 from stemzoo.training.segmentation import SegmenterTask, unet
 from stemzoo.training.weights import load_weights, read_weights, weights_file
 
@@ -175,6 +175,7 @@ def fit(
         resume, said = sound(resume)
         if said:
             print(f"note: {said}", file=sys.stderr)
+        refuse_longer(resume, out, steps if steps >= 0 else int(getattr(task, "total_steps", 0)))
     _begin_folder(out, config)
     best = ModelCheckpoint(checkpoints, filename="best", monitor=monitor, mode=mode, enable_version_counter=False)
     newest = ModelCheckpoint(checkpoints, filename="last", monitor=None, save_on_train_epoch_end=True, enable_version_counter=False)
@@ -266,7 +267,7 @@ def _begin_folder(out: Path, config: Strict) -> None:
         if not _is_first():
             return
         tidy(out / "checkpoints")
-        (out / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
+        (out / CONFIG_FILE).write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
         (out / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n")
         if (out / "metrics.csv").exists():  # the logger would begin it anew
             (out / "metrics.csv").rename(out / f"metrics.{len(list(out.glob('metrics.*.csv'))) + 1}.csv")

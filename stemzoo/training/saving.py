@@ -102,6 +102,17 @@ def sound(resume: str | Path) -> tuple[Path, str]:
     return chosen, ""
 
 
+def refuse_longer(checkpoint: Path, out: Path, steps: int) -> None:
+    """Raise ModelError where a run is to be resumed for more `steps` than its learning rate was planned for, which ends at zero."""
+    schedules = torch.load(checkpoint, map_location="cpu", weights_only=True).get("lr_schedulers") or [{}]
+    planned = schedules[0].get("total_steps")
+    if planned is not None and steps > planned:
+        raise ModelError(
+            f"{out}: was planned for {planned} steps, at whose end its learning rate is zero, so it cannot go on to {steps}; begin another "
+            f"run from its network: --from {out / 'checkpoints' / 'best.ckpt'} (an encoder: anew)"
+        )
+
+
 def left_by_slurm(run: Path) -> list[Path]:
     """Return the checkpoints that Lightning wrote into a run's folder before it asked SLURM for another turn."""
     return sorted(run.glob("hpc_ckpt_*.ckpt"))

@@ -71,7 +71,7 @@ def _check_new(card: Card, place: Path, root: Path) -> None:
     weights = card.file("weights.safetensors").sha256
     for name, files in before.items():
         if name != card.id and name.startswith(f"{card.name}@") and any(file.sha256 == weights for file in files):
-            raise CardError(f"{root}: {name} has the very weights of {card.id}; nothing new to publish")
+            raise CardError(f"{root}: {name} has these very weights already; there is nothing new to publish as {card.id}")
 
 
 def write_deposit(folder: Path, out: Path) -> list[Path]:

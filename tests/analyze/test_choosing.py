@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stemzoo.analyze.choosing import Candidate, choose
+from stemzoo.analyze.models import Models
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.encoder import Encoder
+from stemzoo.runtime.scale import Scale
 from stemzoo.simulation import draw_frames
 from stemzoo.types import Analysis, Columns, Frames, ModelId
 from stemzoo.zoo.card import read_card
@@ -29,12 +32,12 @@ def offered() -> tuple[Candidate, ...]:
     return tuple(found)
 
 
-def columns_of(recipe: str) -> tuple[Analysis, float]:
+def columns_of(recipe: str) -> tuple[Analysis, Scale]:
     frame = next(draw_frames(RECIPES / f"{recipe}.toml", 1, 31, SETTINGS))
     n, none = len(frame.yx), np.zeros(len(frame.yx))
     columns = Columns(frame.yx, np.ones((n, 2)), none, none, none, none, pixel_size=frame.pixel_size)
     frames = Frames(np.asarray(frame.image)[None], frame.pixel_size, "user", path=recipe)
-    return Analysis(frames, (columns,), ModelId("truth@1", "0" * 64)), float(frame.pixel_size)
+    return Analysis(frames, (columns,), ModelId("truth@1", "0" * 64)), Scale(float(frame.pixel_size), "user")
 
 
 @pytest.mark.parametrize(
@@ -42,23 +45,55 @@ def columns_of(recipe: str) -> tuple[Analysis, float]:
     [("mos2", "rvae-hexagonal@1"), ("wse2", "rvae-hexagonal@1"), ("srtio3", "rvae-perovskite@2"), ("sr3fe2o7", "rvae-sr3fe2o7@2")],
 )
 def test_a_structure_gets_the_encoder_that_was_made_for_it(recipe: str, wanted: str, offered: tuple[Candidate, ...]) -> None:
-    chosen, why = choose(*columns_of(recipe), offered)
+    choice = choose(*columns_of(recipe), offered)
+    chosen, why = choice.candidate, str(choice)
     assert chosen is not None and chosen.id == wanted
     assert f"Angles and latents are from {wanted}" in why and all(candidate.id in why for candidate in offered)
 
 
 @pytest.mark.parametrize("recipe", ["gold_100", "iron", "graphene"])
 def test_a_structure_that_no_encoder_knows_gets_none(recipe: str, offered: tuple[Candidate, ...]) -> None:
-    chosen, why = choose(*columns_of(recipe), offered)
-    assert chosen is None and why.startswith("No encoder of the zoo fits") and "--fit-encoder" in why
+    choice = choose(*columns_of(recipe), offered)
+    assert choice.candidate is None and choice.why.startswith("No encoder of the zoo fits")
+    assert "--fit-encoder" in choice.advice and "--pixel-size" not in choice.advice
+
+
+def test_a_window_that_no_encoder_was_made_for_leaves_none(offered: tuple[Candidate, ...]) -> None:
+    """What is then analysed is what was compared: no encoder is praised for a window that it does not get."""
+    analysis, scale = columns_of("srtio3")
+    assert scale.sampling is not None
+    choice = choose(analysis, scale, offered, window_px=13 / scale.sampling)
+    assert choice.candidate is None and "is not the one that they were made for" in choice.why
+
+
+def test_windows_that_rest_on_an_estimate_are_said_to(offered: tuple[Candidate, ...]) -> None:
+    """MoS2 taken for 1.4 times as coarse is known by no encoder; with its pixel size it would be."""
+    analysis, scale = columns_of("mos2")
+    assert scale.sampling is not None
+    choice = choose(analysis, Scale(scale.sampling / 0.7, "lattice", estimated=True), offered)
+    assert choice.candidate is None and "cut at an estimated" in choice.why and "pass --pixel-size Å if you know it" in choice.advice
 
 
 def test_too_few_columns_choose_nothing(offered: tuple[Candidate, ...]) -> None:
-    analysis, sampling = columns_of("srtio3")
+    analysis, scale = columns_of("srtio3")
     none = np.zeros(3)
     few = Columns(analysis.columns[0].yx[:3], np.ones((3, 2)), none, none, none, none)
-    chosen, why = choose(Analysis(analysis.frames, (few,), analysis.segmenter), sampling, offered)
-    assert chosen is None and "too few columns" in why
+    choice = choose(Analysis(analysis.frames, (few,), analysis.segmenter), scale, offered)
+    assert choice.candidate is None and "too few columns" in choice.why
+    assert "--fit-encoder" not in choice.advice, "nor are they enough to fit one to"
+
+
+def test_a_server_chooses_for_each_frame(offered: tuple[Candidate, ...]) -> None:
+    """As `serve` does where no encoder is named: what fits one frame is not put upon the next."""
+    fitting = Models(None, offered=offered).chooser()
+    assert fitting is not None and Models(None).chooser() is None
+    said = []
+    for recipe in ("mos2", "srtio3", "graphene"):
+        analysis, scale = columns_of(recipe)
+        encoder, why = fitting(replace(analysis, sampling=scale.sampling))
+        said.append(None if encoder is None else encoder.spec.id)
+        assert "--fit-encoder" not in why, "a server has no such option"
+    assert said == ["rvae-hexagonal@1", "rvae-perovskite@2", None]
 
 
 def test_the_encoders_offered_here_can_be_loaded(offered: tuple[Candidate, ...]) -> None:

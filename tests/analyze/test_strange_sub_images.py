@@ -10,11 +10,11 @@ import tifffile
 
 from stemzoo.analyze import AnalyzeOptions, encode_file
 from stemzoo.analyze.choosing import FITS
-from stemzoo.analyze.pieces import STRANGE
 from stemzoo.errors import StemzooError
 from stemzoo.io.read_results import read_results
 from stemzoo.runtime import pipeline
 from stemzoo.runtime.bundle import Bundle
+from stemzoo.runtime.doubts import STRANGE
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.simulation import draw_frames
 
@@ -55,6 +55,23 @@ def test_what_cannot_be_fitted_is_refused_and_nothing_is_left(
     with pytest.raises(StemzooError, match=said):
         encode_file(path, columns, tmp_path / "out", options)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("pixel_size", [None, 0.002])
+def test_an_encoder_fitted_without_a_pixel_size_sees_the_same_window_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pixel_size: float | None
+) -> None:
+    """Nor with one that cannot be true: the lattice's stand-in decides then, at the fit as afterwards."""
+    monkeypatch.setattr("stemzoo.analyze.fitting.MOST_STEPS", 60)
+    path, columns = written(tmp_path, lattice())
+    fitted = encode_file(path, columns, tmp_path / "fit", AnalyzeOptions(fit_encoder=True, pixel_size=pixel_size, report=False))
+    named = AnalyzeOptions(encoder=str(tmp_path / "fit" / "encoder"), pixel_size=pixel_size, report=False)
+    again = encode_file(path, columns, tmp_path / "again", named)
+    assert again.window_px == pytest.approx(fitted.window_px, rel=1e-9)
+    one, two = ((tmp_path / name / "columns.csv").read_text() for name in ("fit", "again"))
+    assert one == two
+    card = (tmp_path / "fit" / "encoder" / "README.md").read_text()
+    assert "an estimate (" in card and f"angstrom: {fitted.window_px:.2f}"[:12] not in card, "pixels are not passed off as Å"
 
 
 def test_pixels_that_are_not_finite_are_mended_and_windows_over_the_edge_are_counted(tmp_path: Path) -> None:

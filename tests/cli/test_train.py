@@ -67,6 +67,37 @@ def test_fine_tuning_keeps_the_parents_sampling_and_shape_unless_told_otherwise(
     assert grandchild["sampling"] == told["sampling"] and grandchild["fold"] == 4
 
 
+@pytest.mark.parametrize("kind", ["segmenter", "rvae"])
+def test_a_run_is_resumed_as_it_was_told(run: Callable[..., Any], dataset: Path, tmp_path: Path, kind: str) -> None:
+    """`--resume RUN` alone is enough, and neither batch, seed nor network fall back to what a new run would take."""
+    import torch
+
+    (tmp_path / "rvae.toml").write_text("width = 16\nepochs = 2\nmin_steps = 2\nwindow_px = 16\ndevices = 1\nwindow = 6.0\n")
+    toml, length = ("tiny.toml", ["--steps", 4]) if kind == "segmenter" else ("rvae.toml", [])
+    folder = tmp_path / "run"
+    begun = run("train", kind, dataset, "--config", tmp_path / toml, *length, "--batch", 9, "--seed", 5, "--out", folder)
+    assert begun.code == 0, begun.err
+    told, checkpoints = (folder / "config.json").read_text(), folder / "checkpoints"
+    whole = torch.load(checkpoints / "last.ckpt", weights_only=True)
+    (checkpoints / "previous.ckpt").rename(checkpoints / "last.ckpt")  # as if it had been broken off an epoch before its end
+    assert torch.load(checkpoints / "last.ckpt", weights_only=True)["global_step"] < whole["global_step"]
+    again = run("train", kind, "--resume", folder)
+    assert again.code == 0, again.err
+    assert (folder / "config.json").read_text() == told
+    resumed = torch.load(checkpoints / "last.ckpt", weights_only=True)
+    assert resumed["global_step"] == whole["global_step"]
+    assert all(torch.equal(value, whole["state_dict"][name]) for name, value in resumed["state_dict"].items())
+    longer = run("train", kind, "--resume", checkpoints / "last.ckpt", *(["--steps", 8] if kind == "segmenter" else ["--epochs", 4]))
+    assert longer.code == 1 and f"was planned for {whole['global_step']} steps" in longer.err, longer.err
+    assert (folder / "config.json").read_text() == told
+
+
+def test_a_new_run_wants_datasets_and_a_folder(run: Callable[..., Any], dataset: Path, tmp_path: Path) -> None:
+    for words, said in (([], "wanted datasets"), ([dataset], "wanted a folder"), (["--resume", tmp_path], "holds no run that says which")):
+        refused = run("train", "segmenter", *words)
+        assert refused.code == 2 and said in " ".join(refused.err.replace("│", " ").split()), refused.err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

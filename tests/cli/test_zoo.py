@@ -165,7 +165,7 @@ def test_retraining_from_a_crystal_to_a_published_version_and_back(
     assert [Path(path).name for path in shown["pictures"]] == ["failures.jpg"] and Path(shown["pictures"][0]).stat().st_size < 200_000
     assert "failures.jpg" in [file["name"] for file in shown["files"]]
     again = run(*words, "--limit", "Two steps of training.")
-    assert again.code == 1 and "rutile-unet@1 has the very weights of rutile-unet@2; nothing new to publish" in again.err
+    assert again.code == 1 and "rutile-unet@1 has these very weights already; there is nothing new to publish as rutile-unet@2" in again.err
     command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", "my-zoo"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdout is not None
@@ -178,7 +178,7 @@ def test_retraining_from_a_crystal_to_a_published_version_and_back(
     assert result["segmenter"]["id"] == "rutile-unet@1"
 
 
-def test_an_encoder_is_published_with_its_scores(run: Callable[..., Any], tmp_path: Path) -> None:
+def test_an_encoder_is_published_with_its_scores(run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = REPOSITORY / "datasets" / "srtio3.toml"
     Path("tiny.toml").write_text("width = 16\nwindow_px = 16\nmin_steps = 6\nbatch = 64\n")
     for seed, name in enumerate(("srtio3.h5", "held_back.h5")):
@@ -211,6 +211,11 @@ def test_an_encoder_is_published_with_its_scores(run: Callable[..., Any], tmp_pa
     assert metrics["share of the sub-images' variance explained, median"]["dataset"] == "held_back.h5"
     assert card["materials"] == ["SrTiO3"] and card["training"]["recipes"] == ["SrTiO3"]
     assert [Path(path).name for path in card["pictures"]] == ["failures.jpg"]
+    assert "stemzoo analyze FRAME --encoder sto\n" in done.err, "the hint is one that works"
+    score = metrics["share of the sub-images' variance explained, median"]["value"]
+    monkeypatch.setenv("STEMZOO_ZOO", "my-zoo")
+    listed = next(line for line in run("zoo", "list").out.splitlines() if line.startswith("sto@1"))
+    assert f"{score:.0%} explained" in listed, "a score says what it is of"
 
 
 def test_the_listing_marks_what_is_taken_and_no_older_version(
@@ -225,3 +230,5 @@ def test_the_listing_marks_what_is_taken_and_no_older_version(
     monkeypatch.setenv("STEMZOO_ZOO", str(tmp_path / "zoo"))
     done = run("zoo", "list", "--task", "segmentation")
     assert [line.split()[0] for line in done.out.splitlines()[1:]] == ["blob@2*", "blob@1"]
+    encoders = run("zoo", "list", "--task", "encoding")
+    assert "*" not in encoders.out, "an encoder is chosen by the frame"

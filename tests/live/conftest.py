@@ -87,7 +87,7 @@ def npy(image: np.ndarray) -> bytes:
 
 @pytest.fixture
 def start(models: tuple[Segmenter, Encoder]) -> Iterator[Callable[..., tuple[Client, Any]]]:
-    """Start a server: start(**ServeOptions) gives its client and its engine. It ends with the test."""
+    """Start a server: start(**ServeOptions) gives its client and its engine; `choose` finds an encoder by frame."""
     pytest.importorskip("fastapi")
     uvicorn = pytest.importorskip("uvicorn")
     from stemzoo.live.engine import Engine
@@ -95,9 +95,9 @@ def start(models: tuple[Segmenter, Encoder]) -> Iterator[Callable[..., tuple[Cli
 
     running = []
 
-    def call(**options: Any) -> tuple[Client, Any]:
+    def call(choose: Any = None, **options: Any) -> tuple[Client, Any]:
         stated = ServeOptions(**options)
-        engine = Engine(*models, ("Chosen for a test",), stated.waiting)
+        engine = Engine(models[0], models[1] if choose is None else None, choose, stated.waiting)
         listening = socket.socket()
         listening.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(create_app(engine, stated), log_level="error", timeout_graceful_shutdown=1))

@@ -40,12 +40,29 @@ def test_the_answer_is_the_packages_own_analysis(client, models, frame):
     assert np.allclose(angle, wanted.encoding.angle, atol=1e-5, equal_nan=True) and np.isfinite(angle).sum() > 20
     assert len(columns["latents"]) == 2
     assert (answer["name"], answer["segmenter"], answer["encoder"]) == ("scan-17", "blob@1", "dipole@1")
-    assert answer["notices"][-1] == "Chosen for a test"
+    assert not any("encoder" in notice for notice in answer["notices"]), "it was named, not chosen"
     assert (
         set(answer["seconds"])
         == {part.split(";")[0] for part in said.headers["server-timing"].split(", ")}
         >= {"network", "refine", "encode"}
     )
+
+
+def test_an_answer_says_what_speaks_against_it(client, frame):
+    """Single atoms in noise: half of what is found there is nothing, and the operator hears of it beside the columns."""
+    assert client.analyze(frame, "?pixel_size=0.2").json["doubts"] == []
+    blank = np.random.default_rng(0).poisson(20, (96, 96)).astype(np.uint16)
+    assert any("No column was found" in doubt for doubt in client.analyze(blank, "?pixel_size=0.2").json["doubts"])
+
+
+def test_a_frame_gets_the_encoder_that_fits_it_or_none(start, models, frame):
+    found = [(models[1], "It fits."), (None, "None fits.")]
+    client, _ = start(choose=lambda analysis: found[len(analysis.columns[0]) < 40])
+    known, unknown = client.analyze(frame, "?pixel_size=0.2").json, client.analyze(frame[:80, :80], "?pixel_size=0.2").json
+    assert (known["encoder"], known["notices"][-1]) == ("dipole@1", "It fits.")
+    assert known["frames"][0]["columns"]["angle_rad"] is not None
+    assert (unknown["encoder"], unknown["notices"][-1]) == (None, "None fits.")
+    assert unknown["frames"][0]["columns"]["angle_rad"] is None and unknown["frames"][0]["n_columns"] > 0
 
 
 def test_every_form_of_body_gives_the_same_columns(client, frame, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -167,11 +168,18 @@ def test_bundle_travels_to_another_process(segmenter: Segmenter) -> None:
 
 
 def test_an_angles_error_is_replayed_to_three_digits_and_all_else_as_the_card_says(encoder: Encoder) -> None:
-    spec = encoder.spec
-    wanted = np.array([0.8])
+    spec = replace(encoder.spec, golden_atol=1e-7)
+    wanted = np.array([0.08])
     assert compare("angle_sigma_0", wanted * 1.0006, wanted, spec).n_differ == 0
     assert compare("angle_sigma_0", wanted * 1.003, wanted, spec).n_differ == 1
     assert compare("latents_0", wanted * 1.0006, wanted, spec).n_differ == 1
+
+
+def test_the_error_of_an_angle_that_is_hardly_known_counts_by_its_width(encoder: Encoder) -> None:
+    """Torch and onnxruntime give 0.83167 and 0.83269 for a pattern of an encoder that has seen little: it can be published all the same."""
+    wanted = np.array([0.83167])
+    assert compare("angle_sigma_0", np.array([0.83269]), wanted, encoder.spec).n_differ == 0
+    assert compare("angle_sigma_0", wanted * 1.02, wanted, encoder.spec).n_differ == 1
 
 
 def test_an_angle_counts_by_its_own_error_and_its_symmetry(encoder: Encoder) -> None:

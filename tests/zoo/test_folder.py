@@ -1,5 +1,6 @@
 """The folder for the microscope: runs by itself, gives the package's table, fails loudly when a model is damaged."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from stemzoo.errors import ModelError, OutputError
 from stemzoo.io.read import read
 from stemzoo.runtime import Bundle, Encoder, Segmenter, analyze, write_columns
 from stemzoo.runtime.app import main
+from stemzoo.simulation import draw_frames
 from stemzoo.zoo import resolve
 from stemzoo.zoo.folder import make_folder
 
@@ -52,6 +54,23 @@ def test_application_alone_gives_the_table_of_the_package(folder, frame, tmp_pat
     segmenter, encoder = (Bundle.load(resolve(name)) for name in MODELS)
     write_columns(tmp_path / "package.csv", analyze(read(frame, 0.2), Segmenter(segmenter), Encoder(encoder)))
     assert (tmp_path / "alone" / "columns.csv").read_text() == (tmp_path / "package.csv").read_text()
+
+
+def test_application_says_what_speaks_against_its_result(folder, frame, tmp_path, capsys):
+    """An encoder of Sr3Fe2O7 gives MoS2 angles as it gives any; the operator must hear that they mean nothing."""
+    drawn = next(draw_frames(ROOT / "datasets" / "mos2.toml", 1, 31, {"frame.size_px": 256, "frame.sampling": 0.2, "defects": []}))
+    np.save(tmp_path / "mos2.npy", drawn.image)
+    warned = []
+    for path in (frame, tmp_path / "mos2.npy"):
+        assert main(["analyze", str(path), "--pixel-size", "0.2", "--out", str(tmp_path / path.stem)], folder) == 0
+        doubts = json.loads((tmp_path / path.stem / "run.json").read_text())["doubts"]
+        assert all(f"note: {doubt}" in capsys.readouterr().err for doubt in doubts[:1])
+        warned.append(any("rvae-sr3fe2o7@1 explains" in doubt and "pass --encoder none" in doubt for doubt in doubts))
+    assert warned == [False, True]
+    blank = np.random.default_rng(0).poisson(9, (96, 96)).astype(np.float32)
+    np.save(tmp_path / "blank.npy", blank)
+    assert main(["locate", str(tmp_path / "blank.npy"), "--pixel-size", "0.2", "--out", str(tmp_path / "blank")], folder) == 0
+    assert "the frame may show no atomic contrast" in capsys.readouterr().err
 
 
 def test_application_holds_source_of_the_layer_and_nothing_else(folder):

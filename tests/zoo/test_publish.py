@@ -55,7 +55,7 @@ def test_published_twice(bundle: Path, tmp_path: Path, model: Callable[..., Path
     with pytest.raises(CardError, match="a published version never changes"):
         publish(other, root)
     assert publish(bundle, root) == place
-    with pytest.raises(CardError, match=r"blob@1 has the very weights of blob@2; nothing new to publish"):
+    with pytest.raises(CardError, match=r"blob@1 has these very weights already; there is nothing new to publish as blob@2"):
         publish(model(tmp_path / "other", "blob", 2, **FILLED), root)
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
 

@@ -95,6 +95,11 @@ function show(entry, news) {
   app.chosen = mask(app.brushes);
   $("name").textContent = news.name + (news.frame ? `, frame ${news.frame}` : "");
   $("name").title = news.name;
+  const said = app.frame?.answer, doubts = said?.doubts ?? [];
+  $("doubts").hidden = !doubts.length;
+  $("doubts").textContent = `Do not trust this unseen. ${doubts.join(" ")}`;
+  $("doubts").title = doubts.join("\n");
+  $("fold").title = (said?.notices ?? []).join("\n");
   numbers(news);
   if (app.frame) {
     panels.stages($("stages"), app.frame.answer.seconds);

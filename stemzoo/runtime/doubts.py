@@ -1,0 +1,77 @@
+"""What speaks against a result, in sentences. Owns when they are said of columns, frames and an encoder; NumPy only.
+
+Called by runtime.app, by the report's summary, by analyze and by the server: whoever shows columns says how far to trust them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Dict, List, Optional, Tuple
+
+import numpy as np
+
+from stemzoo.geometry.quality import reasons
+from stemzoo.runtime.encoder import Encoder
+from stemzoo.runtime.pipeline import subimages
+from stemzoo.types import Analysis, SubImages
+
+MISTRUST_FAILED = 0.2
+MISTRUST_CONFIDENCE = 0.6
+STRANGE = 0.5  # share of the structure around columns that an encoder must explain to be believed; less than analyze.choosing.FITS
+LOOKED_AT = 300  # columns
+
+
+def doubts_of(analysis: Analysis) -> Tuple[str, ...]:
+    """Return the reasons not to trust the columns of an analysis, a sentence each; none where there are none."""
+    confidence = np.concatenate([columns.confidence for columns in analysis.columns])
+    finite = confidence[np.isfinite(confidence)]
+    failed = sum(int((~np.asarray(columns.fit_ok, dtype=bool)).sum()) for columns in analysis.columns)
+    return _of_columns(len(confidence), failed, float(np.median(finite)) if finite.size else None) + _of_frames(analysis)
+
+
+def _of_columns(total: int, failed: int, confidence: Optional[float]) -> Tuple[str, ...]:
+    if total == 0:
+        return ("No column was found: the frame may show no atomic contrast, or lie outside what the model was trained on.",)
+    said = []
+    if failed > MISTRUST_FAILED * total:
+        said.append(f"{failed / total:.0%} of the fits failed; those positions are the network's own and their errors are wide.")
+    if confidence is not None and confidence < MISTRUST_CONFIDENCE:
+        said.append(f"Half of the columns have a confidence below {confidence:.2f}; look at the overlay before using the positions.")
+    return tuple(said)
+
+
+def _of_frames(analysis: Analysis) -> Tuple[str, ...]:
+    """Return what speaks against single frames, a sentence a sign; of a stack, in how many frames and in which first."""
+    said: Dict[str, List[Tuple[int, str]]] = {}
+    for index, quality in enumerate(analysis.quality):
+        for sign, reason in reasons(quality).items():
+            said.setdefault(sign, []).append((analysis.columns[index].frame, reason))
+    if len(analysis.frames) == 1:
+        return tuple(found[0][1] for found in said.values())
+    return tuple(
+        f"In {len(found)} of {len(analysis.frames)} frames, first in frame {found[0][0]}: {found[0][1]}" for found in said.values()
+    )
+
+
+def strangeness(analysis: Analysis, encoder: Encoder, pieces: Optional[SubImages] = None) -> Optional[str]:
+    """Return a warning where the encoder does not know the structure around the columns of the first frame, else None.
+
+    Args: pieces: the sub-images of all its columns, where they are at hand; else some are cut.
+    """
+    if analysis.encoding is None or analysis.window_px is None or not len(analysis.columns[0]):
+        return None
+    step = 1 if pieces is not None else max(1, len(analysis.columns[0]) // LOOKED_AT)
+    encoding = analysis.encoding.rows(slice(0, len(analysis.columns[0]), step))
+    if pieces is None:
+        names = ("yx", "sigma", "species", "intensity", "confidence", "fit_ok")
+        few = replace(analysis.columns[0], agreement=None, **{name: getattr(analysis.columns[0], name)[::step] for name in names})
+        first = replace(analysis.frames, data=analysis.frames.frame(0)[np.newaxis])
+        alone = replace(analysis, frames=first, columns=(few,), encoding=None, quality=())
+        pieces = subimages(alone, analysis.window_px, encoder.spec.window_px)
+    share = encoder.knows(pieces, encoding)
+    if share is None or share >= STRANGE:
+        return None
+    return (
+        f"{encoder.id.id} explains {share:.0%} of the structure around the columns: it was trained on other structures, or there is hardly "
+        "any. Its angles and latents mean little here"
+    )

@@ -6,7 +6,7 @@ refine.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from stemzoo.geometry.leftover import Leftover
 CLIP = 9.0  # squared residuals above this many variances (three sigma) are outliers, not noise …
 KEPT = 0.9733  # … and the mean square of a normal law below it
 MOST_HIDDEN = 0.5  # of a position's variance: as much as a film's speckle or the probe's tails leave, and up to so much, columns took up
+ENDS_PX = 5_000  # pixels that tell how dark and how bright a frame is
 ITERATIONS, SETTLED = 8, 1e-3  # of the variance's fit: at most so many, or until it changes by less than this share of the variance
 
 
@@ -43,13 +44,13 @@ def flat(variance: float) -> VarianceModel:
     return VarianceModel(0.0, 1.0, variance, variance, variance)
 
 
-def fit_variance(expected: np.ndarray, squared: np.ndarray, smallest: float) -> VarianceModel:
+def fit_variance(expected: np.ndarray, squared: np.ndarray, smallest: float, guess: Optional[VarianceModel] = None) -> VarianceModel:
     """Return the variance model that squared residuals (k,) at expected values (k,) follow, fitted by reweighted least squares.
 
-    Args: smallest: variance below which nothing is believed (rounding, noise-free simulations).
+    Args: smallest: variance below which nothing is believed (rounding, noise-free simulations); guess: the model to begin with.
     Poisson noise gives a line whose slope is the gain; readout noise lifts it; a misfit of the model counts as noise.
     """
-    v_low, v_high = (float(v) for v in np.percentile(expected, (2, 98)))
+    v_low, v_high = (float(v) for v in np.percentile(expected[:: 1 + len(expected) // ENDS_PX], (2, 98)))
     level = max(float(squared.mean()), smallest)
     if len(squared) < 50 or not v_high - v_low > 1e-6:
         return flat(level)
@@ -57,7 +58,7 @@ def fit_variance(expected: np.ndarray, squared: np.ndarray, smallest: float) -> 
     base = 1.0 - rise
     sums = np.stack([base * base, base * rise, rise * rise, base * squared / KEPT, rise * squared / KEPT])
     bright = float(np.clip(rise, 0, 1).mean())
-    low = high = level
+    low, high = (guess or flat(level))(np.array([v_low, v_high])).tolist()
     for _ in range(ITERATIONS):
         before = low, high
         variance = (high - low) * rise

@@ -51,7 +51,7 @@ class Residuals:
             self.variance = noise.flat(max(float(squared.mean()), SMALLEST_VARIANCE))
         else:
             before = self.variance.low
-            self.variance = noise.fit_variance(modelled, squared / self.left, SMALLEST_VARIANCE)
+            self.variance = noise.fit_variance(modelled, squared / self.left, SMALLEST_VARIANCE, self.variance)
             self.calmed = abs(float(np.log(self.variance.low / before)))
         windows.each_rows(lambda rows: self._compare(rows, robust=not first))
 

@@ -48,6 +48,10 @@ class Background:
         self.blocks = [_blocks(length, step, count) for length, step, count in zip(size, self.spacing, self.count)]
         self.stiff, self.damping = 0.0, DAMPING
         self.coupling = np.zeros((SHIFTS, SHIFTS, *self.count))
+        padded = np.zeros(tuple(count + 2 * NEIGHBOURS for count in self.count))
+        # of a vector that is being multiplied, each node's value, and those of its neighbours
+        self.vector = padded[NEIGHBOURS:-NEIGHBOURS, NEIGHBOURS:-NEIGHBOURS]
+        self.around = np.lib.stride_tricks.as_strided(padded, self.coupling.shape, padded.strides + padded.strides, writeable=False)
 
     def about(self, yx: np.ndarray, shape: np.ndarray) -> Expansion:
         """Return the surface about points (n, 2) px, for a mean peak with the covariance `shape` (2, 2) [px²].
@@ -117,10 +121,8 @@ class Background:
     def product(self, vector: np.ndarray) -> np.ndarray:
         """Return the information matrix of the nodes times `vector` (nodes,)."""
         # node by node, not as one matrix product: those wake up every thread of the linear algebra for next to nothing
-        padded = np.zeros((self.count[0] + 2 * NEIGHBOURS, self.count[1] + 2 * NEIGHBOURS))
-        padded[NEIGHBOURS:-NEIGHBOURS, NEIGHBOURS:-NEIGHBOURS] = vector.reshape(self.count)
-        near = np.lib.stride_tricks.as_strided(padded, self.coupling.shape, padded.strides + padded.strides, writeable=False)
-        product: np.ndarray = np.einsum("abij,abij->ij", self.coupling, near).ravel()
+        self.vector[...] = vector.reshape(self.count)
+        product: np.ndarray = np.einsum("abij,abij->ij", self.coupling, self.around).ravel()
         return product
 
     def diagonal(self) -> np.ndarray:

@@ -154,10 +154,11 @@ def _told(excess: float, scatter: float) -> float:
 def _autocorrelation(stack: np.ndarray, ly: np.ndarray, lx: np.ndarray) -> np.ndarray:
     """Return the summed autocorrelation of (k, P, P) windows at the lags (ly, lx) (m,), which hold −l with every l."""
     total = np.zeros(len(ly))
-    height, width = stack.shape[1:]
-    for k, (dy, dx) in enumerate(zip(ly.tolist(), lx.tolist())):
-        if (dy, dx) >= (0, 0) and dy < height and abs(dx) < width:  # the other half follows by symmetry
-            one = stack[:, dy:, max(dx, 0) : width + min(dx, 0)]
-            other = stack[:, : height - dy, max(-dx, 0) : width + min(-dx, 0)]
-            total[k] = np.einsum("kij,kij->", one, other)
+    (many, height, width), reach = stack.shape, int(lx.max(initial=0))
+    apart = np.zeros((many, height + reach, width + reach), stack.dtype)  # so that what is shifted out of a row or a window meets nothing
+    apart[:, :height, :width] = stack
+    pixels = apart.ravel()
+    for k, shift in enumerate((ly * (width + reach) + lx).tolist()):
+        if shift >= 0:  # the other half follows by symmetry
+            total[k] = pixels[shift:] @ pixels[: len(pixels) - shift]
     return np.where((ly > 0) | ((ly == 0) & (lx >= 0)), total, total[::-1])

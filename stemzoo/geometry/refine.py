@@ -14,10 +14,10 @@ import numpy as np
 
 from stemzoo.errors import ShapeError
 from stemzoo.geometry.columnmodel import fit_amplitudes
-from stemzoo.geometry.jointfit import NO_PAIRS, UNSETTLED, JointFit
+from stemzoo.geometry.jointfit import NO_PAIRS, JointFit
 from stemzoo.geometry.neighbours import nearest_distance, pairs_among
 from stemzoo.geometry.pooling import Pooling
-from stemzoo.geometry.progress import Starts
+from stemzoo.geometry.progress import UNSETTLED, Starts
 from stemzoo.geometry.starts import Trust
 from stemzoo.geometry.width import mean_width
 

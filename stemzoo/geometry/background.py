@@ -151,9 +151,9 @@ def _blocks(length: int, spacing: float, count: int) -> List[Block]:
     for start in range(0, length, BLOCK):
         stop = min(start + BLOCK, length)
         low, high = int(first[start]), int(first[stop - 1]) + 3
-        dense = np.zeros((stop - start, high - low), np.float32)
+        padded = np.zeros((stop - start, high - low + 2 * NEIGHBOURS), np.float32)
+        dense = padded[:, NEIGHBOURS:-NEIGHBOURS]
         np.put_along_axis(dense, first[start:stop, None] - low + np.arange(3), weight[start:stop].astype(np.float32), axis=1)
-        padded = np.pad(dense, ((0, 0), (NEIGHBOURS, NEIGHBOURS)))
         pairs = np.concatenate([dense * padded[:, shift : shift + high - low] for shift in range(SHIFTS)], axis=1)
         blocks.append(Block(slice(start, stop), slice(low, high), dense, pairs))
     return blocks

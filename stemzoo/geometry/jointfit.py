@@ -36,7 +36,7 @@ STALE = 0.1  # change of the noise's contrast between bright and dark, in logari
 CALM = 0.3  # change of the noise, in logarithms, above which what seems noise is columns that are not in place yet
 UNQUIET = 0.2  # fraction of columns on the move above which overlaps are worked out anew …
 LONG_STEP, FEW = 0.1, 0.01  # … as they are where more than this fraction stepped by so many sigmas
-WILD = 0.8  # sigmas: where the steps of one in fifty are longer, the joint equations were out of date and the step is not taken
+WILD, MANY = 0.8, 0.02  # sigmas: where more than this fraction of steps are longer, the equations were out of date and none is taken
 CG_ITERATIONS = 30
 BEYOND_STIFFNESS = 0.3  # sigmas: how far a column beyond the edge may lie from where it was guessed
 EDGE, NO_PRIOR = 1.0, 1e6  # sigmas from the edge within which a start says nothing; squared sigmas: a prior so wide is none
@@ -123,7 +123,7 @@ class JointFit:
         self.node, by_node = self.background.about(self.state.yx, self.state.shape)
         self.lift = np.einsum("abn,bkn->akn", self.normal.plane, by_node)
         self.background.weigh(self.windows.inner(self.beside.weight))
-        self.coupled, self.stale = (self._strength(), float(self.beside.weight.sum())), False
+        self.coupled, self.stale = (self._strength(), self.beside.total), False
 
     def _strength(self) -> np.ndarray:
         """Return the square root of each column's own information (4, n): what its couplings are measured in."""
@@ -151,7 +151,7 @@ class JointFit:
         move = np.linalg.cholesky(state.shape) @ step.columns[:2]  # from sigmas to px
         length = np.hypot(*move)
         self.last_step = length
-        if not np.isfinite(length).all() or np.percentile(length, 98) > WILD * self.width * (1 if self.settled else 2):
+        if not np.isfinite(length).all() or (length > WILD * self.width * (1 if self.settled else 2)).mean() > MANY:
             self.progress.damping = np.minimum(10 * self.progress.damping, 10.0)
             background.damping = min(3 * background.damping, 1.0)
             self.previous = None
@@ -201,7 +201,7 @@ class JointFit:
             gradient[axis, held] = 0
         change = self._strength() / self.coupled[0]
         blocks = self.blocks * change[:, None, self.pairs.first] * change[:, self.pairs.second]
-        lift = self.lift * change[:, None] * np.sqrt(float(self.beside.weight.sum()) / self.coupled[1])
+        lift = self.lift * (change * np.sqrt(self.beside.total / self.coupled[1]))[:, None]
         plane = self.normal.plane[:, :3]
         return Equations(own, gradient, stiff, pull, sharing, blocks, self.pairs, self.node, lift, plane, self.normal.flat)
 

@@ -55,8 +55,6 @@ def fit_variance(expected: np.ndarray, squared: np.ndarray, smallest: float, gue
     if len(squared) < 50 or not v_high - v_low > 1e-6:
         return flat(level)
     rise = np.clip((expected - v_low) / (v_high - v_low), -0.5, 2.0)
-    base = 1.0 - rise
-    sums = np.stack([base * base, base * rise, rise * rise, base * squared / KEPT, rise * squared / KEPT])
     bright = float(np.clip(rise, 0, 1).mean())
     low, high = (guess or flat(level))(np.array([v_low, v_high])).tolist()
     for _ in range(ITERATIONS):
@@ -64,9 +62,11 @@ def fit_variance(expected: np.ndarray, squared: np.ndarray, smallest: float, gue
         variance = (high - low) * rise
         variance += low
         np.maximum(variance, 0.05 * level, out=variance)
-        kept = squared < CLIP * variance
-        weight = kept / np.square(variance, out=variance)
-        a11, a12, a22, b1, b2 = (float(value) for value in sums @ weight)
+        weight = (squared < CLIP * variance) / np.square(variance)
+        rising, noise = weight * rise, weight * squared
+        a, b, a22, all_noise, rising_noise = (float(s) for s in (weight.sum(), rising.sum(), rising @ rise, noise.sum(), noise @ rise))
+        # the two ends' shares of a pixel are 1 − rise and rise
+        a11, a12, b1, b2 = a - 2 * b + a22, b - a22, (all_noise - rising_noise) / KEPT, rising_noise / KEPT
         determinant = a11 * a22 - a12 * a12
         if not determinant > 1e-9 * a11 * a22:
             return flat(level)

@@ -60,23 +60,22 @@ class Background:
         or of the third order in a window over the distance of two nodes.
         """
         (row, wy, dy), (col, wx, dx) = (_spline(yx[:, axis], self.spacing[axis], self.count[axis]) for axis in (0, 1))
-        node = (row[:, None] + np.arange(3))[:, :, None] * self.count[1] + (col[:, None] + np.arange(3))[:, None, :]
-        by_row, by_col = np.stack([wy, dy]).transpose(0, 2, 1), np.stack([wx, dx]).transpose(0, 2, 1)
-        value, along_x = by_row[0, :, None] * by_col[0], by_row[0, :, None] * by_col[1]
-        along_y, across = by_row[1, :, None] * by_col[0], by_row[1, :, None] * by_col[1]
-        bend = np.array([1.0, -2.0, 1.0])
-        bent_y = (bend / self.spacing[0] ** 2)[:, None, None] * by_col[0]
-        bent_x = by_row[0, :, None] * (bend / self.spacing[1] ** 2)[:, None]
-        bowl = (shape[0, 0] * bent_y + 2 * shape[0, 1] * across + shape[1, 1] * bent_x) / 4
+        three = np.arange(3)[:, None]
+        node = (row + three)[:, None] * self.count[1] + (col + three)
+        wy, dy = wy[:, None], dy[:, None]
+        bend = np.array([1.0, -2.0, 1.0])[:, None]
+        bowl = (shape[0, 0] / 4 / self.spacing[0] ** 2 * bend)[:, None] * wx
+        bowl += wy * (shape[1, 1] / 4 / self.spacing[1] ** 2 * bend)
+        bowl += dy * (shape[0, 1] / 2 * dx)
         root = np.linalg.cholesky(shape)  # px along y and x that make one u, one v
-        by_node = np.stack([root[0, 0] * along_y + root[1, 0] * along_x, root[1, 1] * along_x, value, bowl])
-        return Expansion(node.reshape(len(yx), -1).T, by_node.reshape(4, -1, len(yx)))
+        by_node = np.stack([dy * (root[0, 0] * wx) + wy * (root[1, 0] * dx), wy * (root[1, 1] * dx), wy * wx, bowl])
+        return Expansion(node.reshape(9, -1), by_node.reshape(4, 9, -1))
 
     def at(self, yx: np.ndarray) -> np.ndarray:
         """Return the surface at points (n, 2): (n,)."""
         (row, wy, _), (col, wx, _) = (_spline(yx[:, axis], self.spacing[axis], self.count[axis]) for axis in (0, 1))
-        near = self.values[(row[:, None] + np.arange(3))[:, :, None], (col[:, None] + np.arange(3))[:, None, :]]
-        value: np.ndarray = np.einsum("nab,na,nb->n", near, wy, wx)
+        three = np.arange(3)[:, None]
+        value: np.ndarray = np.einsum("abn,an,bn->n", self.values[(row + three)[:, None], col + three], wy, wx)
         return value
 
     def draw(self, out: np.ndarray) -> None:
@@ -132,15 +131,15 @@ class Background:
 
 
 def _spline(position: np.ndarray, spacing: float, count: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the first of three nodes at each position (n,), their weights and the weights' slopes (n, 3).
+    """Return the first of three nodes at each position (n,), their weights and the weights' slopes (3, n).
 
     The grid ends at the frame's outer pixel edges.
     """
     t = (np.asarray(position, dtype=np.float64) + 0.5) / spacing
     cell = np.clip(np.floor(t), 0, count - 3).astype(np.int64)
     u = t - cell
-    weight = np.stack([0.5 * (1 - u) ** 2, 0.5 + u * (1 - u), 0.5 * u**2], axis=1)
-    slope = np.stack([u - 1, 1 - 2 * u, u], axis=1) / spacing
+    weight = np.stack([0.5 * (1 - u) ** 2, 0.5 + u * (1 - u), 0.5 * u**2])
+    slope = np.stack([u - 1, 1 - 2 * u, u]) / spacing
     return cell, weight, slope
 
 
@@ -153,7 +152,7 @@ def _blocks(length: int, spacing: float, count: int) -> List[Block]:
         low, high = int(first[start]), int(first[stop - 1]) + 3
         padded = np.zeros((stop - start, high - low + 2 * NEIGHBOURS), np.float32)
         dense = padded[:, NEIGHBOURS:-NEIGHBOURS]
-        np.put_along_axis(dense, first[start:stop, None] - low + np.arange(3), weight[start:stop].astype(np.float32), axis=1)
+        np.put_along_axis(dense, first[start:stop, None] - low + np.arange(3), weight[:, start:stop].T.astype(np.float32), axis=1)
         pairs = np.concatenate([dense * padded[:, shift : shift + high - low] for shift in range(SHIFTS)], axis=1)
         blocks.append(Block(slice(start, stop), slice(low, high), dense, pairs))
     return blocks

@@ -160,23 +160,24 @@ def pair_blocks(state: State, windows: Windows, weight: np.ndarray, pairs: Pairs
     once = np.flatnonzero(pairs.first < pairs.second)
     if len(once) == 0:
         return blocks
-    ends = np.searchsorted(pairs.first[once], np.arange(len(state.yx) + 1))
     flat_weight = weight.ravel()
     radius = float((windows.fit_y**2 + windows.fit_x**2).max())
     first, second = pairs.first[once], pairs.second[once]
+    which, begin = np.unique(first, return_index=True)
+    ends = np.append(begin, len(once))
     white = whitening(state.shape)
     values, products, _ = basis(windows.fit_y, windows.fit_x, white)
     offset = np.stack([windows.fit_y, windows.fit_x]).astype(np.float32)
     from_centre = (offset**2).sum(axis=0)
 
     def work(start: int, stop: int) -> np.ndarray:
-        part = slice(ends[start], ends[stop])
+        part, columns = slice(ends[start], ends[stop]), which[start:stop]
         one, other = first[part], second[part]
         here = placed(state, windows.centre[one], one, white)
         there = placed(state, windows.centre[one], other, white)
-        w = flat_weight.take(windows.flat_index(slice(start, stop), windows.fit_y, windows.fit_x))
+        w = flat_weight.take(windows.flat_index(columns, windows.fit_y, windows.fit_x))
         both = gaussian(here.exponent() + there.exponent(), values)
-        both *= w[one - start]
+        both *= np.repeat(w, np.diff(ends[start : stop + 1]), axis=0)
         # from the other's window: |offset|² + 2 offset · apart + |apart|², one matrix product instead of six passes
         apart = (windows.centre[one] - windows.centre[other]).astype(np.float32)
         away = product(2 * apart, offset)
@@ -186,8 +187,9 @@ def pair_blocks(state: State, windows: Windows, weight: np.ndarray, pairs: Pairs
         shared *= here.factors(state.amplitude[one])[:, None] * there.factors(state.amplitude[other])
         return shared
 
-    per_column = len(once) // len(state.yx)
-    blocks[:, :, once] = np.concatenate(windows.each(len(windows.fit_y) * (1 + per_column), work), axis=2)
+    per_column = len(once) // len(which)
+    parts = [work(*part) for part in windows.chunks(len(windows.fit_y) * (1 + per_column), len(which))]
+    blocks[:, :, once] = np.concatenate(parts, axis=2)
     # the k-th pair in order of its second column is the k-th in order, the other way round
     backward = np.lexsort((pairs.first, pairs.second))
     mirrored = blocks[:, :, backward].transpose(1, 0, 2)

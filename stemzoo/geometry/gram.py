@@ -14,6 +14,9 @@ import numpy as np
 U, V, ONE, R = range(4)
 UPPER = np.triu_indices(4)
 """Rows and columns of the ten products that make a symmetric (4, 4) matrix."""
+PLACE = np.zeros((4, 4), np.int64)
+PLACE[UPPER] = PLACE[UPPER[1], UPPER[0]] = np.arange(10)
+"""Which of the ten is where in it."""
 
 
 class Basis(NamedTuple):
@@ -45,10 +48,7 @@ def basis(dy: np.ndarray, dx: np.ndarray, white: np.ndarray) -> Basis:
 
 def as_gram(moments: np.ndarray) -> np.ndarray:
     """Return the symmetric matrices (4, 4, n) float64 of the sums (n, 10) of products."""
-    gram = np.empty((4, 4, len(moments)))
-    gram[UPPER] = moments.T
-    gram[UPPER[1], UPPER[0]] = moments.T
-    return gram
+    return np.ascontiguousarray(moments.T, np.float64).take(PLACE, axis=0)
 
 
 def recentred(gram: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:

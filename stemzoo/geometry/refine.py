@@ -14,15 +14,16 @@ import numpy as np
 
 from stemzoo.errors import ShapeError
 from stemzoo.geometry.columnmodel import fit_amplitudes
-from stemzoo.geometry.jointfit import NO_PAIRS, UNSETTLED, JointFit
+from stemzoo.geometry.jointfit import NO_PAIRS, JointFit
 from stemzoo.geometry.neighbours import nearest_distance, pairs_among
 from stemzoo.geometry.pooling import Pooling
-from stemzoo.geometry.progress import Starts
+from stemzoo.geometry.progress import UNSETTLED, Starts
 from stemzoo.geometry.starts import Trust
 from stemzoo.geometry.width import mean_width
 
 FLANK_REACH, FLANK_ERROR = 3.5, 0.025  # sigmas: this near to one beyond the edge, its supposed place shifts a column by about so much
 AMPLITUDE = 2  # its place among a column's parameters
+SAMPLE_PX = 5_000  # pixels that tell the range of a frame's intensities
 FEW_CONVERGE = 0.7  # of the columns: fewer, and the frame is fitted once more with less freedom
 
 
@@ -127,11 +128,7 @@ def _fitted(
     min_separation_px: Optional[float],
     settings: RefineOptions,
 ) -> Fit:
-    stride = max(1, image.size // 100_000)
-    sample = image.ravel()[::stride][usable.ravel()[::stride]].astype(np.float64)
-    sample = sample if len(sample) else image[usable].astype(np.float64)
-    low, offset, high = (float(v) for v in np.percentile(sample, (1, 30, 99.5)))
-    scale = (high - low) or 1.0
+    offset, scale = _range(image, usable)
     normal_image = np.subtract(image, offset, dtype=np.float32)  # in place from here: a frame of 8192² is a quarter of a gigabyte
     normal_image /= scale
     normal_image[~usable] = 0
@@ -164,6 +161,16 @@ def _fitted(
             fit, believable, over_edge = again, better, outside
     _hold(fit, ~believable & ~over_edge)
     return _result(fit, believable, starts, (offset, scale), pooling, settings)
+
+
+def _range(image: np.ndarray, usable: np.ndarray) -> Tuple[float, float]:
+    """Return a zero and a scale of the intensities of `usable` pixels (H, W)."""
+    # at random: equal steps through the frame may keep to a lattice's rows, or step over them
+    some = np.random.default_rng(0).integers(image.size, size=SAMPLE_PX)
+    some = some[usable.ravel()[some]]
+    sample = image.ravel()[some] if len(some) else image[usable]
+    low, zero, high = (float(v) for v in np.percentile(sample.astype(np.float64), (1, 30, 99.5)))
+    return zero, (high - low) or 1.0
 
 
 def _nearest(yx: np.ndarray) -> np.ndarray:

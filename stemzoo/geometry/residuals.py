@@ -22,15 +22,15 @@ TELLING = 120  # columns whose surroundings tell how the noise is correlated
 
 
 class Residuals:
-    """The frame of some windows less its model: `residual` and `weight` in the padded frame, 0 where a pixel does not count; `variance`,
-    the noise; `left`, the share of it that a fit of so many parameters leaves in the residuals; `calmed`, by how much the noise changed
-    the last time, in logarithms."""
+    """The frame of some windows less its model: `residual` and `weight` in the padded frame, 0 where a pixel does not count; `total`, the
+    sum of all weights; `variance`, the noise; `left`, the share of it that a fit of so many parameters leaves in the residuals; `calmed`,
+    by how much the noise changed the last time, in logarithms."""
 
     def __init__(self, windows: Windows) -> None:
         self.windows = windows
         self.residual, self.weight = np.empty_like(windows.image), np.empty_like(windows.image)
         self.variance = noise.flat(1.0)
-        self.left, self.calmed = 1.0, np.inf
+        self.left, self.calmed, self.total = 1.0, np.inf, 0.0
 
     @property
     def contrast(self) -> float:
@@ -44,17 +44,18 @@ class Residuals:
         render(state, windows, expected)
         background.draw(windows.inner(expected))
         sample = windows.calm[:: max(1, len(windows.calm) // SAMPLE_PX)]
-        modelled = expected.ravel()[sample].astype(np.float64)
-        squared = (windows.image.ravel()[sample] - modelled) ** 2
+        modelled = expected.ravel().take(sample)
+        squared = np.square(windows.image.ravel().take(sample) - modelled)
         # a fit follows part of the noise: the residuals of m pixels with k parameters carry (m − k) / m of it
         self.left = max(0.25, 1 - CORE * len(state.yx) / max(1, windows.many_covered))
         if first:
             self.variance = noise.flat(max(float(squared.mean()), SMALLEST_VARIANCE))
         else:
             before = self.variance.low
-            self.variance = noise.fit_variance(modelled, squared / self.left, SMALLEST_VARIANCE)
+            self.variance = noise.fit_variance(modelled, squared / self.left, SMALLEST_VARIANCE, self.variance)
             self.calmed = abs(float(np.log(self.variance.low / before)))
         windows.each_rows(lambda rows: self._compare(rows, robust=not first))
+        self.total = float(self.weight.sum())
 
     def _compare(self, rows: slice, robust: bool) -> None:
         """Set weight, and residual where the expected intensities stand, in rows of the padded frame; outliers weigh less if `robust`."""
@@ -65,8 +66,8 @@ class Residuals:
         if robust:
             far = np.square(residual)
             far *= weight
-            outlying = far > OUTLIER**2
-            weight[outlying] *= OUTLIER / np.sqrt(far[outlying])
+            outlying = np.flatnonzero(far > OUTLIER**2)
+            weight.ravel()[outlying] *= OUTLIER / np.sqrt(far.ravel()[outlying])
 
     def correlation(self, state: State, free: np.ndarray, misfit: np.ndarray) -> np.ndarray:
         """Return the factors (2,) by which correlated noise widens the standard errors in y and x.

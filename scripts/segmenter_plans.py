@@ -165,6 +165,7 @@ SEGMENTERS["adf-unet@4"] = {
     "threshold": 0.4,
     "card": SEGMENTERS["adf-unet@3"]["card"],
 }
+CROWDED = {"structure.density": [0.02, 0.05]}
 BLURRED = {
     "optics.source_fwhm": [1.0, 2.4],
     "specimen.grain": [0.6, 1.2],
@@ -180,7 +181,12 @@ SEGMENTERS["adf-unet@5"] = {
         "aligned": {"recipe": "universal", "n_frames": 500, "seed": 502, "settings": {**ALIGNED, **NARROW}},
         "atoms": {"recipe": "atoms_on_carbon", "n_frames": 1000, "seed": 503, "settings": NARROW},
         "films": {"recipe": "atoms_on_carbon", "n_frames": 800, "seed": 504, "settings": {**FILMS, **NARROW}},
-        "faint": {"recipe": "atoms_on_carbon", "n_frames": 800, "seed": 510, "settings": {**FILMS, "structure.density": [0.02, 0.05], **NARROW}},
+        "faint": {
+            "recipe": "atoms_on_carbon",
+            "n_frames": 800,
+            "seed": 510,
+            "settings": {**FILMS, **CROWDED, **NARROW},
+        },
         "blurred": {"recipe": "atoms_on_carbon", "n_frames": 500, "seed": 509, "settings": {**BLURRED, **NARROW}},
         "lattices": {"recipe": "random_lattice", "n_frames": 300, "seed": 505, "settings": NARROW},
         "oxide": {"recipe": "sr3fe2o7", "n_frames": 100, "seed": 508, "settings": NARROW},
@@ -205,8 +211,9 @@ SEGMENTERS["adf-unet@5"] = {
         },
     ],
     "start": "adf-unet@4",
+    "kept": "last",
     "config": SEGMENTERS["adf-unet@3"]["config"],
-    "threshold": 0.4,
+    "threshold": 0.38,
     "card": SEGMENTERS["adf-unet@3"]["card"],
 }
 FAST = {

@@ -13,7 +13,7 @@ from typing import NamedTuple, Tuple
 
 import numpy as np
 
-from stemzoo.geometry.gram import R, U, as_gram, basis, moved, recentred, uneven_moved, whitening
+from stemzoo.geometry.gram import R, U, as_gram, basis, functions, moved, recentred, uneven_moved, whitening
 from stemzoo.geometry.neighbours import Pairs
 from stemzoo.geometry.windows import Which, Windows, product
 
@@ -76,8 +76,8 @@ def placed(state: State, centre: np.ndarray, which: Which, white: np.ndarray) ->
 
 
 def gaussian(exponent: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return exp of the coefficients (c, 4) on the basis `values` (m, 4): (c, m) float32."""
-    value = product(exponent.astype(np.float32), np.ascontiguousarray(values.T))
+    """Return exp of the coefficients (c, 4) on u, v, 1, r at m pixels, `values` (4, m): (c, m) float32."""
+    value = product(exponent.astype(np.float32), values)
     np.exp(value, out=value)
     return value
 
@@ -87,7 +87,7 @@ def render(state: State, windows: Windows, out: np.ndarray) -> None:
     out[:] = 0
     flat = out.ravel()
     white = whitening(state.shape)
-    values = basis(windows.draw_y, windows.draw_x, white).values
+    values = functions(windows.draw_y, windows.draw_x, white)
     amplitude = state.amplitude.astype(np.float32)
 
     def draw(start: int, stop: int) -> Tuple[int, np.ndarray]:
@@ -108,8 +108,7 @@ def normal_equations(state: State, windows: Windows, residual: np.ndarray, weigh
     pixel does not count."""
     flat_residual, flat_weight = residual.ravel(), weight.ravel()
     white = whitening(state.shape)
-    values, products, uneven = basis(windows.fit_y, windows.fit_x, white)
-    pulling = np.concatenate([values, uneven], axis=1)
+    values, products, pulling = basis(windows.fit_y, windows.fit_x, white)
 
     def work(start: int, stop: int) -> Normal:
         columns = slice(start, stop)
@@ -201,7 +200,7 @@ def fit_amplitudes(windows: Windows, state: State, which: np.ndarray) -> Tuple[n
     """Return amplitudes and backgrounds (k,) of columns `which` (k,), each alone, positions and width as they stand, by linear least
     squares."""
     white = whitening(state.shape)
-    values = basis(windows.fit_y, windows.fit_x, white).values
+    values = functions(windows.fit_y, windows.fit_x, white)
 
     def work(start: int, stop: int) -> np.ndarray:
         columns = which[start:stop]

@@ -18,7 +18,7 @@ from stemzoo.geometry.sidebyside import TOGETHER, inverse, marginal, times, time
 MOST_NEIGHBOURS = 6  # overlapping columns that share in a column's standard error: a hexagon of them
 ENOUGH = 0.01  # standard errors, mean over all unknowns, that a step may be off: the next, if one is needed, corrects them …
 TOLERANCE = 1e-5  # … or this share of its squared length, where it is so long that the equations will be others after it
-LEFT = 0.02  # of what is known of a node or the common width, at least, that columns' own freedom does not take up
+LEFT = 0.15  # of what is known of a node or the common width, at least: where columns seem to take up more, overlaps are out of date
 SHARED = np.array([12.0, 12.0, 4.0])  # how much better than one column's window the surface knows its own slopes and height
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stemzoo.geometry.columnmodel import CORE, State, gaussian, placed
-from stemzoo.geometry.gram import basis, whitening
+from stemzoo.geometry.gram import functions, whitening
 from stemzoo.geometry.windows import Windows
 
 SLOPES = CORE  # place of the level and slopes among what a fit follows
@@ -40,8 +40,8 @@ def leftover(state: State, windows: Windows, residual: np.ndarray, weight: np.nd
     """
     white = whitening(state.shape)
     place = placed(state, windows.centre[which], which, white)
-    values = basis(windows.fit_y, windows.fit_x, white).values
-    u, v = values[:, :2].T[:, None] - place.uv.astype(np.float32)[:, :, None]
+    values = functions(windows.fit_y, windows.fit_x, white)
+    u, v = values[:2, None] - place.uv.astype(np.float32)[:, :, None]
     known = np.empty((SLOPES + 3, *u.shape), np.float32)  # the column's derivatives, a level and slopes, by all of which a fit follows
     known[:SLOPES] = u, v, np.ones_like(u), u * u + v * v
     known[:SLOPES] *= place.factors(state.amplitude[which]).astype(np.float32)[:, :, None]

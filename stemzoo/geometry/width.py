@@ -55,15 +55,15 @@ def mean_width(image: np.ndarray, usable: np.ndarray, yx: np.ndarray, nearest_px
     rows = side[reach % 2 :: 2] if len(picked) >= MANY else side  # of many columns, every second row holds pixels at every distance
     row = np.rint(picked[:, 0]).astype(np.int64)[:, None, None] + rows[:, None]
     col = np.rint(picked[:, 1]).astype(np.int64)[:, None, None] + side
-    distance = np.sqrt((row - picked[:, 0, None, None]) ** 2 + (col - picked[:, 1, None, None]) ** 2)
-    inside = (row >= 0) & (row < image.shape[0]) & (col >= 0) & (col < image.shape[1]) & (distance <= reach)
-    inside &= usable[np.clip(row, 0, image.shape[0] - 1), np.clip(col, 0, image.shape[1] - 1)]
-    if not inside.any():
+    ring = np.rint(2 * np.sqrt((row - picked[:, 0, None, None]) ** 2 + (col - picked[:, 1, None, None]) ** 2)).astype(np.int64)
+    index = np.clip(row, 0, image.shape[0] - 1) * image.shape[1] + np.clip(col, 0, image.shape[1] - 1)
+    inside = (row >= 0) & (row < image.shape[0]) & ((col >= 0) & (col < image.shape[1])) & usable.ravel().take(index)
+    outside = 2 * reach + 1
+    ring[~inside | (ring > outside)] = outside
+    count = np.bincount(ring.ravel(), minlength=outside)[:outside]
+    if not count.any():
         return 2.0
-    row, col = (np.broadcast_to(axis, inside.shape)[inside] for axis in (row, col))
-    ring = np.rint(2 * distance[inside]).astype(np.int64)
-    count = np.bincount(ring)
-    total = np.bincount(ring, weights=image[row, col])
+    total = np.bincount(ring.ravel(), weights=image.ravel().take(index).ravel(), minlength=outside)[:outside]
     filled = count > 0
     radius, profile = np.flatnonzero(filled) / 2.0, total[filled] / count[filled]
     if len(radius) < 4:

@@ -45,7 +45,6 @@ def test_every_command_of_the_page_runs(page, tmp_path, monkeypatch, capsys):
     tifffile.imwrite("frame.tif", np.ascontiguousarray(frame), imagej=True, resolution=(50, 50), metadata={"unit": "nm"})
     Path("columns.csv").write_text("y_px,x_px\n20.5,30.5\n60.25,80.0\n")
     shutil.copy(ROOT / "tests" / "data" / "rutile.cif", "rutile.cif")
-    shutil.copytree(ROOT / "datasets", "datasets")
     shutil.copytree(ROOT / "model_cards" / "adf-unet", "my-zoo/adf-unet")
     for environment, words in commands(page):
         assert words[0] == "stemzoo", f"{page.name} shows {' '.join(words)}"

@@ -54,6 +54,11 @@ class AnalyzeOptions:
         parse_window(self.window, 1.0)
         if self.window == AUTO and not self.fit_encoder:
             raise ModelError("--window auto chooses the window of an encoder that is fitted; pass --fit-encoder too, or a length")
+        for name in () if self.fit_encoder else ("latents", "seed"):
+            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                raise ModelError(
+                    f"--{name} {getattr(self, name)} is for an encoder that is fitted; pass --fit-encoder too, or leave it out"
+                )
         parse_frames(self.frames, None)
 
     def as_text(self) -> dict[str, str]:

@@ -247,13 +247,15 @@ def _print(outcome: Outcome) -> None:
     elif summary.sigma_px is not None:
         parts.append(f"median error {summary.sigma_px:.3g} px")
     if summary.failed:
-        parts.append(f"{summary.failed} fits failed")
+        parts.append(f"{summary.failed} {'fit' if summary.failed == 1 else 'fits'} failed")
     if summary.pixel_size is None:
         parts.append("pixel size unknown")
     if outcome.failures:
         parts.append(f"{len(outcome.failures)} frames failed")
     parts.append("unchanged" if outcome.unchanged else f"{sum(outcome.seconds.values()):.1f} s")
-    for notice in (*summary.doubts, *outcome.notices) if not outcome.unchanged else ():
-        print(f"note: {notice}", file=sys.stderr)
+    if not outcome.unchanged:
+        for kind, said in (("warning", summary.doubts), ("note", outcome.notices)):
+            for notice in said:
+                print(f"{kind}: {notice}", file=sys.stderr)
     print(f"{outcome.input}: {', '.join(parts)}")
     print(f"  {outcome.folder / PAGE if PAGE in outcome.files else outcome.folder}")

@@ -17,9 +17,13 @@ MOST_FINDINGS = 20
 JSON = typer.Option(False, "--json", help="Print one JSON object on stdout.")
 
 
-@data_app.command("simulate", epilog="Example: stemzoo data simulate datasets/sr3fe2o7.toml --frames 64 --out sr3fe2o7.h5")
+@data_app.command("simulate", epilog="Example: stemzoo data simulate sr3fe2o7 --frames 64 --out sr3fe2o7.h5")
 def simulate(
-    recipe: Path = typer.Argument(..., metavar="TOML", help="The recipe: structure, zone axis, optics, sampling, dose, seed."),
+    recipe: Path = typer.Argument(
+        ...,
+        metavar="TOML",
+        help="The recipe: structure, zone axis, optics, sampling, dose, seed; or the name of one that comes with stemzoo.",
+    ),
     frames: int = typer.Option(..., "--frames", metavar="N", help="Number of frames."),
     out: Path = typer.Option(..., "--out", metavar="H5", help="The dataset to write."),
     seed: int | None = typer.Option(None, "--seed", metavar="N", help="Another seed than the recipe's."),

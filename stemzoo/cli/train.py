@@ -93,7 +93,7 @@ def segmenter(
     }
     settings, weights, progress = _config(config, SegmenterConfig, chosen, before), _weights(start), sys.stderr.isatty()
     if weights is not None:
-        settings = _with_replay(_like_parent(settings, weights), replay, out)
+        settings = _with_replay(_like_parent(settings, weights), replay, out, weights)
     if ensemble is None:
         if member is not None:
             raise ModelError(f"--member {member} is one of an ensemble; say of how many: --ensemble N")
@@ -253,9 +253,10 @@ def _like_parent(settings: SegmenterConfig, weights: Path) -> SegmenterConfig:
     return type(settings).model_validate({**known, **told})
 
 
-def _with_replay(settings: SegmenterConfig, replay: str, out: Path) -> SegmenterConfig:
+def _with_replay(settings: SegmenterConfig, replay: str, out: Path, weights: Path) -> SegmenterConfig:
     """Return the settings with the datasets that `--replay` asks for; those that the configuration names go before `auto`."""
     from stemzoo.training.replay import simulate_known
+    from stemzoo.training.run import prepared
 
     if replay == "none":
         return settings.model_copy(update={"replay": ()})
@@ -263,6 +264,7 @@ def _with_replay(settings: SegmenterConfig, replay: str, out: Path) -> Segmenter
         return settings.model_copy(update={"replay": (replay,)})
     if settings.replay:
         return settings
+    prepared(settings, weights)  # what is refused is refused before minutes go into frames to replay
     out.mkdir(parents=True, exist_ok=True)
     return settings.model_copy(update={"replay": (str(simulate_known(out / "replay.h5", settings)),)})
 

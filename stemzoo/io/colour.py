@@ -24,10 +24,19 @@ def grey(data: np.ndarray, path: str) -> tuple[np.ndarray, tuple[str, ...]]:
     coloured = float((spread > GREY_TOLERANCE).mean())
     if coloured > 0:
         raise ReadError(
-            f"{path}: {100 * coloured:.2g} % of its pixels are coloured; wanted grey intensities: a colour map or a drawn scale bar "
+            f"{path}: {_share(coloured)} of its pixels are coloured; wanted grey intensities: a colour map or a drawn scale bar "
             "cannot be undone, so export the image as 16-bit grey tif or read the microscope's own file"
         )
     name = {2: "grey with alpha", 3: "RGB", 4: "RGBA"}[channels]
     exact = spread.max() == 0
     image = colours[..., 0] if exact else colours.mean(axis=-1).astype(np.float32)
     return np.ascontiguousarray(image), (f"the {name} picture has equal channels and was read as grey",)
+
+
+def _share(share: float) -> str:
+    """Return a share that is more than nothing in percent: never 0 %, and 100 % only for all.
+
+    >>> _share(1.0), _share(0.9996), _share(0.034), _share(2e-5)
+    ('100 %', '99 %', '3 %', '0.002 %')
+    """
+    return f"{100 * share:.1g} %" if share < 0.01 else f"{int(100 * share)} %"

@@ -108,6 +108,8 @@ def problem(shape: Sequence[int], dtype: Any, units: Sequence[str] = ()) -> str:
     if other is not None:
         return f"a spectrum image ({size}, an axis in {other}); export the ADF signal"
     if len(sides) < 2:
+        if len(shape) > 1:
+            return f"{size} px; the smallest frame that can hold a column is 16×16 px"
         return f"1-D ({size}); frames are 2-D images or 3-D stacks of them"
     if len(sides) > 3:
         return f"{len(sides)}-D ({size}), as 4D-STEM is; form an image with a virtual detector first"

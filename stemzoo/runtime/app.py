@@ -149,8 +149,9 @@ def _run(models: Path, session: SessionOptions, options: argparse.Namespace) -> 
         "version": stemzoo.__version__,
     }
     (options.out / "run.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    for notice in (*doubts, *analysis.notices):
-        print(f"note: {notice}", file=sys.stderr)
+    for kind, said in (("warning", doubts), ("note", analysis.notices)):
+        for notice in said:
+            print(f"{kind}: {notice}", file=sys.stderr)
     print(f"{options.frame}: {sum(len(columns) for columns in analysis.columns)} columns, {time.perf_counter() - began:.1f} s")
 
 

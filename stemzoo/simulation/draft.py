@@ -83,7 +83,8 @@ def draft_recipe(cif: str | Path, zone_axis: tuple[int, int, int], out: str | Pa
     """Write a recipe for the crystal in `cif` seen along `zone_axis` to `out`, and return what the author should know, a sentence each.
 
     Classes are the heaviest elements of the visible columns; the sampling suits the shortest distance between them.
-    Raises: StructureError for the CIF or the axis; OutputError if `out` cannot be written.
+    A draft is there to be edited: what differs from it at `out` already is not overwritten.
+    Raises: StructureError for the CIF or the axis; OutputError if `out` holds another recipe or cannot be written.
     """
     cif, out = Path(cif), Path(out)
     crystal = read_cif(cif)
@@ -122,6 +123,8 @@ def draft_recipe(cif: str | Path, zone_axis: tuple[int, int, int], out: str | Pa
         high=min(2 * fine, spacing / 3.5),
     )
     try:
+        if out.exists() and out.read_bytes() != text.encode():
+            raise OutputError(f"{out}: holds another recipe, or this draft as it was edited; name another --out, or delete it first")
         out.parent.mkdir(parents=True, exist_ok=True)
         part = out.with_name(f".{out.name}.part")
         part.write_text(text, encoding="utf-8")

@@ -1,22 +1,38 @@
 """Recipes from TOML files: what a recipe extends laid beneath it, settings laid over it, mixtures taken apart.
 
-A recipe may say `extends = "other"`: its tables are laid over the other's, key by key. Called by `simulation.generate`,
-`simulation.draft` and the CLI.
+A recipe may say `extends = "other"`: its tables are laid over the other's, key by key. Owns where recipes are looked for: where they are
+said to lie or, by name, among those that come with the package. Called by `simulation.generate`, `simulation.draft` and the CLI.
 """
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import stemzoo
 from stemzoo.errors import RecipeError
 from stemzoo.schema import validate
 from stemzoo.simulation.recipe import Recipe, Structure
 
 _COMMON = ("frame", "scan", "detector")
 """Tables of a mixture that hold for all of its parts."""
+
+
+def shipped() -> Path:
+    """Return the folder of the recipes that come with the package: in the wheel, or beside the checkout."""
+    package = Path(stemzoo.__file__).parent
+    wheel = package / "_datasets"
+    return wheel if wheel.is_dir() else package.parent / "datasets"
+
+
+def found(path: str | Path) -> Path:
+    """Return where a recipe lies: as said or, where a bare name is none of a file here, among those that come with the package."""
+    path = Path(path)
+    own = shipped() / f"{path.stem if path.suffix == '.toml' else path.name}.toml"
+    return own if path.parent == Path() and not path.is_file() and own.is_file() else path
 
 
 def load(path: str | Path, settings: Mapping[str, Any] | None = None) -> Recipe:
@@ -26,7 +42,7 @@ def load(path: str | Path, settings: Mapping[str, Any] | None = None) -> Recipe:
         settings: values by dotted key, e.g. {"dose.counts_per_column": 300}.
     Raises: RecipeError for a missing file, bad TOML, an unknown or wrong key (the nearest right one is named), or a circle of `extends`.
     """
-    path = Path(path)
+    path = found(path)
     tables = _tables(path, ())
     for key, value in (settings or {}).items():
         tables = _overlay(tables, _nested(key.split("."), value))
@@ -44,16 +60,17 @@ def parts(path: str | Path, settings: Mapping[str, Any] | None = None) -> list[t
 
     What a mixture's own `[frame]`, `[scan]` and `[detector]` say holds for all of its parts, and so do `settings`.
     """
+    path = found(path)
     recipe = load(path, settings)
     if not recipe.mixture:
         return [(recipe, 1.0)]
     common = {table: {key: getattr(getattr(recipe, table), key) for key in getattr(recipe, table).model_fields_set} for table in _COMMON}
-    found = []
+    drawn = []
     for part in recipe.mixture:
         for inner, weight in parts(beside(path, part.recipe), settings):
             tables = {table: getattr(inner, table).model_copy(update=values) for table, values in common.items()}
-            found.append((inner.model_copy(update=tables), weight * part.weight))
-    return found
+            drawn.append((inner.model_copy(update=tables), weight * part.weight))
+    return drawn
 
 
 def _beside_cif(structure: Structure, folder: Path) -> Structure:
@@ -62,16 +79,21 @@ def _beside_cif(structure: Structure, folder: Path) -> Structure:
 
 
 def beside(path: str | Path, name: str) -> Path:
-    """The recipe `name` in the folder of the recipe `path`."""
-    return Path(path).parent / (name if name.endswith(".toml") else f"{name}.toml")
+    """The recipe `name` in the folder of the recipe `path` or, where that holds none, of those that come with the package."""
+    file = name if name.endswith(".toml") else f"{name}.toml"
+    near, own = Path(path).parent / file, shipped() / file
+    return own if not near.is_file() and own.is_file() else near
 
 
 def _tables(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path in seen:
         raise RecipeError(f"{path}: `extends` goes round in a circle: {' -> '.join(p.stem for p in (*seen, path))}")
     if not path.is_file():
+        here, own = (sorted(p.stem for p in folder.glob("*.toml")) for folder in (path.parent, shipped()))
+        near = difflib.get_close_matches(path.stem, [*here, *own], n=1)
         raise RecipeError(
-            f"{path}: no such recipe; its folder holds {', '.join(sorted(p.stem for p in path.parent.glob('*.toml'))) or 'none'}"
+            f"{path}: no such recipe;{f' did you mean {near[0]}?' if near else ''} its folder holds {', '.join(here) or 'none'}; with "
+            f"stemzoo come {', '.join(own)}, taken by name alone"
         )
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-import stemzoo
 from stemzoo.simulation import simulate_dataset
+from stemzoo.simulation.loading import shipped
 from stemzoo.training.config import SegmenterConfig
 from stemzoo.training.patches import Patches, known_before
 from stemzoo.training.segmentation import ColumnF1
@@ -54,7 +54,7 @@ def simulate_known(out: Path, config: SegmenterConfig, frames: int = FRAMES) -> 
     """Return the dataset `out` of every material of the zoo's mixture, made unless it is there, at samplings that the run trains on."""
     low, high = max(config.sampling.min, min(_FINEST, config.sampling.max)), config.sampling.max
     settings = {"frame.size_px": max(SIZE_PX, 2 * config.patch_px), "frame.sampling": [low, max(high, low)]}
-    return out if out.exists() else simulate_dataset(_mixture(), frames, out, SEED, settings=settings)
+    return out if out.exists() else simulate_dataset(shipped() / "universal.toml", frames, out, SEED, settings=settings)
 
 
 def compare(parent: nn.Module, child: nn.Module, config: SegmenterConfig) -> Memory:
@@ -72,10 +72,3 @@ def compare(parent: nn.Module, child: nn.Module, config: SegmenterConfig) -> Mem
                 metric.update(probability, patch.target[None], patch.pixel_size[None])
         scores.append(float(metric.compute()))
     return Memory(scores[0], scores[1], len(kept))
-
-
-def _mixture() -> Path:
-    """Return the recipe of the zoo's mixture, in the wheel or beside the checkout."""
-    package = Path(stemzoo.__file__).parent
-    wheel = package / "_datasets"
-    return (wheel if wheel.is_dir() else package.parent / "datasets") / "universal.toml"

@@ -93,10 +93,7 @@ def train_segmenter(
     """
     config = _whole_epochs(config)
     L.seed_everything(config.seed, workers=True, verbose=False)
-    data = PatchData(config)
-    task = SegmenterTask(config, data.classes)
-    if start is not None:
-        load_weights(task.net, start)
+    data, task = prepared(config, start)
     if resume is None:
         _note_start(Path(out), start)
     steps = min(config.steps, config.stop_after or config.steps)
@@ -115,6 +112,15 @@ def train_segmenter(
         progress=progress,
     )
     return run if run.interrupted or not config.replay or not _is_first() else _remembered(run, config)
+
+
+def prepared(config: SegmenterConfig, start: str | Path | None) -> tuple[PatchData, SegmenterTask]:
+    """Return data and network of a run; the network begins from the weights `start`, if any. Raises: DatasetError, ModelError."""
+    data = PatchData(config)
+    task = SegmenterTask(config, data.classes)
+    if start is not None:
+        load_weights(task.net, start)
+    return data, task
 
 
 def _remembered(run: Run, config: SegmenterConfig) -> Run:

@@ -123,3 +123,10 @@ def test_encoder_none_gives_no_angles(run: Callable[..., Any], frame: Path, tmp_
     ran = run("analyze", frame, "--pixel-size", 0.2, "--encoder", "none", "--no-report", "--out", tmp_path / "out", "--json")
     assert ran.code == 0 and ran.json["results"][0]["encoder"] is None
     assert (tmp_path / "out" / "columns.csv").read_text().splitlines()[0] == HEADER
+
+
+def test_a_doubt_is_told_from_a_remark(run: Callable[..., Any], tmp_path: Path) -> None:
+    np.save(tmp_path / "blank.npy", np.random.default_rng(0).poisson(9, (96, 96)).astype(np.float32))
+    done = run("analyze", tmp_path / "blank.npy", "--encoder", "none", "--no-report", "--out", tmp_path / "out")
+    assert done.code == 0 and "warning: No column was found" in done.err
+    assert "note: the file stores no pixel size" in done.err

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+NANO, ENCODER = (str(REPOSITORY / "model_cards" / name / "v1") for name in ("adf-unet-nano", "rvae-perovskite"))
 TINY = """
 widths = [4, 8]
 patch_px = 32
@@ -106,6 +107,8 @@ def test_a_new_run_wants_datasets_and_a_folder(run: Callable[..., Any], dataset:
         (["DATASET", "--precision", "7bit"], ["precision", "7bit"]),
         (["DATASET", "--config", "none.toml"], ["none.toml"]),
         (["DATASET", "--from", "blobb"], ["blobb", "blob"]),
+        (["none.h5", "--from", NANO], ["none.h5", "no such dataset"]),
+        (["DATASET", "--from", ENCODER], ["the weights are of another architecture"]),
         (["DATASET", "--resume", "none.ckpt"], ["none.ckpt", "checkpoint"]),
     ],
 )

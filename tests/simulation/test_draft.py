@@ -56,6 +56,17 @@ def test_columns_that_stand_free_stay_truth(tmp_path, zone, classes):
     assert set(load(tmp_path / "sto.toml").structure.species) == classes
 
 
+def test_an_edited_draft_is_not_overwritten(cif, tmp_path):
+    out = tmp_path / "rutile.toml"
+    draft_recipe(cif, (0, 0, 1), out)
+    draft_recipe(cif, (0, 0, 1), out)
+    edited = out.read_text().replace("size_px = 384", "size_px = 200")
+    out.write_text(edited)
+    with pytest.raises(OutputError, match=r"rutile\.toml: holds another recipe, or this draft as it was edited; name another --out"):
+        draft_recipe(cif, (0, 0, 1), out)
+    assert out.read_text() == edited
+
+
 def test_refusals(cif, tmp_path):
     with pytest.raises(StructureError, match="is no direction"):
         draft_recipe(cif, (0, 0, 0), tmp_path / "r.toml")

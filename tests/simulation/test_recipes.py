@@ -81,6 +81,23 @@ def test_same_seed_same_frames_and_another_seed_others(tmp_path):
     assert not np.array_equal(a.image, c.image)
 
 
+def test_recipes_that_come_with_the_package_are_taken_by_name(tmp_path, monkeypatch):
+    """As after `pip install`, where no folder datasets/ is at hand; a file of the same name here goes before."""
+    monkeypatch.chdir(tmp_path)
+    assert load("srtio3") == load(FOLDER / "srtio3.toml") == load("srtio3.toml")
+    (tmp_path / "ours.toml").write_text('extends = "srtio3"\n[dose]\ncounts_per_column = [50, 400]\n')
+    assert load("ours.toml").dose.counts_per_column == (50, 400)
+    assert load("ours.toml").structure == load("srtio3").structure
+    (tmp_path / "both.toml").write_text('material = "both"\n[[mixture]]\nrecipe = "ours"\n[[mixture]]\nrecipe = "mos2"\n')
+    assert {part.material for part, _ in parts("both.toml")} == {load("srtio3").material, load("mos2").material}
+    (tmp_path / "srtio3.toml").write_text((FOLDER / "mos2.toml").read_text())
+    assert load("srtio3.toml").material == load("mos2").material
+    with pytest.raises(RecipeError, match=r"srtio: no such recipe; did you mean srtio3\?.*taken by name alone"):
+        load("srtio")
+    with pytest.raises(RecipeError, match="no such recipe"):
+        load(tmp_path / "sub" / "mos2.toml")
+
+
 def test_a_mixture_serves_its_parts_by_weight_and_its_frame_holds_for_all():
     frames = list(draw_frames(FOLDER / "universal.toml", 19, 0))
     assert len({frame.facts["material"] for frame in frames}) > 10

@@ -64,7 +64,7 @@ def test_application_says_what_speaks_against_its_result(folder, frame, tmp_path
     for path in (frame, tmp_path / "mos2.npy"):
         assert main(["analyze", str(path), "--pixel-size", "0.2", "--out", str(tmp_path / path.stem)], folder) == 0
         doubts = json.loads((tmp_path / path.stem / "run.json").read_text())["doubts"]
-        assert all(f"note: {doubt}" in capsys.readouterr().err for doubt in doubts[:1])
+        assert all(f"warning: {doubt}" in capsys.readouterr().err for doubt in doubts[:1])
         warned.append(any("rvae-sr3fe2o7@1 explains" in doubt and "pass --encoder none" in doubt for doubt in doubts))
     assert warned == [False, True]
     blank = np.random.default_rng(0).poisson(9, (96, 96)).astype(np.float32)

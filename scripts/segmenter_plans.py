@@ -291,5 +291,5 @@ SEGMENTERS["adf-unet-atoms@1"] = {
 }
 
 
-EIGHT_BITS = {"adf-unet-int8@1": "adf-unet@4"}
+EIGHT_BITS = {"adf-unet-int8@1": "adf-unet@4", "adf-unet-int8@2": "adf-unet@5"}
 """Variants in eight bits, by the version that they are made of."""

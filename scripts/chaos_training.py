@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["stemzoo.cli", "stemzoo.training.run", "stemzoo.training.segmentation"])
+CONTEXT.set_forkserver_preload(["stemzoo.cli", "stemzoo.training.segmenter_run", "stemzoo.training.segmentation"])
 SETTINGS = "widths = [8, 16, 16]\nvalidation_patches = 4\nworkers = 1\npatch_px = 64\nsteps_per_epoch = 2\nbatch = 4\n"
 
 

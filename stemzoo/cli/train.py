@@ -256,7 +256,7 @@ def _like_parent(settings: SegmenterConfig, weights: Path) -> SegmenterConfig:
 def _with_replay(settings: SegmenterConfig, replay: str, out: Path, weights: Path) -> SegmenterConfig:
     """Return the settings with the datasets that `--replay` asks for; those that the configuration names go before `auto`."""
     from stemzoo.training.replay import simulate_known
-    from stemzoo.training.run import prepared
+    from stemzoo.training.segmenter_run import prepared
 
     if replay == "none":
         return settings.model_copy(update={"replay": ()})

@@ -55,19 +55,19 @@ def _local_maxima(total: np.ndarray, threshold: float) -> Tuple[np.ndarray, np.n
     """Return rows and columns of pixels ≥ threshold that no pixel of their 3×3 neighbourhood exceeds."""
     least = max(threshold, FLOOR)
     height, width = total.shape
-    step = max(1, STRIP_PX // width)
+    step, stride = max(1, STRIP_PX // width), width + 2
     rows, cols = [], []
     for start in range(0, height, step):
-        top, bottom = max(start - 1, 0), min(start + step + 1, height)
-        strip = total[top:bottom]
-        across = strip.copy()
-        np.maximum(across[:, 1:], strip[:, :-1], out=across[:, 1:])
-        np.maximum(across[:, :-1], strip[:, 1:], out=across[:, :-1])
-        highest = across.copy()
-        np.maximum(highest[1:], across[:-1], out=highest[1:])
-        np.maximum(highest[:-1], across[1:], out=highest[:-1])
-        own = slice(start - top, min(start + step, height) - top)
-        row, col = np.nonzero((strip[own] >= highest[own]) & (strip[own] >= least))
+        top, stop, bottom = max(start - 1, 0), min(start + step, height), min(start + step + 1, height)
+        strip = np.full((stop - start + 2, stride), -np.inf, total.dtype)  # a rim that nothing falls short of
+        strip[top - start + 1 : bottom - start + 1, 1:-1] = total[top:bottom]
+        flat = strip.ravel()  # all rows as one, which is several times quicker than row by row
+        across = np.maximum(flat[:-2], flat[2:])
+        np.maximum(across, flat[1:-1], out=across)
+        highest = np.maximum(across[: -2 * stride], across[2 * stride :])
+        np.maximum(highest, across[stride:-stride], out=highest)
+        centre = flat[stride + 1 : -stride - 1]
+        row, col = np.divmod(np.flatnonzero((centre >= highest) & (centre >= least)), stride)
         rows.append(row + start)
         cols.append(col)
     return np.concatenate(rows), np.concatenate(cols)

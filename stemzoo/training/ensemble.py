@@ -13,7 +13,8 @@ from pathlib import Path
 
 from stemzoo.errors import ModelError, OutputError
 from stemzoo.training.config import SegmenterConfig
-from stemzoo.training.run import Run, train_segmenter
+from stemzoo.training.run import Run
+from stemzoo.training.segmenter_run import train_segmenter
 
 RECORD = "ensemble.json"
 

@@ -1,6 +1,6 @@
 """What a network that is fine-tuned must not forget: frames of every material of the zoo's mixture, and whether it did.
 
-Called by the CLI, which simulates the frames, and by `training.run`, which compares.
+Called by the CLI, which simulates the frames, and by `training.segmenter_run`, which compares.
 """
 
 from __future__ import annotations

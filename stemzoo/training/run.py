@@ -1,14 +1,12 @@
 """One training run: a folder with configuration, log, checkpoints and provenance; the loop is Lightning's.
 
-Called by the CLI and `scripts/`.
+Called by segmenter_run and encoder_run, which say what is trained.
 
 RUN/config.json  versions.json  summary.json  metrics.csv  checkpoints/last.ckpt  checkpoints/previous.ckpt  checkpoints/best.ckpt
-RUN/start.json   of a run that did not start from nothing: the weights it began from, and their sha256
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import importlib.util
 import json
@@ -20,26 +18,22 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 import stemzoo
 from stemzoo.errors import ModelError, OutputError, StemzooError
-from stemzoo.nets.unet import UNet
 from stemzoo.schema import Strict
-from stemzoo.training.config import CONFIG_FILE, SegmenterConfig
+from stemzoo.training.config import CONFIG_FILE
 from stemzoo.training.guards import HearSlurm, KeepNewest, SeedSteps, StopWhenLost
-from stemzoo.training.patches import PatchData
-from stemzoo.training.replay import Memory, compare
+from stemzoo.training.replay import Memory
 from stemzoo.training.saving import LAST, AtomicCheckpoints, left_by_slurm, refuse_longer, sound, tidy
-from stemzoo.training.segmentation import SegmenterTask, unet
-from stemzoo.training.weights import load_weights, read_weights, weights_file
 
 
 @dataclass(frozen=True)
@@ -77,76 +71,6 @@ class _Progress(TQDMProgressBar):
         bar = super().init_validation_tqdm()
         bar.fp = sys.stderr
         return bar
-
-
-def train_segmenter(
-    config: SegmenterConfig, out: str | Path, *, resume: str | Path | None = None, start: str | Path | None = None, progress: bool = True
-) -> Run:
-    """Train a segmenter and return the run.
-
-    Args:
-        config: datasets and settings.
-        out: the run's folder; made if missing.
-        resume: a checkpoint of an interrupted run, or its folder; continued with its data order, optimiser and schedule.
-        start: weights to fine-tune from: a bundle's `weights.safetensors` or a checkpoint; the head starts anew where the classes differ.
-    Raises: DatasetError, ModelError, OutputError.
-    """
-    config = _whole_epochs(config)
-    L.seed_everything(config.seed, workers=True, verbose=False)
-    data, task = prepared(config, start)
-    if resume is None:
-        _note_start(Path(out), start)
-    steps = min(config.steps, config.stop_after or config.steps)
-    callbacks: list[Callback] = [EMAWeightAveraging(decay=config.ema_decay)] if config.ema_decay else []
-    run = fit(
-        task,
-        data,
-        config,
-        out,
-        epochs=-(-steps // config.steps_per_epoch),
-        steps=steps,
-        monitor="val_f1",
-        mode="max",
-        resume=resume,
-        callbacks=callbacks,
-        progress=progress,
-    )
-    return run if run.interrupted or not config.replay or not _is_first() else _remembered(run, config)
-
-
-def prepared(config: SegmenterConfig, start: str | Path | None) -> tuple[PatchData, SegmenterTask]:
-    """Return data and network of a run; the network begins from the weights `start`, if any. Raises: DatasetError, ModelError."""
-    data = PatchData(config)
-    task = SegmenterTask(config, data.classes)
-    if start is not None:
-        load_weights(task.net, start)
-    return data, task
-
-
-def _remembered(run: Run, config: SegmenterConfig) -> Run:
-    """The run with what its best network still knows of what it was fine-tuned from, which its summary says too."""
-    started = run.folder / "start.json"
-    if not started.is_file():
-        return run
-    parent, child = (read_weights(path) for path in (json.loads(started.read_text())["weights"], run.best))
-    memory = compare(_as_trained(parent, config), _as_trained(child, config), config)
-    path = run.folder / "summary.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "memory": asdict(memory)}, indent=2) + "\n")
-    return replace(run, memory=memory)
-
-
-def _as_trained(state: dict[str, torch.Tensor], config: SegmenterConfig) -> UNet:
-    """Return the network of the run's shape with these weights, for as many classes as they are for."""
-    net = unet(config, len(state["head.bias"]) // config.fold**2 - 1)
-    net.load_state_dict(state)
-    return net
-
-
-def _whole_epochs(config: SegmenterConfig) -> SegmenterConfig:
-    """The configuration with its steps dealt out to epochs of equal length, since only the end of an epoch is validated."""
-    epochs = max(1, round(config.steps / config.steps_per_epoch))
-    length = -(-config.steps // epochs)
-    return config.model_copy(update={"steps": epochs * length, "steps_per_epoch": length})
 
 
 def fit(
@@ -244,24 +168,7 @@ def fit(
     return run
 
 
-def _note_start(out: Path, start: str | Path | None) -> None:
-    """Say in the run's folder which weights it began from: the card of what it makes names them as its parent. Raises: OutputError."""
-    if not _is_first():
-        return
-    path = out / "start.json"
-    try:
-        if start is None:
-            path.unlink(missing_ok=True)
-            return
-        with weights_file(start).open("rb") as file:
-            facts = {"weights": str(start), "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-        out.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(facts, indent=2) + "\n")
-    except OSError as failure:
-        raise OutputError(f"{out}: cannot be written ({failure.strerror}); choose another --out") from None
-
-
-def _is_first() -> bool:
+def is_first() -> bool:
     """Return whether this process is the one of a distributed run that writes its records."""
     return not (int(os.environ.get("LOCAL_RANK", "0")) or int(os.environ.get("SLURM_PROCID", "0")))
 
@@ -270,7 +177,7 @@ def _begin_folder(out: Path, config: Strict) -> None:
     """Make the run's folder, say in it what is run, and put an earlier log aside. Raises: OutputError."""
     try:
         (out / "checkpoints").mkdir(parents=True, exist_ok=True)
-        if not _is_first():
+        if not is_first():
             return
         tidy(out / "checkpoints")
         (out / CONFIG_FILE).write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")

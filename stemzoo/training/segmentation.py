@@ -1,4 +1,4 @@
-"""The segmenter's LightningModule: loss, metrics, optimiser. Called by `training.run`."""
+"""The segmenter's LightningModule: loss, metrics, optimiser. Called by `training.segmenter_run`."""
 
 from __future__ import annotations
 

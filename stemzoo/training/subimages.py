@@ -1,4 +1,4 @@
-"""Sub-images for training an encoder: from memory, or cut from the frames of HDF5 datasets as they stream by. Owns splitting and batching.
+"""Sub-images for training an encoder: from memory, or cut from the frames of HDF5 datasets as they stream by. Owns batching.
 
 A batch is a slice of one tensor, so feeding costs next to nothing beside the step; what does not fit `memory_mb` is read chunk by chunk.
 Called by training.encoding.
@@ -6,9 +6,7 @@ Called by training.encoding.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import lightning as L
@@ -18,13 +16,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from stemzoo.errors import DatasetError, FrameError
-from stemzoo.geometry.subimages import cut
 from stemzoo.io.datasets import Dataset
 from stemzoo.training.encoding_config import EncoderConfig
-from stemzoo.training.pool import hold_back
+from stemzoo.training.parts import Cut, Part, Rows, chunks, load, split
 from stemzoo.training.saving import batches_done
 from stemzoo.training.together import rank_and_world
-from stemzoo.types import Columns, Frames, SubImages
+from stemzoo.types import SubImages
 
 MIN_SUBIMAGES = 64  # fewer cannot tell a pattern of a thousand pixels from its noise, nor fill a few batches
 
@@ -34,22 +31,6 @@ class SubImageBatch(NamedTuple):
 
     image: Tensor
     number: Tensor
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some sub-images that are loaded together, e.g. those of one frame.
-
-    Args:
-        load: returns (n, S, S) float32. n: how many. first: number of the first within the set. frame: which frame they come from.
-        scene: which piece of specimen the frame shows; a scene is trained on or validated on, never both.
-    """
-
-    load: Callable[[], np.ndarray]
-    n: int
-    first: int
-    frame: int
-    scene: str = ""
 
 
 class SubImageData(L.LightningDataModule):
@@ -72,13 +53,13 @@ class SubImageData(L.LightningDataModule):
                 f"{total} sub-images lie wholly inside their frames; an encoder wants {MIN_SUBIMAGES} or more: pass more frames, a smaller "
                 "--window, or a finished --encoder"
             )
-        self.train_parts, self.val_parts = _split(parts, config)
+        self.train_parts, self.val_parts = split(parts, config)
         self.n_train = sum(part.n for part in self.train_parts)
         self.batch = min(config.batch, self.n_train // 4)
         self.batch -= self.batch % config.processes
         capacity = config.memory_mb * 2**20 // (4 * window_px**2)
-        self.train_chunks, self.val_chunks = _chunks(self.train_parts, capacity), _chunks(self.val_parts, capacity)
-        sample = _load(self.train_chunks[0])
+        self.train_chunks, self.val_chunks = chunks(self.train_parts, capacity), chunks(self.val_parts, capacity)
+        sample = load(self.train_chunks[0])
         self.mean, self.std = _moments(sample)
         if not np.isfinite(self.mean + self.std):
             bad = int((~np.isfinite(sample)).any(axis=(1, 2)).sum())
@@ -97,7 +78,7 @@ class SubImageData(L.LightningDataModule):
         parts, first = [], 0
         for frame in np.unique(subimages.frame[rows]):
             mine = rows[subimages.frame[rows] == frame]
-            parts.append(Part(_Rows(subimages.data, mine), len(mine), first, int(frame)))
+            parts.append(Part(Rows(subimages.data, mine), len(mine), first, int(frame)))
             first += len(mine)
         return cls(parts, subimages.window_px, subimages.pixel_size, config)
 
@@ -116,7 +97,7 @@ class SubImageData(L.LightningDataModule):
                 reach = side / config.window_px * (config.window_px - 1) / 2
                 yx = yx[((yx >= reach) & (yx <= np.array(dataset.shape(index)) - 1 - reach)).all(axis=1)]
                 if len(yx):
-                    parts.append(Part(_Cut(dataset, index, yx, side, config.window_px), len(yx), first, number, dataset.scene(index)))
+                    parts.append(Part(Cut(dataset, index, yx, side, config.window_px), len(yx), first, number, dataset.scene(index)))
                 first, number = first + len(yx), number + 1
         return cls(parts, config.window_px, config.window / config.window_px, config)
 
@@ -127,7 +108,7 @@ class SubImageData(L.LightningDataModule):
 
     def examples(self, n: int) -> np.ndarray:
         """Return (n, S, S) training sub-images, evenly drawn from the first that are loaded."""
-        loaded = _load(self.train_chunks[0])
+        loaded = load(self.train_chunks[0])
         return np.asarray(loaded[np.linspace(0, len(loaded) - 1, n).astype(int)])
 
     def train_dataloader(self) -> DataLoader[SubImageBatch]:
@@ -146,22 +127,6 @@ class SubImageData(L.LightningDataModule):
 
     def _seen(self) -> int:
         return batches_done(self.trainer)
-
-
-@dataclass(frozen=True)
-class _Cut:
-    """Cuts the windows of one frame of a dataset when called."""
-
-    dataset: Dataset
-    index: int
-    yx: np.ndarray
-    side_px: float
-    samples: int
-
-    def __call__(self) -> np.ndarray:
-        n, none = len(self.yx), np.zeros(len(self.yx))
-        frames = Frames(self.dataset.image(self.index)[None])
-        return cut(frames, Columns(self.yx, np.ones((n, 2)), none, none, none, none), self.side_px, self.samples).data
 
 
 class _Batches(IterableDataset[SubImageBatch]):
@@ -196,7 +161,7 @@ class _Batches(IterableDataset[SubImageBatch]):
             left_out -= len(starts) - len(drawn)
             if not drawn:
                 continue
-            data = self._held if self._held is not None else torch.from_numpy(_load(chunk))
+            data = self._held if self._held is not None else torch.from_numpy(load(chunk))
             if len(self.chunks) == 1:
                 self._held = data
             index = torch.cat([torch.arange(part.first, part.first + part.n) for part in chunk])
@@ -207,86 +172,9 @@ class _Batches(IterableDataset[SubImageBatch]):
             del data  # before the next chunk is loaded
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Loads some rows of an array."""
-
-    data: np.ndarray
-    rows: np.ndarray
-
-    def __call__(self) -> np.ndarray:
-        return np.asarray(self.data[self.rows])
-
-
-@dataclass(frozen=True)
-class _Slice:
-    """Loads rows `start` to `end` of a part."""
-
-    part: Part
-    start: int
-    end: int
-
-    def __call__(self) -> np.ndarray:
-        return self.part.load()[self.start : self.end]
-
-
-def _load(chunk: Sequence[Part]) -> np.ndarray:
-    """Return the sub-images of all parts as one float32 array, filled part by part: there is never a second copy of them all."""
-    first = chunk[0].load()
-    data = np.empty((sum(part.n for part in chunk), *first.shape[1:]), np.float32)
-    start = 0
-    for number, part in enumerate(chunk):
-        data[start : start + part.n] = part.load() if number else first
-        start += part.n
-    return data
-
-
 def _moments(sample: np.ndarray) -> tuple[float, float]:
     """Return mean and standard deviation, in double precision without a copy in it."""
     mean = float(sample.mean(dtype=np.float64))
     blocks = np.array_split(sample, max(1, len(sample) // 1024))
     with np.errstate(invalid="ignore"):  # what is not finite is refused by name later
         return mean, float(np.sqrt(sum(np.square(block - mean, dtype=np.float64).sum() for block in blocks) / sample.size))
-
-
-def _split(parts: Sequence[Part], config: EncoderConfig) -> tuple[list[Part], list[Part]]:
-    """Return training and validation parts: by scene where there are several, else by frame, else within the one; numbered from 0."""
-    rng = np.random.default_rng(config.seed)
-    share = config.validation_fraction
-    if not share:
-        return _numbered(parts), []
-    if len(parts) > 1:
-        kept, held = hold_back([part.scene for part in parts], share, rng)
-        return _numbered([parts[i] for i in kept]), _numbered([parts[i] for i in held])
-    (part,) = parts
-    rows = rng.permutation(part.n)
-    n_held = max(1, round(share * part.n))
-    return _numbered([_some(part, np.sort(rows[n_held:]))]), _numbered([_some(part, np.sort(rows[:n_held]))])
-
-
-def _some(part: Part, rows: np.ndarray) -> Part:
-    return Part(lambda: part.load()[rows], len(rows), 0, part.frame, part.scene)
-
-
-def _numbered(parts: Sequence[Part]) -> list[Part]:
-    starts = np.cumsum([0] + [part.n for part in parts])
-    return [replace(part, first=int(start)) for part, start in zip(parts, starts, strict=False)]
-
-
-def _chunks(parts: Sequence[Part], capacity: int) -> list[list[Part]]:
-    """Return parts grouped so that a group holds at most `capacity` sub-images; a larger part is cut into pieces."""
-    pieces = []
-    for part in parts:
-        n = -(-part.n // capacity)
-        bounds = np.linspace(0, part.n, n + 1).astype(int)
-        for start, end in itertools.pairwise(bounds.tolist()):
-            pieces.append(part if n == 1 else replace(part, load=_Slice(part, start, end), n=end - start, first=part.first + start))
-    groups: list[list[Part]] = []
-    room = 0
-    for piece in pieces:
-        if not groups or piece.n > room:
-            groups.append([])
-            room = capacity
-        groups[-1].append(piece)
-        room -= piece.n
-    return groups

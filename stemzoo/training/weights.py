@@ -1,5 +1,7 @@
-"""Weights that a training begins from: where they lie, what of them fits a network, and what they were trained for. Called by training.run
-and the CLI."""
+"""Weights that a training begins from: where they lie, what of them fits a network, and what they were trained for.
+
+Called by training.segmenter_run and the CLI.
+"""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class JointFit:
                 if not self.careful:
                     self._learn_widths()
                 if self._look_beyond():
-                    self.evaluate()
+                    self.evaluate(learn=False)
             if self.given is not None and iteration in TRUST_AT:
                 self._learn_trust(self.given)
             unquiet = iteration > last_learning + 1 and (moving > UNQUIET or self._long_steps() > FEW)
@@ -108,9 +108,9 @@ class JointFit:
         """Return the fraction of columns whose last step was long."""
         return float((self.last_step > LONG_STEP * self.width).mean())
 
-    def evaluate(self, first: bool = False) -> None:
+    def evaluate(self, first: bool = False, learn: bool = True) -> None:
         """Compare the model with the frame: residual, the noise and the weights that follow from it, each column's normal equations."""
-        self.beside.take(self.state, self.background, first)
+        self.beside.take(self.state, self.background, first, learn)
         self.normal, self._cover = normal_equations(self.state, self.windows, self.beside.residual, self.beside.weight), None
         # overlaps are measured in each column's own information, so only a change of the noise's dependence on the signal makes them stale
         contrast = self.beside.contrast

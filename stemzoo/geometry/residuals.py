@@ -37,25 +37,31 @@ class Residuals:
         """How much noisier bright pixels are than dark ones, in logarithms."""
         return float(np.log(self.variance.high / self.variance.low))
 
-    def take(self, state: State, background: Background, first: bool = False) -> None:
-        """Compare the model with the frame, and learn the noise from that: a constant one at `first`, when outliers count as the others."""
+    def take(self, state: State, background: Background, first: bool = False, learn: bool = True) -> None:
+        """Compare the model with the frame, and `learn` the noise from that: a constant one at `first`, when outliers count too."""
         windows = self.windows
         expected = self.residual  # in the place of the old one, which nobody needs any more
         render(state, windows, expected)
         background.draw(windows.inner(expected))
+        if learn:
+            self._learn(expected, len(state.yx), first)
+        windows.each_rows(lambda rows: self._compare(rows, robust=not first))
+        self.total = float(self.weight.sum())
+
+    def _learn(self, expected: np.ndarray, many: int, first: bool) -> None:
+        """Learn the noise from what a model of so many columns leaves: `expected` intensities in the padded frame."""
+        windows = self.windows
         sample = windows.calm[:: max(1, len(windows.calm) // SAMPLE_PX)]
         modelled = expected.ravel().take(sample)
         squared = np.square(windows.image.ravel().take(sample) - modelled)
         # a fit follows part of the noise: the residuals of m pixels with k parameters carry (m − k) / m of it
-        self.left = max(0.25, 1 - CORE * len(state.yx) / max(1, windows.many_covered))
+        self.left = max(0.25, 1 - CORE * many / max(1, windows.many_covered))
         if first:
             self.variance = noise.flat(max(float(squared.mean()), SMALLEST_VARIANCE))
         else:
             before = self.variance.low
             self.variance = noise.fit_variance(modelled, squared / self.left, SMALLEST_VARIANCE, self.variance)
             self.calmed = abs(float(np.log(self.variance.low / before)))
-        windows.each_rows(lambda rows: self._compare(rows, robust=not first))
-        self.total = float(self.weight.sum())
 
     def _compare(self, rows: slice, robust: bool) -> None:
         """Set weight, and residual where the expected intensities stand, in rows of the padded frame; outliers weigh less if `robust`."""

@@ -19,10 +19,10 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from stemzoo.errors import StemzooError
+from stemzoo.geometry.cleaning import clean
 from stemzoo.geometry.lattice import find_lattice
 from stemzoo.geometry.matching import match, scores
 from stemzoo.geometry.quality import reasons
-from stemzoo.geometry.resample import clean
 from stemzoo.io.read import read
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.pipeline import locate

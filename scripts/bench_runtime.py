@@ -8,7 +8,8 @@ Frames are those of bench_locate.py at 100 counts: a perovskite at 0.15 Å/px, c
 pixels to columns with errors, angles and latents, with models loaded: ours segments, locates, refines all columns together and encodes;
 AtomAI predicts with `refine=True`, cuts sub-images and encodes them, in its own environment and process; where DIR holds the atomai.pt of
 `bench_locate.py --work`, that is taken, else one is trained first for --train-seconds. Times are the best of a few, by the clock, so run it
-on a quiet machine. `outside` is the share of our time that is spent neither in the segmenter's nor in the encoder's network.
+on a quiet machine. `outside` is the share of our time that is spent neither in the segmenter's network nor in encoding, which
+cuts its sub-images.
 """
 
 from __future__ import annotations

@@ -26,9 +26,9 @@ from score_segmenter import LABEL_TOLERANCE_PX, LABELLED, ROOT, simulated
 from segmenter_plans import FAST, WIDE
 
 from stemzoo.export.bundle import write_bundle
+from stemzoo.geometry.cleaning import clean
 from stemzoo.geometry.lattice import Lattice, find_lattice
 from stemzoo.geometry.matching import match
-from stemzoo.geometry.resample import clean
 from stemzoo.io.read import read
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.pipeline import LocateOptions, locate

@@ -77,7 +77,19 @@ def held_back_scores(segmenter: Segmenter, work: Path, recipe: str) -> list[dict
         rows += dose_scores(segmenter, work)
     path = simulated(work, f"held_back_{recipe}", recipe, 96, HELD_BACK_SEED, WIDE)
     rows += _rows(f"{recipe}, 96 frames, 0.12–0.3 Å/px, seed {HELD_BACK_SEED}", segmenter, path, by_material=True)
-    return rows + real_scores(segmenter)
+    return [_readable(row) for row in rows + real_scores(segmenter)]
+
+
+def _readable(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of a card with its figures to five digits: more is noise of whoever ran it."""
+    short = {"value": _five(row["value"])}
+    if "interval" in row:
+        short["interval"] = [_five(bound) for bound in row["interval"]]
+    return {**row, **short}
+
+
+def _five(figure: float) -> float:
+    return float(f"{figure:.5g}")
 
 
 def dose_scores(segmenter: Segmenter, work: Path, n_frames: int = 110) -> list[dict[str, Any]]:

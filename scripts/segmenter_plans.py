@@ -165,6 +165,57 @@ SEGMENTERS["adf-unet@4"] = {
     "threshold": 0.4,
     "card": SEGMENTERS["adf-unet@3"]["card"],
 }
+CROWDED = {"structure.density": [0.02, 0.05]}
+BLURRED = {
+    "optics.source_fwhm": [1.0, 2.4],
+    "specimen.grain": [0.6, 1.2],
+    "specimen.carbon": [0.2, 8.0],
+    "specimen.background": [3.0, 80.0],
+    "scan.flicker": [0.0, 0.02],
+}
+"""Atoms under an uncorrected probe, up to three times as wide as those before, on films that it blurs as well."""
+
+SEGMENTERS["adf-unet@5"] = {
+    "data": {
+        "narrow": {"recipe": "universal", "n_frames": 1000, "seed": 501, "settings": NARROW},
+        "aligned": {"recipe": "universal", "n_frames": 500, "seed": 502, "settings": {**ALIGNED, **NARROW}},
+        "atoms": {"recipe": "atoms_on_carbon", "n_frames": 1000, "seed": 503, "settings": NARROW},
+        "films": {"recipe": "atoms_on_carbon", "n_frames": 800, "seed": 504, "settings": {**FILMS, **NARROW}},
+        "faint": {
+            "recipe": "atoms_on_carbon",
+            "n_frames": 800,
+            "seed": 510,
+            "settings": {**FILMS, **CROWDED, **NARROW},
+        },
+        "blurred": {"recipe": "atoms_on_carbon", "n_frames": 500, "seed": 509, "settings": {**BLURRED, **NARROW}},
+        "lattices": {"recipe": "random_lattice", "n_frames": 300, "seed": 505, "settings": NARROW},
+        "oxide": {"recipe": "sr3fe2o7", "n_frames": 100, "seed": 508, "settings": NARROW},
+        "platinum": {"recipe": "platinum_particle", "n_frames": 100, "seed": 506, "settings": NARROW},
+        "gold": {"recipe": "gold_110", "n_frames": 100, "seed": 507, "settings": NARROW},
+        **{key: {**entry, "seed": entry["seed"] + 500, "settings": {**entry["settings"], **NARROW}} for key, entry in EMPTIES.items()},
+    },
+    "stages": [
+        {
+            "data": ["narrow", "aligned", "atoms", "films", "blurred", "lattices", "oxide", "platinum", "gold", *EMPTIES],
+            "steps": 7000,
+            "learning_rate": 1.2e-3,
+            "steps_per_epoch": 250,
+            "seed": 51,
+        },
+        {
+            "data": ["narrow", "aligned", "atoms", "films", "faint", "blurred", "lattices", "oxide", "platinum", "gold", *EMPTIES],
+            "steps": 7000,
+            "learning_rate": 1.5e-3,
+            "steps_per_epoch": 250,
+            "seed": 52,
+        },
+    ],
+    "start": "adf-unet@4",
+    "kept": "last",
+    "config": SEGMENTERS["adf-unet@3"]["config"],
+    "threshold": 0.38,
+    "card": SEGMENTERS["adf-unet@3"]["card"],
+}
 FAST = {
     "classes": ("column",),
     "precision": "bf16-mixed",

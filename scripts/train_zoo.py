@@ -67,7 +67,9 @@ def make_segmenter(model: str, work: Path, checkpoint: Path | None, out: Path, h
         settings = {key: value for key, value in stage.items() if key != "data"}
         config = SegmenterConfig(datasets=tuple(str(path) for path in paths), **plan["config"], **settings)
         run = train_segmenter(config, work / f"stage{number}", start=checkpoint or start, progress=sys.stderr.isatty())
-        checkpoint, hours = run.best, hours + run.seconds / 3600
+        # at the end of the last stage the rate has come down to nothing, and a few validation patches tell less than that
+        checkpoint = run.last if plan.get("kept") == "last" and number == len(plan["stages"]) else run.best
+        hours += run.seconds / 3600
     assert checkpoint is not None
     _, modules, draft = load_for_export(checkpoint)
     draft |= {

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from stemzoo.errors import DatasetError, PixelSizeError, TableError
-from stemzoo.geometry.resample import clean
+from stemzoo.geometry.cleaning import clean
 from stemzoo.io.dataset_writer import DatasetWriter, LabelledFrame
 from stemzoo.io.labels import Labels, Program, read_labels
 from stemzoo.io.read import read

@@ -17,7 +17,8 @@ import numpy as np
 from stemzoo.errors import DatasetError, ExportError, ModelError
 from stemzoo.evaluate import GROUPINGS, Score, frame_scores, summarise
 from stemzoo.evaluate.run import frame_of
-from stemzoo.geometry.resample import clean, rescale
+from stemzoo.geometry.cleaning import clean
+from stemzoo.geometry.resample import rescale
 from stemzoo.io.datasets import Dataset
 from stemzoo.runtime.bundle import MODEL_FILE, Bundle
 from stemzoo.runtime.scale import Scale
@@ -75,13 +76,18 @@ def quantise(
         ModelError, CardError, OutputError.
     """
     from stemzoo.export.bundle import check_free
-    from stemzoo.export.eightbits import quantise_graph, write_in_eight_bits
+    from stemzoo.export.eightbits import in_eight_bits, quantise_graph, write_in_eight_bits
 
     check_free(folder)
     source = resolve(model)
     segmenter, data = Segmenter(Bundle.load(source)), Dataset(dataset)
     if segmenter.ensemble:
         raise ModelError(f"{segmenter.spec.id} is an ensemble; wanted a single network, such as each of its members was exported from")
+    if in_eight_bits(source / MODEL_FILE):
+        raise ModelError(
+            f"{segmenter.spec.id} computes in eight bits already; wanted a segmenter in single precision: take this one as it is, or name "
+            "the one that it was made of"
+        )
     if len(data) < 2 * RANGES:
         raise DatasetError(f"{dataset}: holds {len(data)} frames; wanted {2 * RANGES} or more, {RANGES} for ranges and others to score")
     frames = [as_the_network_sees(frame_of(data, index), segmenter) for index in range(RANGES)]

@@ -107,6 +107,11 @@ def test_refusals_name_what_is_wrong(held_back: Path, tmp_path: Path, variant: P
         quantise(str(SOURCE), tmp_path / "none.h5", variant)  # said before anything is scored
     with pytest.raises(ModelError, match="is a model for encoding; wanted one for segmentation"):
         quantise("rvae-hexagonal", held_back, tmp_path / "out")
+    already = (
+        "adf-unet-int8@1 computes in eight bits already; wanted a segmenter in single precision: take this one as it is, or name the one"
+    )
+    with pytest.raises(ModelError, match=already):
+        quantise(str(variant), held_back, tmp_path / "out")
     with pytest.raises(CardError, match="version"):
         quantise(str(SOURCE), held_back, tmp_path / "out", {"version": 0})
 

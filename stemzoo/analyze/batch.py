@@ -63,7 +63,6 @@ class _Lap:
 
     def __init__(self, plan: Plan, encoder: Encoder | None, models: Models, before: Part | None, record: bool) -> None:
         self.plan, self.segmenter, self.encoder = plan, models.segmenter, encoder
-        self.threads = max((model.bundle.session.threads for model in (models.segmenter, encoder) if model is not None), default=1)
         self.options = pipeline.LocateOptions(threshold=plan.request.options.threshold)
         self.window = pipeline.EncodeOptions(window_px=window_of(plan))
         self.columns: list[Columns] = []
@@ -81,7 +80,7 @@ class _Lap:
                 raise _FailedBefore
             # Read once for both halves. The single frame keeps its number only here.
             one = replace(frames, data=frames.frame(index)[None], notices=())
-            cleaned = Cleaned(one, self.threads)
+            cleaned = Cleaned(one)
             analysis = self._locate(one, cleaned) if known is None else Analysis(one, (replace(known, frame=0),), self.plan.segmenter)
             if self.encoder is not None:
                 analysis = pipeline.encode(analysis, self.encoder, self.window, cleaned=cleaned)

@@ -24,7 +24,7 @@ from stemzoo.analyze.outcome import Outcome, done_before
 from stemzoo.analyze.parts import Journal, Part
 from stemzoo.analyze.source import read_frames, read_table, table_id
 from stemzoo.errors import FrameError, ModelError, ReadError, StemzooError
-from stemzoo.geometry.resample import clean
+from stemzoo.geometry.cleaning import clean
 from stemzoo.io.outputs import check_folder
 from stemzoo.runtime import pipeline
 from stemzoo.runtime.notices import scale_notices

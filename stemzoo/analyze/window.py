@@ -15,8 +15,8 @@ import numpy as np
 
 from stemzoo.analyze.options import Progress
 from stemzoo.errors import DatasetError, FrameError, ModelError, ShapeError
+from stemzoo.geometry.cleaning import clean
 from stemzoo.geometry.lattice import find_lattice
-from stemzoo.geometry.resample import clean
 from stemzoo.runtime import pipeline
 from stemzoo.runtime.structure import disc, explainable, explained
 from stemzoo.types import Analysis, Encoding, SubImages

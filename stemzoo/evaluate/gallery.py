@@ -112,9 +112,7 @@ def _frames(failures: Sequence[Failure], title: str) -> Figure:
     down = -(-len(failures) // across)
     width, height = max(across * (TILE + PAD) + PAD, 3 * TILE), HEAD + down * (TILE + TEXT + PAD)
     figure = _canvas(width, height, title, "the worst held-back frames of each material, where most is wrong")
-    for number, (words, colour) in enumerate((("○ missed", MISSED), ("□ false", FALSE), ("• right", RIGHT))):
-        place = (PAD + 4.5 + 0.8 * number) / width
-        figure.text(place, 1 - 0.50 / height, words, color=colour, fontsize=9.5, va="center", fontweight="bold")
+    _legend(figure, (("○ missed", MISSED), ("□ false", FALSE), ("• right", RIGHT)))
     for number, failure in enumerate(failures):
         left, top = PAD + number % across * (TILE + PAD), HEAD + number // across * (TILE + TEXT + PAD)
         axes = _axes(figure, left, top, TILE)
@@ -150,6 +148,16 @@ def _subimages(fits: Sequence[PoorFit], title: str) -> Figure:
                 style.show_image(_axes(figure, left, y, side), shown, cmap="inferno")
             _caption(figure, left, top + 0.14 + 2 * side, f"{fit.explained[number]:.2f}, σ {fit.sigma_deg[number]:.1f}°", style.MUTED)
     return figure
+
+
+def _legend(figure: Figure, entries: Sequence[tuple[str, str]]) -> None:
+    """Write words in their colours on the title's line, up to the figure's right edge."""
+    width, height = figure.get_size_inches()
+    right = width - PAD
+    for words, colour in reversed(entries):
+        place = {"x": right / width, "y": 1 - 0.24 / height, "ha": "right", "va": "center"}
+        text = figure.text(**place, s=words, color=colour, fontsize=9.5, fontweight="bold")
+        right -= text.get_window_extent().width / figure.dpi + 1.5 * PAD
 
 
 def _caption(figure: Figure, left: float, top: float, words: str, colour: str) -> None:

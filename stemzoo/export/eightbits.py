@@ -63,6 +63,12 @@ def write_in_eight_bits(folder: Path, source: Path, graph: Path, stated: Mapping
     return card
 
 
+def in_eight_bits(graph: Path) -> bool:
+    """Return whether the network in the ONNX file `graph` computes with bytes somewhere."""
+    model = onnx.load(str(graph), load_external_data=False)
+    return any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node)
+
+
 def quantise_graph(source: Path, target: Path, frames: Iterable[np.ndarray], weight_bits: int = 7) -> None:
     """Write the segmenter's graph `source` with its convolutions in eight bits to `target`.
 

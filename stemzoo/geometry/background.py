@@ -12,14 +12,21 @@ import numpy as np
 
 from stemzoo.geometry.windows import product
 
-BLOCK = 256  # columns of pixels drawn, rows summed at a time: only the nodes near a block take part
+BLOCK = 128  # columns of pixels drawn, rows summed at a time: only the nodes near a block take part
 NEIGHBOURS = 2  # nodes farther apart share no pixel
-FINE = 6  # summed pixels a node, each way, in which the equations are set up
-DAMPING = 0.02  # the summed pixels stand for slightly different ones: keeps the joint equations positive
+DAMPING = 0.02  # columns see the surface as a bowl and a plane (about): keeps the joint equations positive
 ROUGHNESS = 1e-2  # stiffness against bending, relative to what the data say: decides only where there are none
+SHIFTS = 2 * NEIGHBOURS + 1
 
 
-Block = Tuple[slice, slice, np.ndarray]
+class Block(NamedTuple):
+    """Some pixels along one axis, the m nodes that make the surface there, weight (pixels, m) float32 of each, and pairs (pixels,
+    SHIFTS·m) float32, the products of these with those of the node's neighbours, from the second before it to the second after."""
+
+    pixels: slice
+    nodes: slice
+    weight: np.ndarray
+    pairs: np.ndarray
 
 
 class Expansion(NamedTuple):
@@ -38,18 +45,13 @@ class Background:
         self.count = tuple(max(1, int(np.ceil(length / spacing))) + 2 for length in size)
         self.spacing = tuple(length / (count - 2) for length, count in zip(size, self.count))
         self.values = np.full(self.count, level, np.float64)
-        fine = [
-            np.minimum(np.arange(0, (count - 2) * FINE + 1) * step / FINE, length)
-            for count, step, length in zip(self.count, self.spacing, size)
-        ]
-        self.edges = [np.unique(np.rint(edge).astype(np.int64)) for edge in fine]
-        self.basis = [
-            _dense((edge[:-1] + edge[1:] - 1) / 2, step, count) for edge, step, count in zip(self.edges, self.spacing, self.count)
-        ]
-        self.overlap = [_overlaps(basis) for basis in self.basis]
         self.blocks = [_blocks(length, step, count) for length, step, count in zip(size, self.spacing, self.count)]
         self.stiff, self.damping = 0.0, DAMPING
-        self.coupling = np.zeros((2 * NEIGHBOURS + 1, 2 * NEIGHBOURS + 1, *self.count))
+        self.coupling = np.zeros((SHIFTS, SHIFTS, *self.count))
+        padded = np.zeros(tuple(count + 2 * NEIGHBOURS for count in self.count))
+        # of a vector that is being multiplied, each node's value, and those of its neighbours
+        self.vector = padded[NEIGHBOURS:-NEIGHBOURS, NEIGHBOURS:-NEIGHBOURS]
+        self.around = np.lib.stride_tricks.as_strided(padded, self.coupling.shape, padded.strides + padded.strides, writeable=False)
 
     def about(self, yx: np.ndarray, shape: np.ndarray) -> Expansion:
         """Return the surface about points (n, 2) px, for a mean peak with the covariance `shape` (2, 2) [px²].
@@ -58,41 +60,45 @@ class Background:
         or of the third order in a window over the distance of two nodes.
         """
         (row, wy, dy), (col, wx, dx) = (_spline(yx[:, axis], self.spacing[axis], self.count[axis]) for axis in (0, 1))
-        node = (row[:, None] + np.arange(3))[:, :, None] * self.count[1] + (col[:, None] + np.arange(3))[:, None, :]
-        by_row, by_col = np.stack([wy, dy]).transpose(0, 2, 1), np.stack([wx, dx]).transpose(0, 2, 1)
-        value, along_x = by_row[0, :, None] * by_col[0], by_row[0, :, None] * by_col[1]
-        along_y, across = by_row[1, :, None] * by_col[0], by_row[1, :, None] * by_col[1]
-        bend = np.array([1.0, -2.0, 1.0])
-        bent_y = (bend / self.spacing[0] ** 2)[:, None, None] * by_col[0]
-        bent_x = by_row[0, :, None] * (bend / self.spacing[1] ** 2)[:, None]
-        bowl = (shape[0, 0] * bent_y + 2 * shape[0, 1] * across + shape[1, 1] * bent_x) / 4
+        three = np.arange(3)[:, None]
+        node = (row + three)[:, None] * self.count[1] + (col + three)
+        wy, dy = wy[:, None], dy[:, None]
+        bend = np.array([1.0, -2.0, 1.0])[:, None]
+        bowl = (shape[0, 0] / 4 / self.spacing[0] ** 2 * bend)[:, None] * wx
+        bowl += wy * (shape[1, 1] / 4 / self.spacing[1] ** 2 * bend)
+        bowl += dy * (shape[0, 1] / 2 * dx)
         root = np.linalg.cholesky(shape)  # px along y and x that make one u, one v
-        by_node = np.stack([root[0, 0] * along_y + root[1, 0] * along_x, root[1, 1] * along_x, value, bowl])
-        return Expansion(node.reshape(len(yx), -1).T, by_node.reshape(4, -1, len(yx)))
+        by_node = np.stack([dy * (root[0, 0] * wx) + wy * (root[1, 0] * dx), wy * (root[1, 1] * dx), wy * wx, bowl])
+        return Expansion(node.reshape(9, -1), by_node.reshape(4, 9, -1))
 
     def at(self, yx: np.ndarray) -> np.ndarray:
         """Return the surface at points (n, 2): (n,)."""
         (row, wy, _), (col, wx, _) = (_spline(yx[:, axis], self.spacing[axis], self.count[axis]) for axis in (0, 1))
-        near = self.values[(row[:, None] + np.arange(3))[:, :, None], (col[:, None] + np.arange(3))[:, None, :]]
-        value: np.ndarray = np.einsum("nab,na,nb->n", near, wy, wx)
+        three = np.arange(3)[:, None]
+        value: np.ndarray = np.einsum("abn,an,bn->n", self.values[(row + three)[:, None], col + three], wy, wx)
         return value
 
     def draw(self, out: np.ndarray) -> None:
         """Add the surface to `out` (height, width) float32."""
         rows = np.empty((self.size[0], self.count[1]), np.float32)
         values = self.values.astype(np.float32)
-        for pixels, nodes, weight in self.blocks[0]:
-            rows[pixels] = product(weight, values[nodes])
-        for pixels, nodes, weight in self.blocks[1]:
-            out[:, pixels] += product(rows[:, nodes], weight.T)
+        for block in self.blocks[0]:
+            rows[block.pixels] = product(block.weight, values[block.nodes])
+        for block in self.blocks[1]:
+            out[:, block.pixels] += product(rows[:, block.nodes], block.weight.T)
 
     def weigh(self, weight: np.ndarray) -> None:
         """Set the equations up for pixels weighted by `weight` (height, width)."""
-        summed = (1 + self.damping) * self._sum(weight)
-        self.stiff = ROUGHNESS * float(summed.sum()) / self.values.size
-        around = (2 * NEIGHBOURS + 1, -1, 2 * NEIGHBOURS + 1, self.count[1])
-        both = (self.overlap[0] @ summed @ self.overlap[1].T).reshape(around)
+        rows = np.zeros((self.size[0], SHIFTS, self.count[1]), np.float32)
+        for block in self.blocks[1]:
+            rows[:, :, block.nodes] += product(weight[:, block.pixels], block.pairs).reshape(len(rows), SHIFTS, -1)
+        both = np.zeros((SHIFTS, self.count[0], SHIFTS, self.count[1]))
+        for block in self.blocks[0]:
+            part = product(block.pairs.T, rows[block.pixels].reshape(len(block.weight), -1))
+            both[:, block.nodes] += part.reshape(SHIFTS, -1, *both.shape[2:])
+        self.stiff = (1 + self.damping) * ROUGHNESS * float(weight.sum()) / self.values.size
         self.coupling = np.ascontiguousarray(both.transpose(0, 2, 1, 3))
+        self.coupling *= 1 + self.damping
         for axis, count in enumerate(self.count):
             stencil = self.stiff * _bending(count)
             if axis == 0:
@@ -103,21 +109,19 @@ class Background:
     def score(self, residual: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """Return the gradient by each node (nodes,) for residuals and their weights (height, width)."""
         rows = np.zeros((self.size[0], self.count[1]), np.float32)
-        for pixels, nodes, by_col in self.blocks[1]:
-            rows[:, nodes] += product(residual[:, pixels] * weight[:, pixels], by_col)
+        for block in self.blocks[1]:
+            rows[:, block.nodes] += product(residual[:, block.pixels] * weight[:, block.pixels], block.weight)
         score = -self.stiff * _bend(self.values)
-        for pixels, nodes, by_row in self.blocks[0]:
-            score[nodes] += product(np.ascontiguousarray(by_row.T), rows[pixels])
+        for block in self.blocks[0]:
+            score[block.nodes] += product(np.ascontiguousarray(block.weight.T), rows[block.pixels])
         out: np.ndarray = score.ravel()
         return out
 
     def product(self, vector: np.ndarray) -> np.ndarray:
         """Return the information matrix of the nodes times `vector` (nodes,)."""
         # node by node, not as one matrix product: those wake up every thread of the linear algebra for next to nothing
-        padded = np.zeros((self.count[0] + 2 * NEIGHBOURS, self.count[1] + 2 * NEIGHBOURS))
-        padded[NEIGHBOURS:-NEIGHBOURS, NEIGHBOURS:-NEIGHBOURS] = vector.reshape(self.count)
-        near = np.lib.stride_tricks.as_strided(padded, self.coupling.shape, padded.strides + padded.strides, writeable=False)
-        product: np.ndarray = np.einsum("abij,abij->ij", self.coupling, near).ravel()
+        self.vector[...] = vector.reshape(self.count)
+        product: np.ndarray = np.einsum("abij,abij->ij", self.coupling, self.around).ravel()
         return product
 
     def diagonal(self) -> np.ndarray:
@@ -125,54 +129,32 @@ class Background:
         diagonal: np.ndarray = self.coupling[NEIGHBOURS, NEIGHBOURS].ravel()
         return diagonal
 
-    def _sum(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the sums of `pixels` in the blocks between `edges`."""
-        by_col = np.empty((len(pixels), len(self.edges[1]) - 1), np.float32)
-        for top in range(0, len(pixels), BLOCK):  # along the rows first: those lie together in memory
-            rows = slice(top, top + BLOCK)
-            np.add.reduceat(pixels[rows], self.edges[1][:-1], axis=1, out=by_col[rows])
-        both: np.ndarray = np.add.reduceat(by_col, self.edges[0][:-1], axis=0).astype(np.float64)
-        return both
-
 
 def _spline(position: np.ndarray, spacing: float, count: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the first of three nodes at each position (n,), their weights and the weights' slopes (n, 3).
+    """Return the first of three nodes at each position (n,), their weights and the weights' slopes (3, n).
 
     The grid ends at the frame's outer pixel edges.
     """
     t = (np.asarray(position, dtype=np.float64) + 0.5) / spacing
     cell = np.clip(np.floor(t), 0, count - 3).astype(np.int64)
     u = t - cell
-    weight = np.stack([0.5 * (1 - u) ** 2, 0.5 + u * (1 - u), 0.5 * u**2], axis=1)
-    slope = np.stack([u - 1, 1 - 2 * u, u], axis=1) / spacing
+    weight = np.stack([0.5 * (1 - u) ** 2, 0.5 + u * (1 - u), 0.5 * u**2])
+    slope = np.stack([u - 1, 1 - 2 * u, u]) / spacing
     return cell, weight, slope
 
 
-def _dense(position: np.ndarray, spacing: float, count: int) -> np.ndarray:
-    first, weight, _ = _spline(position, spacing, count)
-    dense = np.zeros((len(position), count))
-    np.put_along_axis(dense, first[:, None] + np.arange(3), weight, axis=1)
-    return dense
-
-
-def _overlaps(basis: np.ndarray) -> np.ndarray:
-    """Return each node's weights (pixels, nodes) times those of its neighbours, from the second before it to the second after:
-    ((2·NEIGHBOURS + 1)·nodes, pixels)."""
-    count = basis.shape[1]
-    padded = np.pad(basis, ((0, 0), (NEIGHBOURS, NEIGHBOURS)))
-    return np.concatenate([(basis * padded[:, shift : shift + count]).T for shift in range(2 * NEIGHBOURS + 1)])
-
-
 def _blocks(length: int, spacing: float, count: int) -> List[Block]:
-    """Return the pixels along one axis in blocks, the nodes that make each, and their weights (pixels, nodes) float32."""
+    """Return the pixels along one axis in blocks."""
     first, weight, _ = _spline(np.arange(length), spacing, count)
     blocks = []
     for start in range(0, length, BLOCK):
         stop = min(start + BLOCK, length)
         low, high = int(first[start]), int(first[stop - 1]) + 3
-        dense = np.zeros((stop - start, high - low), np.float32)
-        np.put_along_axis(dense, first[start:stop, None] - low + np.arange(3), weight[start:stop].astype(np.float32), axis=1)
-        blocks.append((slice(start, stop), slice(low, high), dense))
+        padded = np.zeros((stop - start, high - low + 2 * NEIGHBOURS), np.float32)
+        dense = padded[:, NEIGHBOURS:-NEIGHBOURS]
+        np.put_along_axis(dense, first[start:stop, None] - low + np.arange(3), weight[:, start:stop].T.astype(np.float32), axis=1)
+        pairs = np.concatenate([dense * padded[:, shift : shift + high - low] for shift in range(SHIFTS)], axis=1)
+        blocks.append(Block(slice(start, stop), slice(low, high), dense, pairs))
     return blocks
 
 
@@ -193,4 +175,4 @@ def _bending(count: int) -> np.ndarray:
     for place, factor in enumerate((1.0, -2.0, 1.0)):
         np.fill_diagonal(second[:, place:], factor)
     whole = np.pad(second.T @ second, ((0, 0), (NEIGHBOURS, NEIGHBOURS)))
-    return np.stack([np.diagonal(whole, shift) for shift in range(2 * NEIGHBOURS + 1)])
+    return np.stack([np.diagonal(whole, shift) for shift in range(SHIFTS)])

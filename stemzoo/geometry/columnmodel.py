@@ -13,7 +13,7 @@ from typing import NamedTuple, Tuple
 
 import numpy as np
 
-from stemzoo.geometry.gram import R, U, as_gram, basis, moved, recentred, uneven_moved, whitening
+from stemzoo.geometry.gram import R, U, as_gram, basis, functions, moved, recentred, uneven_moved, whitening
 from stemzoo.geometry.neighbours import Pairs
 from stemzoo.geometry.windows import Which, Windows, product
 
@@ -76,8 +76,8 @@ def placed(state: State, centre: np.ndarray, which: Which, white: np.ndarray) ->
 
 
 def gaussian(exponent: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return exp of the coefficients (c, 4) on the basis `values` (m, 4): (c, m) float32."""
-    value = product(exponent.astype(np.float32), np.ascontiguousarray(values.T))
+    """Return exp of the coefficients (c, 4) on u, v, 1, r at m pixels, `values` (4, m): (c, m) float32."""
+    value = product(exponent.astype(np.float32), values)
     np.exp(value, out=value)
     return value
 
@@ -87,7 +87,7 @@ def render(state: State, windows: Windows, out: np.ndarray) -> None:
     out[:] = 0
     flat = out.ravel()
     white = whitening(state.shape)
-    values = basis(windows.draw_y, windows.draw_x, white).values
+    values = functions(windows.draw_y, windows.draw_x, white)
     amplitude = state.amplitude.astype(np.float32)
 
     def draw(start: int, stop: int) -> Tuple[int, np.ndarray]:
@@ -108,8 +108,7 @@ def normal_equations(state: State, windows: Windows, residual: np.ndarray, weigh
     pixel does not count."""
     flat_residual, flat_weight = residual.ravel(), weight.ravel()
     white = whitening(state.shape)
-    values, products, uneven = basis(windows.fit_y, windows.fit_x, white)
-    pulling = np.concatenate([values, uneven], axis=1)
+    values, products, pulling = basis(windows.fit_y, windows.fit_x, white)
 
     def work(start: int, stop: int) -> Normal:
         columns = slice(start, stop)
@@ -160,23 +159,24 @@ def pair_blocks(state: State, windows: Windows, weight: np.ndarray, pairs: Pairs
     once = np.flatnonzero(pairs.first < pairs.second)
     if len(once) == 0:
         return blocks
-    ends = np.searchsorted(pairs.first[once], np.arange(len(state.yx) + 1))
     flat_weight = weight.ravel()
     radius = float((windows.fit_y**2 + windows.fit_x**2).max())
     first, second = pairs.first[once], pairs.second[once]
+    which, begin = np.unique(first, return_index=True)
+    ends = np.append(begin, len(once))
     white = whitening(state.shape)
     values, products, _ = basis(windows.fit_y, windows.fit_x, white)
     offset = np.stack([windows.fit_y, windows.fit_x]).astype(np.float32)
     from_centre = (offset**2).sum(axis=0)
 
     def work(start: int, stop: int) -> np.ndarray:
-        part = slice(ends[start], ends[stop])
+        part, columns = slice(ends[start], ends[stop]), which[start:stop]
         one, other = first[part], second[part]
         here = placed(state, windows.centre[one], one, white)
         there = placed(state, windows.centre[one], other, white)
-        w = flat_weight.take(windows.flat_index(slice(start, stop), windows.fit_y, windows.fit_x))
+        w = flat_weight.take(windows.flat_index(columns, windows.fit_y, windows.fit_x))
         both = gaussian(here.exponent() + there.exponent(), values)
-        both *= w[one - start]
+        both *= np.repeat(w, np.diff(ends[start : stop + 1]), axis=0)
         # from the other's window: |offset|² + 2 offset · apart + |apart|², one matrix product instead of six passes
         apart = (windows.centre[one] - windows.centre[other]).astype(np.float32)
         away = product(2 * apart, offset)
@@ -186,8 +186,9 @@ def pair_blocks(state: State, windows: Windows, weight: np.ndarray, pairs: Pairs
         shared *= here.factors(state.amplitude[one])[:, None] * there.factors(state.amplitude[other])
         return shared
 
-    per_column = len(once) // len(state.yx)
-    blocks[:, :, once] = np.concatenate(windows.each(len(windows.fit_y) * (1 + per_column), work), axis=2)
+    per_column = len(once) // len(which)
+    parts = [work(*part) for part in windows.chunks(len(windows.fit_y) * (1 + per_column), len(which))]
+    blocks[:, :, once] = np.concatenate(parts, axis=2)
     # the k-th pair in order of its second column is the k-th in order, the other way round
     backward = np.lexsort((pairs.first, pairs.second))
     mirrored = blocks[:, :, backward].transpose(1, 0, 2)
@@ -199,7 +200,7 @@ def fit_amplitudes(windows: Windows, state: State, which: np.ndarray) -> Tuple[n
     """Return amplitudes and backgrounds (k,) of columns `which` (k,), each alone, positions and width as they stand, by linear least
     squares."""
     white = whitening(state.shape)
-    values = basis(windows.fit_y, windows.fit_x, white).values
+    values = functions(windows.fit_y, windows.fit_x, white)
 
     def work(start: int, stop: int) -> np.ndarray:
         columns = which[start:stop]

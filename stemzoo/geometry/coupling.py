@@ -16,7 +16,9 @@ from stemzoo.geometry.neighbours import Pairs
 from stemzoo.geometry.sidebyside import TOGETHER, inverse, marginal, times, times_transposed
 
 MOST_NEIGHBOURS = 6  # overlapping columns that share in a column's standard error: a hexagon of them
-TOLERANCE = 1e-4  # of the squared residual, in the preconditioner's metric: a step good to a hundredth, of which the next corrects the rest
+ENOUGH = 0.01  # standard errors, mean over all unknowns, that a step may be off: the next, if one is needed, corrects them …
+TOLERANCE = 1e-5  # … or this share of its squared length, where it is so long that the equations will be others after it
+LEFT = 0.15  # of what is known of a node or the common width, at least: where columns seem to take up more, overlaps are out of date
 SHARED = np.array([12.0, 12.0, 4.0])  # how much better than one column's window the surface knows its own slopes and height
 
 
@@ -43,74 +45,97 @@ class Equations(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A joint step: of each column (4, n), of all log widths together, and of the background's nodes (k,). Steps add and scale like one
-    vector."""
+    """A joint step: of each column (4, n), of the background's nodes (k,), and of all log widths together."""
 
     columns: np.ndarray
-    width: float
     nodes: np.ndarray
+    width: float
 
-    def plus(self, other: Step, factor: float) -> Step:
-        """Return self + factor × other."""
-        return Step(self.columns + factor * other.columns, self.width + factor * other.width, self.nodes + factor * other.nodes)
 
-    def dot(self, other: Step) -> float:
-        """Return the inner product."""
-        columns = np.vdot(self.columns, other.columns)
-        return float(columns + self.width * other.width + np.vdot(self.nodes, other.nodes))
+class Joint:
+    """The joint equations as a matrix for vectors of all unknowns, in the order of a Step, and what is nearly that matrix' inverse."""
+
+    def __init__(self, equations: Equations, background: Background, damping: np.ndarray) -> None:
+        """Args: damping (n,) is Levenberg's, relative to the diagonal."""
+        self.equations, self.background = equations, background
+        own, lift, sharing = equations.own, equations.lift, equations.sharing
+        self.many, corner = own.shape[2], np.arange(CORE)
+        self.node, self.nodes = equations.node.ravel(), len(background.diagonal())
+        self.place = (np.arange(CORE)[:, None] * self.many + equations.pairs.first).ravel()
+        self.extra = equations.stiff + damping * own[corner, corner]
+        alone = own.copy()
+        alone[corner, corner] += self.extra + 1e-30
+        self.inverse = inverse(alone)
+        # how columns give way to a step of what they share, and what of the information on that is left then
+        self.taken_nodes, self.taken_width = np.einsum("abn,bkn->akn", self.inverse, lift), times(self.inverse, own[3] * sharing)
+        node_left = background.diagonal() - self.at_nodes(np.einsum("akn,akn->kn", lift, self.taken_nodes))
+        width_left = float((own[3, 3] - np.einsum("an,an->n", own[3], self.taken_width)) @ sharing)
+        self.node_left = np.maximum(node_left, LEFT * background.diagonal() + 1e-30)
+        self.width_left = max(width_left, LEFT * float(own[3, 3] @ sharing), 1e-30)
+
+    def at_nodes(self, each: np.ndarray) -> np.ndarray:
+        """Return the sums (k,) at the background's nodes of what each column has there (9, n)."""
+        return np.bincount(self.node, weights=each.ravel(), minlength=self.nodes)
+
+    def parts(self, vector: np.ndarray) -> Step:
+        """Return a vector's parts, views of it."""
+        size = CORE * self.many
+        return Step(vector[:size].reshape(CORE, self.many), vector[size:-1], vector[-1])
+
+    def times(self, vector: np.ndarray) -> np.ndarray:
+        """Return the matrix times a vector."""
+        equations, step = self.equations, self.parts(vector)
+        columns = step.columns.copy()
+        columns[3] += step.width * equations.sharing
+        pull = times(equations.own, columns)
+        pull += times(equations.lift, step.nodes.take(equations.node))
+        if len(equations.pairs.first):
+            shared = times(equations.coupling, columns.take(equations.pairs.second, axis=1))
+            pull += np.bincount(self.place, weights=shared.ravel(), minlength=pull.size).reshape(pull.shape)
+        nodes = self.background.product(step.nodes) + self.at_nodes(times_transposed(equations.lift, columns))
+        return _joined(pull + self.extra * step.columns, nodes, pull[3] @ equations.sharing)
+
+    def nearly_solved(self, vector: np.ndarray) -> np.ndarray:
+        """Return what the matrix would make this vector of, if columns met only in what they share, and each of that stood for itself."""
+        step = self.parts(vector)
+        nodes = (step.nodes - self.at_nodes(times_transposed(self.taken_nodes, step.columns))) / self.node_left
+        width = (step.width - np.vdot(self.taken_width, step.columns)) / self.width_left
+        columns = times(self.inverse, step.columns)
+        columns -= width * self.taken_width
+        columns -= times(self.taken_nodes, nodes.take(self.equations.node))
+        return _joined(columns, nodes, width)
+
+
+def _joined(columns: np.ndarray, nodes: np.ndarray, width: float) -> np.ndarray:
+    return np.concatenate([columns.ravel(), nodes, [width]])
 
 
 def joint_step(equations: Equations, background: Background, score: np.ndarray, damping: np.ndarray, iterations: int) -> Step:
     """Return the step that solves the joint equations for the columns' gradient and the background's `score` (k,).
 
     A column's log width is the sum of its own, which the prior in `equations.stiff` holds back, and of one that all share, which is free.
-    Conjugate gradients, preconditioned by each column's own matrix and the nodes' diagonal; `damping` (n,) is Levenberg's, relative to
-    the diagonal.
+    Conjugate gradients, preconditioned as if columns met in the background and the common width alone.
     Source: J. Nocedal and S. J. Wright, Numerical Optimization (2006), algorithm 5.3.
     """
-    pairs, node, lift, sharing = equations.pairs, equations.node, equations.lift, equations.sharing
-    n, corner = equations.own.shape[2], np.arange(CORE)
-    extra = equations.stiff + damping * equations.own[corner, corner]
-    alone = equations.own.copy()
-    alone[corner, corner] += extra + 1e-30
-    inverse_own = inverse(alone)
-    inverse_width = 1 / max(float(equations.own[3, 3] @ sharing), 1e-30)
-    inverse_nodes = 1 / np.maximum(background.diagonal(), 1e-30)
-
-    def product(step: Step) -> Step:
-        columns = step.columns.copy()
-        columns[3] += step.width * sharing
-        out = times(equations.own, columns)
-        out += times(lift, step.nodes[node])
-        if len(pairs.first):
-            shared = times(equations.coupling, columns[:, pairs.second])
-            out += np.stack([np.bincount(pairs.first, weights=each, minlength=n) for each in shared])
-        back = times_transposed(lift, columns)
-        nodes = background.product(step.nodes) + np.bincount(node.ravel(), weights=back.ravel(), minlength=len(score))
-        width = float(out[3] @ sharing)
-        out += extra * step.columns
-        return Step(out, width, nodes)
-
-    def precondition(step: Step) -> Step:
-        return Step(times(inverse_own, step.columns), inverse_width * step.width, inverse_nodes * step.nodes)
-
-    left = Step(equations.gradient + equations.pull, float(equations.gradient[3] @ sharing), score)
-    total = Step(np.zeros_like(left.columns), 0.0, np.zeros_like(score))
-    along = ready = precondition(left)
-    strength = start = left.dot(ready)
+    joint, gradient = Joint(equations, background, damping), equations.gradient
+    left = _joined(gradient + equations.pull, score, gradient[3] @ equations.sharing)
+    total = np.zeros_like(left)
+    along = ready = joint.nearly_solved(left)
+    strength = left @ ready  # about the summed squares of how far all unknowns are from the solution, in their standard errors
+    enough = max(TOLERANCE * strength, ENOUGH**2 * len(left))
     for _ in range(iterations):
-        if not strength > TOLERANCE * start:
-            break
-        image = product(along)
-        curvature = along.dot(image)
+        image = joint.times(along)
+        curvature = along @ image
         if not curvature > 0:  # columns on top of each other: the couple has no minimum along this direction
             break
-        total = total.plus(along, strength / curvature)
-        left = left.plus(image, -strength / curvature)
-        ready = precondition(left)
-        strength, previous = left.dot(ready), strength
-        along = ready.plus(along, strength / previous)
-    return total
+        total += strength / curvature * along
+        left -= strength / curvature * image
+        ready = joint.nearly_solved(left)
+        strength, previous = left @ ready, strength
+        if not strength > enough:
+            break
+        along = ready + strength / previous * along
+    return joint.parts(total)
 
 
 def covariance(equations: Equations, uv: np.ndarray, farthest: float) -> np.ndarray:

@@ -9,7 +9,8 @@ from typing import Optional
 
 import numpy as np
 
-from stemzoo.geometry.resample import clean, reflect, rescale
+from stemzoo.geometry.cleaning import clean
+from stemzoo.geometry.resample import reflect, rescale
 
 FINE_ENOUGH = 3.0  # px: a blur this wide can be worked out on a grid of every second, fourth … pixel, to a thousandth
 

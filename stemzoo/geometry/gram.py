@@ -14,15 +14,18 @@ import numpy as np
 U, V, ONE, R = range(4)
 UPPER = np.triu_indices(4)
 """Rows and columns of the ten products that make a symmetric (4, 4) matrix."""
+PLACE = np.zeros((4, 4), np.int64)
+PLACE[UPPER] = PLACE[UPPER[1], UPPER[0]] = np.arange(10)
+"""Which of the ten is where in it."""
 
 
 class Basis(NamedTuple):
-    """The basis at each of m pixels of a window, float32: values (m, 4) are u, v, 1, r; products (m, 10) of two of them, as in UPPER;
-    uneven (m, 2) are u² − v² and uv."""
+    """The basis at each of m pixels of a window, float32: values (4, m) are u, v, 1, r; products (m, 10) of two of them, as in UPPER;
+    pulling (m, 6) are u, v, 1, r, u² − v², uv."""
 
     values: np.ndarray
     products: np.ndarray
-    uneven: np.ndarray
+    pulling: np.ndarray
 
 
 def whitening(shape: np.ndarray) -> np.ndarray:
@@ -34,21 +37,25 @@ def whitening(shape: np.ndarray) -> np.ndarray:
     return np.array([[1 / along_y, 0.0], [-slant / (along_y * along_x), 1 / along_x]])
 
 
+def functions(dy: np.ndarray, dx: np.ndarray, white: np.ndarray) -> np.ndarray:
+    """Return u, v, 1, r at the pixels (dy, dx) (m,) of a window, `white` as from whitening: (4, m) float32."""
+    u, v = white[0, 0] * dy, white[1, 0] * dy + white[1, 1] * dx
+    values = np.empty((4, len(u)), np.float32)
+    values[U], values[V], values[ONE], values[R] = u, v, 1.0, u * u + v * v
+    return values
+
+
 def basis(dy: np.ndarray, dx: np.ndarray, white: np.ndarray) -> Basis:
     """Return the basis at the pixels (dy, dx) (m,) of a window."""
-    u, v = white @ np.stack([dy, dx]).astype(np.float64)
-    values = np.stack([u, v, np.ones(len(u)), u * u + v * v])
-    products = values[UPPER[0]] * values[UPPER[1]]
-    uneven = np.stack([u * u - v * v, u * v])
-    return Basis(*(np.ascontiguousarray(part.T, np.float32) for part in (values, products, uneven)))
+    values = functions(dy, dx, white)
+    u, v = values[:2]
+    products, uneven = values[UPPER[0]] * values[UPPER[1]], [u * u - v * v, u * v]
+    return Basis(values, np.ascontiguousarray(products.T), np.ascontiguousarray(np.concatenate([values, uneven]).T))
 
 
 def as_gram(moments: np.ndarray) -> np.ndarray:
     """Return the symmetric matrices (4, 4, n) float64 of the sums (n, 10) of products."""
-    gram = np.empty((4, 4, len(moments)))
-    gram[UPPER] = moments.T
-    gram[UPPER[1], UPPER[0]] = moments.T
-    return gram
+    return np.ascontiguousarray(moments.T, np.float64).take(PLACE, axis=0)
 
 
 def recentred(gram: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -16,9 +16,10 @@ from stemzoo.geometry.columnmodel import CORE, State, fit_amplitudes, normal_equ
 from stemzoo.geometry.coupling import Equations, covariance, joint_step
 from stemzoo.geometry.gram import U, V, whitening
 from stemzoo.geometry.neighbours import Pairs, Vicinity
-from stemzoo.geometry.progress import Progress, Starts
+from stemzoo.geometry.progress import RESTLESS, Progress, Starts, restlessness
 from stemzoo.geometry.residuals import Residuals
 from stemzoo.geometry.rim import find_beyond
+from stemzoo.geometry.rowjitter import RowJitter
 from stemzoo.geometry.sidebyside import inverse
 from stemzoo.geometry.starts import Trust
 from stemzoo.geometry.windows import Windows
@@ -28,23 +29,17 @@ COUPLED = 5.4  # … and two per cent of what is known of their widths: the step
 BACKGROUND_SPACING = 10.0  # sigmas between nodes of the background: at 6, a column pays 10 % of its precision for the freedom, at 10, 3 %
 LEARN_AT = 1  # iteration that learns how alike the widths are, and who is beyond the edge
 TRUST_AT = LEARN_AT, 4  # iterations that learn how far starts can be trusted: the second where the first came too early
-LEARN_SHAPE_UNTIL = 4  # last iteration that may change the ellipticity …
-MOST_SHAPE = 0.15  # … and by how much at a time
+LEARN_SHAPE_UNTIL = 4  # last iteration that may change the ellipticity
 DAMPING = (0.1, 1e-3)  # at first, and at last; relative to the diagonal of a column's normal matrix
 WORSE = 1.3  # times its squared residuals before: such a step of a column is taken back …
 HARMLESS = 0.01  # … unless it was of so few sigmas: without noise, residuals are so small that they grow at every turn
 STALE = 0.1  # change of the noise's contrast between bright and dark, in logarithms, after which overlaps are worked out anew
-RESTING = 0.25  # standard errors: a smaller step of a column is its last, since what is left after it is a small part of that …
-FINEST = 1e-3  # … or one of so many sigmas: half a thousandth of an ångström
-RESTLESS = 0.03  # … and of the fit, when no more than this fraction of columns steps farther …
-UNSETTLED = 0.5, 0.01  # standard errors and sigmas: a column that still moves by more than both has not converged …
-STRAYS = 0.002  # … and no more than this fraction of them is left so
 CALM = 0.3  # change of the noise, in logarithms, above which what seems noise is columns that are not in place yet
 UNQUIET = 0.2  # fraction of columns on the move above which overlaps are worked out anew …
 LONG_STEP, FEW = 0.1, 0.01  # … as they are where more than this fraction stepped by so many sigmas
-WILD = 0.8  # sigmas: where the steps of one in fifty are longer, the joint equations were out of date and the step is not taken
+WILD, MANY = 0.8, 0.02  # sigmas: where more than this fraction of steps are longer, the equations were out of date and none is taken
+TELLING = 400  # columns whose own widths tell how alike all are
 CG_ITERATIONS = 30
-BEYOND_DAMPING = 0.03
 BEYOND_STIFFNESS = 0.3  # sigmas: how far a column beyond the edge may lie from where it was guessed
 EDGE, NO_PRIOR = 1.0, 1e6  # sigmas from the edge within which a start says nothing; squared sigmas: a prior so wide is none
 HELD = 1e12  # relative stiffness that keeps a failed column at its start
@@ -130,7 +125,7 @@ class JointFit:
         self.node, by_node = self.background.about(self.state.yx, self.state.shape)
         self.lift = np.einsum("abn,bkn->akn", self.normal.plane, by_node)
         self.background.weigh(self.windows.inner(self.beside.weight))
-        self.coupled, self.stale = (self._strength(), float(self.beside.weight.sum())), False
+        self.coupled, self.stale = (self._strength(), self.beside.total), False
 
     def _strength(self) -> np.ndarray:
         """Return the square root of each column's own information (4, n): what its couplings are measured in."""
@@ -147,9 +142,7 @@ class JointFit:
             self.evaluate()
         # also of those taken back: what fits worse because its surroundings moved is not its own step's doing, and would be for ever
         progress.squares = self.normal.squares
-        # of one beyond the edge, distance and height can hardly be told apart
-        least = np.where(progress.place < 0, BEYOND_DAMPING, self.least_damping)
-        progress.damping = np.where(worse, np.minimum(10 * progress.damping, 10.0), np.maximum(0.2 * progress.damping, least))
+        progress.damp(worse, self.least_damping)
 
     def step(self) -> float:
         """Take one joint step; return the fraction of columns that it moved noticeably, those that it moved much counted for many."""
@@ -160,7 +153,7 @@ class JointFit:
         move = np.linalg.cholesky(state.shape) @ step.columns[:2]  # from sigmas to px
         length = np.hypot(*move)
         self.last_step = length
-        if not np.isfinite(length).all() or np.percentile(length, 98) > WILD * self.width * (1 if self.settled else 2):
+        if not np.isfinite(length).all() or (length > WILD * self.width * (1 if self.settled else 2)).mean() > MANY:
             self.progress.damping = np.minimum(10 * self.progress.damping, 10.0)
             background.damping = min(3 * background.damping, 1.0)
             self.previous = None
@@ -179,9 +172,7 @@ class JointFit:
         seen &= ((state.yx > -0.5) & (state.yx < np.asarray(self.windows.size) - 0.5)).all(axis=1)  # and these will not be believed
         if not seen.any():
             return 0.0
-        moving = length > np.maximum(RESTING * error, FINEST * self.width)
-        unsettled = length > np.maximum(UNSETTLED[0] * error, UNSETTLED[1] * self.width)
-        return max(float(moving[seen].mean()), RESTLESS / STRAYS * float(unsettled[seen].mean()))
+        return restlessness(length[seen], error[seen], self.width)
 
     def _widen(self, log_factor: float) -> None:
         """Make the mean peak exp(log_factor) times as wide, within what its first estimate allows; windows follow where it matters."""
@@ -212,7 +203,7 @@ class JointFit:
             gradient[axis, held] = 0
         change = self._strength() / self.coupled[0]
         blocks = self.blocks * change[:, None, self.pairs.first] * change[:, self.pairs.second]
-        lift = self.lift * change[:, None] * np.sqrt(float(self.beside.weight.sum()) / self.coupled[1])
+        lift = self.lift * (change * np.sqrt(self.beside.total / self.coupled[1]))[:, None]
         plane = self.normal.plane[:, :3]
         return Equations(own, gradient, stiff, pull, sharing, blocks, self.pairs, self.node, lift, plane, self.normal.flat)
 
@@ -261,9 +252,13 @@ class JointFit:
 
     def _learn_widths(self) -> None:
         """Learn from what each column would say of its width on its own how alike they are."""
-        free = self.equations()._replace(pairs=NO_PAIRS, stiff=np.zeros_like(self.normal.gradient))
-        alone = covariance(free, self.state.yx.T, 0.0)
-        estimate = self.state.log_width + np.einsum("jn,jn->n", alone[3], self.normal.gradient)
+        some = slice(None, None, 1 + len(self.state.yx) // TELLING)
+        own, plane, flat, gradient = (
+            part[..., some] for part in (self.normal.own, self.normal.plane[:, :3], self.normal.flat, self.normal.gradient)
+        )
+        free = self.equations()._replace(own=own, plane=plane, flat=flat, stiff=np.zeros_like(gradient), pairs=NO_PAIRS)
+        alone = covariance(free, self.state.yx[some].T, 0.0)
+        estimate = self.state.log_width[some] + np.einsum("jn,jn->n", alone[3], gradient)
         self.width_spread = priors.learn_width(estimate, alone[3, 3]).spread
 
     def _learn_trust(self, given: Trust) -> None:
@@ -280,13 +275,14 @@ class JointFit:
         misfit = self.normal.chi2 / np.maximum(self.windows.pixels, 1)
         return self.beside.correlation(self.state, ~self.progress.held & self.progress.seen, misfit)
 
+    def row_jitter(self) -> RowJitter:
+        """Return how far rows are shifted sideways [px], and how far that moves columns."""
+        return self.beside.row_jitter(self.state, ~self.progress.held & self.progress.seen)
+
     def _learn_shape(self) -> bool:
         """Give the mean peak the ellipticity that columns agree on, where they do so beyond noise; return whether that changed it much."""
-        misfit = self.normal.chi2 / np.maximum(self.windows.pixels, 1)
-        score, information = self.normal.ellipticity[:, :, misfit <= np.percentile(misfit, 90)].sum(axis=2)
-        stretch, shear = np.clip(score / np.maximum(information, 1e-30), -MOST_SHAPE, MOST_SHAPE) * (score**2 > 9 * information)
+        change = priors.learn_shape(self.normal.ellipticity, self.normal.chi2 / np.maximum(self.windows.pixels, 1))
         root = np.linalg.cholesky(self.state.shape)
-        change = np.array([[2 * stretch, shear], [shear, -2 * stretch]])
         self.state.shape = root @ (np.eye(2) + change) @ root.T
         return bool(np.abs(change).max() > 0.02)
 

@@ -31,12 +31,13 @@ def pairs_within(first_yx: np.ndarray, second_yx: np.ndarray, radius: float) -> 
     none = np.zeros(0, np.int64)
     if len(a) == 0 or len(b) == 0:
         return Pairs(none, none, np.zeros(0))
-    origin = np.minimum(a.min(axis=0), b.min(axis=0))
-    extent = np.maximum(a.max(axis=0), b.max(axis=0)) - origin
+    points = a if second_yx is first_yx else np.concatenate([a, b])
+    origin = points.min(axis=0)
+    extent = points.max(axis=0) - origin
     cell = max(float(radius), float(extent.max()) / 30000.0, 1e-9)  # at most 30,000 cells a side: keys stay small integers
-    cell_a = np.floor((a - origin) / cell).astype(np.int64)
-    cell_b = np.floor((b - origin) / cell).astype(np.int64)
-    stride = int(max(cell_a[:, 1].max(), cell_b[:, 1].max())) + 3
+    cells = np.floor((points - origin) / cell).astype(np.int64)
+    cell_a, cell_b = cells[: len(a)], cells[len(cells) - len(b) :]
+    stride = int(cells[:, 1].max()) + 3
     key_b = (cell_b[:, 0] + 1) * stride + cell_b[:, 1] + 1
     order = np.argsort(key_b, kind="stable")
     sorted_keys = key_b[order]
@@ -49,7 +50,7 @@ def pairs_within(first_yx: np.ndarray, second_yx: np.ndarray, radius: float) -> 
     position = np.arange(len(first)) - np.repeat(ends - count, count) + np.repeat(start, count)
     second = order[position]
     distance = _distance(a, first, b, second)
-    near = distance <= radius
+    near = np.flatnonzero(distance <= radius)
     return Pairs(first[near], second[near], distance[near])
 
 
@@ -95,7 +96,7 @@ class Vicinity:
         if len(yx) != len(self._at) or not radius + 2 * moved <= self._reach:
             self._reach = SLACK * radius
             found = pairs_among(yx, self._reach)
-            order = np.lexsort((found.second, found.first))
+            order = np.argsort(found.first * len(yx) + found.second, kind="stable")  # quick, since they are ordered by the first already
             self._found, self._at = Pairs(*(part[order] for part in found)), yx.copy()
         first, second, _ = self._found
         distance = _distance(yx, first, yx, second)

@@ -6,7 +6,7 @@ refine.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from stemzoo.geometry.leftover import Leftover
 CLIP = 9.0  # squared residuals above this many variances (three sigma) are outliers, not noise …
 KEPT = 0.9733  # … and the mean square of a normal law below it
 MOST_HIDDEN = 0.5  # of a position's variance: as much as a film's speckle or the probe's tails leave, and up to so much, columns took up
+ENDS_PX = 5_000  # pixels that tell how dark and how bright a frame is
 ITERATIONS, SETTLED = 8, 1e-3  # of the variance's fit: at most so many, or until it changes by less than this share of the variance
 
 
@@ -43,29 +44,29 @@ def flat(variance: float) -> VarianceModel:
     return VarianceModel(0.0, 1.0, variance, variance, variance)
 
 
-def fit_variance(expected: np.ndarray, squared: np.ndarray, smallest: float) -> VarianceModel:
+def fit_variance(expected: np.ndarray, squared: np.ndarray, smallest: float, guess: Optional[VarianceModel] = None) -> VarianceModel:
     """Return the variance model that squared residuals (k,) at expected values (k,) follow, fitted by reweighted least squares.
 
-    Args: smallest: variance below which nothing is believed (rounding, noise-free simulations).
+    Args: smallest: variance below which nothing is believed (rounding, noise-free simulations); guess: the model to begin with.
     Poisson noise gives a line whose slope is the gain; readout noise lifts it; a misfit of the model counts as noise.
     """
-    v_low, v_high = (float(v) for v in np.percentile(expected, (2, 98)))
+    v_low, v_high = (float(v) for v in np.percentile(expected[:: 1 + len(expected) // ENDS_PX], (2, 98)))
     level = max(float(squared.mean()), smallest)
     if len(squared) < 50 or not v_high - v_low > 1e-6:
         return flat(level)
     rise = np.clip((expected - v_low) / (v_high - v_low), -0.5, 2.0)
-    base = 1.0 - rise
-    sums = np.stack([base * base, base * rise, rise * rise, base * squared / KEPT, rise * squared / KEPT])
     bright = float(np.clip(rise, 0, 1).mean())
-    low = high = level
+    low, high = (guess or flat(level))(np.array([v_low, v_high])).tolist()
     for _ in range(ITERATIONS):
         before = low, high
         variance = (high - low) * rise
         variance += low
         np.maximum(variance, 0.05 * level, out=variance)
-        kept = squared < CLIP * variance
-        weight = kept / np.square(variance, out=variance)
-        a11, a12, a22, b1, b2 = (float(value) for value in sums @ weight)
+        weight = (squared < CLIP * variance) / np.square(variance)
+        rising, noise = weight * rise, weight * squared
+        a, b, a22, all_noise, rising_noise = (float(s) for s in (weight.sum(), rising.sum(), rising @ rise, noise.sum(), noise @ rise))
+        # the two ends' shares of a pixel are 1 − rise and rise
+        a11, a12, b1, b2 = a - 2 * b + a22, b - a22, (all_noise - rising_noise) / KEPT, rising_noise / KEPT
         determinant = a11 * a22 - a12 * a12
         if not determinant > 1e-9 * a11 * a22:
             return flat(level)
@@ -117,35 +118,12 @@ def correlation_inflation(left: Leftover, shape: np.ndarray, pixels_each: float)
         scatter = np.sqrt(2 * float((kernel[near] ** 2).sum()) / max(float(left.inside.sum()), 1.0))
         excess = observed - expected
         taken = max(0.2, 1 - 5 * grain / pixels_each) / max(0.2, 1 - 5 / pixels_each)
-        out.append(1 + _told(excess, scatter) * ((1 + excess) / taken - 1 + min(max(excess, 0.0), MOST_HIDDEN)))
-    inflation: np.ndarray = np.sqrt(np.maximum(out, _rowwise(left)))
+        out.append(1 + told(excess, scatter) * ((1 + excess) / taken - 1 + min(max(excess, 0.0), MOST_HIDDEN)))
+    inflation: np.ndarray = np.sqrt(out)
     return inflation
 
 
-def _rowwise(left: Leftover) -> np.ndarray:
-    """Return by how much the variances of y and x exceed those of independent pixels because whole scan rows err together: (2,).
-
-    A position's score is a sum over rows; its variance is taken from the rows' own scatter instead of from the pixels'.
-    Source: the sandwich estimator, P. J. Huber, Proc. 5th Berkeley Symp. 1, 221 (1967), with rows as independent groups.
-    """
-    out = []
-    for along in (left.along_y, left.along_x):
-        score = (along * left.residual).sum(axis=2, dtype=np.float64)
-        information = (along * along).sum(axis=2, dtype=np.float64)
-        total = information.sum(axis=1)
-        # the fit makes each column's scores add up to nothing, which hides a part of their scatter
-        hidden = 1 - (information**2).sum(axis=1) / np.maximum(total**2, 1e-30)
-        each = (score**2).sum(axis=1) / np.maximum(total * np.maximum(hidden, 0.1), 1e-30)
-        each = each[total > 0]
-        if len(each) == 0:
-            out.append(1.0)
-            continue
-        typical, scatter = float(np.mean(np.minimum(each, 9 * np.median(each)))), float(each.std() / np.sqrt(len(each)))
-        out.append(1 + _told(typical - 1, scatter) * (typical - 1))
-    return np.asarray(out)
-
-
-def _told(excess: float, scatter: float) -> float:
+def told(excess: float, scatter: float) -> float:
     """Return how much of an excess is told from chance, of standard error `scatter`: nothing up to one, all from three on."""
     return float(np.clip(0.5 * (excess / max(scatter, 1e-12) - 1), 0, 1))
 
@@ -153,10 +131,11 @@ def _told(excess: float, scatter: float) -> float:
 def _autocorrelation(stack: np.ndarray, ly: np.ndarray, lx: np.ndarray) -> np.ndarray:
     """Return the summed autocorrelation of (k, P, P) windows at the lags (ly, lx) (m,), which hold −l with every l."""
     total = np.zeros(len(ly))
-    height, width = stack.shape[1:]
-    for k, (dy, dx) in enumerate(zip(ly.tolist(), lx.tolist())):
-        if (dy, dx) >= (0, 0) and dy < height and abs(dx) < width:  # the other half follows by symmetry
-            one = stack[:, dy:, max(dx, 0) : width + min(dx, 0)]
-            other = stack[:, : height - dy, max(-dx, 0) : width + min(-dx, 0)]
-            total[k] = np.einsum("kij,kij->", one, other)
+    (many, height, width), reach = stack.shape, int(lx.max(initial=0))
+    apart = np.zeros((many, height + reach, width + reach), stack.dtype)  # so that what is shifted out of a row or a window meets nothing
+    apart[:, :height, :width] = stack
+    pixels = apart.ravel()
+    for k, shift in enumerate((ly * (width + reach) + lx).tolist()):
+        if shift >= 0:  # the other half follows by symmetry
+            total[k] = pixels[shift:] @ pixels[: len(pixels) - shift]
     return np.where((ly > 0) | ((ly == 0) & (lx >= 0)), total, total[::-1])

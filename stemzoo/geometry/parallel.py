@@ -1,7 +1,7 @@
 """Work divided among threads of this process. Owns `spread`; the standard library only.
 
 NumPy lets go of the interpreter within its large operations, so a few threads help where each piece of work is a millisecond or more and
-writes to places of its own. Called by subimages and resample, with the threads that the caller's networks may use.
+writes to places of its own. Called by runtime.encoder.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Pooling:
     def for_peaks(cls, sigma_px: float, apart_px: float, usable: np.ndarray) -> Pooling:
         """Return the pooling for peaks of `sigma_px`, hardly any of them nearer than `apart_px` to another; usable (H, W) bool."""
         fold = max(1, int(sigma_px / (WIDTH_PX if apart_px > APART * sigma_px else OVERLAPPING_PX)))
-        return cls(fold if fold > 1 and usable.mean() >= USABLE else 1)
+        return cls(fold if fold > 1 and np.count_nonzero(usable) >= USABLE * usable.size else 1)
 
     def image(self, image: np.ndarray, usable: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         """Return the means (h, w) float32 of `image` (H, W), 0 where not usable, and where all that went into one was usable (h, w)."""

@@ -1,4 +1,4 @@
-"""How alike the columns of a frame are, learnt from the frame: the spread of their widths. NumPy only.
+"""How alike the columns of a frame are, learnt from the frame: the spread of their widths, the shape that all have. NumPy only.
 
 Empirical Bayes: widths are left as free as the columns of this frame show them to be beyond their noise, so a column pays in precision
 only for freedom that the frame needs. Called by refine.
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 FEW = 8
+MOST_SHAPE, SHAPE_TOLD = 0.15, 3.0  # largest change of the mean peak's shape at a time; standard errors from which on it counts
 
 
 class WidthPrior(NamedTuple):
@@ -31,6 +32,17 @@ def learn_width(estimate: np.ndarray, variance: np.ndarray) -> WidthPrior:
     if len(value) < FEW:
         spread = max(spread, 0.05)
     return WidthPrior(mean, float(np.clip(spread, 0.01, 0.3)))
+
+
+def learn_shape(ellipticity: np.ndarray, misfit: np.ndarray) -> np.ndarray:
+    """Return the change (2, 2) of the mean peak's covariance, in its own sigmas, that columns agree on beyond noise: nothing if on none.
+
+    Args: ellipticity (2, 2, n): score and information of each column's stretch and shear; misfit (n,), of which the worst are left out.
+    """
+    score, information = ellipticity[:, :, misfit <= np.percentile(misfit, 90)].sum(axis=2)
+    step = np.clip(score / np.maximum(information, 1e-30), -MOST_SHAPE, MOST_SHAPE)
+    stretch, shear = step * (score**2 > SHAPE_TOLD**2 * information)
+    return np.array([[2 * stretch, shear], [shear, -2 * stretch]])
 
 
 def _excess(value: np.ndarray, variance: np.ndarray) -> float:

@@ -36,7 +36,7 @@ def judge(image: np.ndarray, yx: np.ndarray, accepted: int, doubtful: int, width
     if n < FEWEST:
         return Quality(undecided=undecided, width=width)
     typical = (image.shape[0] * image.shape[1] / n) ** 0.5
-    nearest = nearest_distance(yx, typical)
+    nearest = nearest_distance(yx, 1.2 * typical)  # most have a neighbour so near, and are done
     finite = nearest[np.isfinite(nearest)]
     if len(finite) < FEWEST:
         return Quality(undecided=undecided, width=width)
@@ -105,13 +105,17 @@ def _gaps(image: np.ndarray, yx: np.ndarray, spacing: float) -> float:
 
 def _distance_to_nearest(centre_y: np.ndarray, centre_x: np.ndarray, yx: np.ndarray, side: int, reach: float) -> np.ndarray:
     """Return how far each square's centre (h, w) lies from the nearest column, up to about `reach`; infinity beyond."""
-    nearest = np.full((len(centre_y), len(centre_x)), np.inf)
-    home = np.floor(yx / side).astype(np.int64)
     steps = int(reach / side + 0.5)
-    for dy in range(-steps, steps + 1):
-        for dx in range(-steps, steps + 1):
-            row, col = home[:, 0] + dy, home[:, 1] + dx
-            inside = (row >= 0) & (row < len(centre_y)) & (col >= 0) & (col < len(centre_x))
-            row, col = row[inside], col[inside]
-            np.minimum.at(nearest, (row, col), np.hypot(centre_y[row] - yx[inside, 0], centre_x[col] - yx[inside, 1]))
-    return nearest
+    around = np.arange(-steps, steps + 1)[:, None]
+    # a rim of squares that nobody asks for takes what columns near the edges write beyond them
+    rows, cols = (len(centres) + 2 * steps + 2 for centres in (centre_y, centre_x))
+    nearest = np.full(rows * cols, np.inf)
+    index, squared = [], []
+    for axis, centres in enumerate((centre_y, centre_x)):
+        square = np.clip(np.floor(yx[:, axis] / side).astype(np.int64), -1, len(centres)) + around
+        index.append(square + steps + 1)
+        squared.append((square * side + (side - 1) / 2 - yx[:, axis]) ** 2)
+    for row, dy in zip(index[0], squared[0]):
+        np.minimum.at(nearest, (row * cols + index[1]).ravel(), (dy + squared[1]).ravel())
+    inner: np.ndarray = np.sqrt(nearest.reshape(rows, cols)[steps + 1 :, steps + 1 :][: len(centre_y), : len(centre_x)])
+    return inner

@@ -14,15 +14,16 @@ import numpy as np
 
 from stemzoo.errors import ShapeError
 from stemzoo.geometry.columnmodel import fit_amplitudes
-from stemzoo.geometry.jointfit import NO_PAIRS, UNSETTLED, JointFit
+from stemzoo.geometry.jointfit import NO_PAIRS, JointFit
 from stemzoo.geometry.neighbours import nearest_distance, pairs_among
 from stemzoo.geometry.pooling import Pooling
-from stemzoo.geometry.progress import Starts
+from stemzoo.geometry.progress import UNSETTLED, Starts
 from stemzoo.geometry.starts import Trust
 from stemzoo.geometry.width import mean_width
 
 FLANK_REACH, FLANK_ERROR = 3.5, 0.025  # sigmas: this near to one beyond the edge, its supposed place shifts a column by about so much
 AMPLITUDE = 2  # its place among a column's parameters
+SAMPLE_PX = 5_000  # pixels that tell the range of a frame's intensities
 FEW_CONVERGE = 0.7  # of the columns: fewer, and the frame is fitted once more with less freedom
 
 
@@ -64,6 +65,7 @@ class Fit(NamedTuple):
         background: (n,) float64, at the column, in units of the frame.
         chi2: (n,) float64, mean squared residual over the noise; about 1 where the model describes the window.
         ok: (n,) bool, whether the fit converged to something believable.
+        row_jitter: px, how far the rows of the scan are shifted sideways, rms; 0 where it is not told from noise. `sigma` allows for it.
     """
 
     yx: np.ndarray
@@ -73,6 +75,7 @@ class Fit(NamedTuple):
     background: np.ndarray
     chi2: np.ndarray
     ok: np.ndarray
+    row_jitter: float = 0.0
 
 
 def refine(
@@ -125,11 +128,7 @@ def _fitted(
     min_separation_px: Optional[float],
     settings: RefineOptions,
 ) -> Fit:
-    stride = max(1, image.size // 100_000)
-    sample = image.ravel()[::stride][usable.ravel()[::stride]].astype(np.float64)
-    sample = sample if len(sample) else image[usable].astype(np.float64)
-    low, offset, high = (float(v) for v in np.percentile(sample, (1, 30, 99.5)))
-    scale = (high - low) or 1.0
+    offset, scale = _range(image, usable)
     normal_image = np.subtract(image, offset, dtype=np.float32)  # in place from here: a frame of 8192² is a quarter of a gigabyte
     normal_image /= scale
     normal_image[~usable] = 0
@@ -162,6 +161,16 @@ def _fitted(
             fit, believable, over_edge = again, better, outside
     _hold(fit, ~believable & ~over_edge)
     return _result(fit, believable, starts, (offset, scale), pooling, settings)
+
+
+def _range(image: np.ndarray, usable: np.ndarray) -> Tuple[float, float]:
+    """Return a zero and a scale of the intensities of `usable` pixels (H, W)."""
+    # at random: equal steps through the frame may keep to a lattice's rows, or step over them
+    some = np.random.default_rng(0).integers(image.size, size=SAMPLE_PX)
+    some = some[usable.ravel()[some]]
+    sample = image.ravel()[some] if len(some) else image[usable]
+    low, zero, high = (float(v) for v in np.percentile(sample.astype(np.float64), (1, 30, 99.5)))
+    return zero, (high - low) or 1.0
 
 
 def _nearest(yx: np.ndarray) -> np.ndarray:
@@ -207,7 +216,9 @@ def _result(
     """Return the fit in the units (zero and scale of the normalised intensities) and the order of the input."""
     state, progress, (offset, scale) = fit.state, fit.progress, units
     chi2 = fit.normal.chi2 / np.maximum(fit.windows.pixels * fit.beside.left, 1.0)
-    error = fit.errors(_misfit(chi2, fit.windows.pixels)[:, None] * fit.correlation())
+    jitter = fit.row_jitter()
+    rows = np.array([0.0, jitter.error])  # which moves the start as it moves the fit
+    error = np.hypot(fit.errors(_misfit(chi2, fit.windows.pixels)[:, None] * fit.correlation()), rows)
     flanked = fit.pairs.first[(progress.place[fit.pairs.second] < 0) & (fit.pairs.distance < FLANK_REACH * fit.width)]
     error[flanked] = np.hypot(error[flanked], FLANK_ERROR * fit.width)
     seen = progress.place >= 0
@@ -233,9 +244,9 @@ def _result(
         out.sigma[~out.ok] = scatter
         left, kept = fit.start_errors(), seen & ~good
         if left is not None:
-            out.sigma[progress.place[kept]] = np.maximum(settings.failed_sigma_px, pooling.fold * left[kept])
+            out.sigma[progress.place[kept]] = np.maximum(settings.failed_sigma_px, pooling.fold * np.hypot(left[kept], rows))
         out.sigma[progress.place[over_edge]] = np.maximum(out.sigma[progress.place[over_edge]], beyond)
-    return out
+    return out._replace(row_jitter=pooling.fold * jitter.shift)
 
 
 def _misfit(chi2: np.ndarray, pixels: np.ndarray) -> np.ndarray:

@@ -1,16 +1,16 @@
-"""Square windows cut around columns, interpolated so that each column lies exactly in the middle. Owns `cut`; NumPy only.
+"""Square windows cut around columns, interpolated so that each column lies exactly in the middle. NumPy only.
 
-Called by runtime.pipeline before an encoder, and by the training data module that fits an rVAE to one frame.
+`cut` returns all at once, for whoever learns from them; `Windows` cuts some at a time, for runtime.encoder. Called by runtime.pipeline and
+by the training data module that fits an rVAE to one frame.
 """
 
 from __future__ import annotations
 
-from typing import Iterator, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from stemzoo.errors import ShapeError
-from stemzoo.geometry.parallel import spread
 from stemzoo.geometry.resample import rescale, to_rescaled
 from stemzoo.types import Columns, Frames, SubImages
 
@@ -18,47 +18,27 @@ CHUNK_PX = 240_000  # interpolated pixels at a time: they and their weights fit 
 TAPS = 4  # pixels along one axis that a sample is made of
 
 
-def cut(
-    frames: Frames,
-    columns: Union[Columns, Sequence[Columns]],
-    window_px: float,
-    size: Optional[int] = None,
-    outside: bool = True,
-    threads: int = 1,
-) -> SubImages:
+def cut(frames: Frames, columns: Union[Columns, Sequence[Columns]], window_px: float, size: Optional[int] = None) -> SubImages:
     """Return one S × S window per column, in the order frame, column; float32.
 
     Args:
         frames: the stack that the columns were found in.
         columns: one Columns per frame, or a single one for one frame; `Columns.frame` says which.
-        window_px: side of the window in pixels of the frame, may be fractional.
-        size: samples S per side; round(window_px) if None. Where S samples are coarser than the frame, the frame is averaged first.
-        outside: also fill windows that reach over the edge of the frame; False leaves them 0 and saves the time.
-        threads: that the work is divided among.
+        window_px, size: as in `Windows`, which also says where the column lies.
 
-    The column lies at ((S − 1) / 2, (S − 1) / 2) and samples are window_px / S apart. What reaches over the edge of the frame is filled by
-    reflection and marked `inside=False`.
-    Raises: ShapeError if the window is smaller than 2 samples or larger than four times the frame.
+    What reaches over the edge of the frame is filled by reflection and marked `inside=False`. Raises: as `Windows`.
     """
     tables = [columns] if isinstance(columns, Columns) else list(columns)
-    samples = round(float(window_px)) if size is None else int(size)
-    limit = 4 * min(frames.shape)
-    if samples < 2 or not 2 <= window_px <= limit:
-        got = f"a window of {window_px:g} px with {samples} samples"
-        raise ShapeError(f"{frames.path}: {got} cannot be cut; wanted 2 to {limit} px (four times the frame) and 2 samples or more")
-    step = window_px / samples
+    samples, step = _sampling(frames, window_px, size)
     n = sum(len(table) for table in tables)
-    data = (np.empty if outside else np.zeros)((n, samples, samples), np.float32)
-    inside = np.empty(n, bool)
+    data, inside = np.empty((n, samples, samples), np.float32), np.empty(n, bool)
     start = 0
     for table in tables:
         stop = start + len(table)
         if len(table):
-            reach = step * (samples - 1) / 2
-            last = np.asarray(frames.shape) - 1
-            inside[start:stop] = ((table.yx - reach >= 0) & (table.yx + reach <= last)).all(axis=1)
-            rows = np.arange(start, stop) if outside else start + np.flatnonzero(inside[start:stop])
-            windows(frames.frame(table.frame), table.yx[rows - start], step, _Places(data, rows, threads))
+            windows = Windows(frames, table, window_px, size)
+            inside[start:stop] = windows.inside
+            windows.cut(np.arange(len(table)), data[start:stop])
         start = stop
     return SubImages(
         data=data,
@@ -69,45 +49,61 @@ def cut(
     )
 
 
-class _Places(NamedTuple):
-    """Where windows go: `rows` (n,) of `data` (N, S, S), filled by so many threads."""
+class Windows:
+    """The windows of one frame's columns, each cut when it is asked for; several threads may ask.
 
-    data: np.ndarray
-    rows: np.ndarray
-    threads: int
+    The column lies at ((S − 1) / 2, (S − 1) / 2) and samples are window_px / S apart; interpolation is cubic.
 
+    Args:
+        frames: the stack that the columns were found in, cleaned: pixels that are not finite spread over the samples that touch them.
+        columns: those of the frame `columns.frame`.
+        window_px: side of the window in pixels of the frame, may be fractional.
+        size: samples S per side; round(window_px) if None. Where S samples are coarser than the frame, the frame is averaged first.
 
-def windows(image: np.ndarray, yx: np.ndarray, step: float, out: _Places) -> None:
-    """Write into `out` the image (H, W) sampled every `step` px around each of yx (n, 2); cubic, reflected at the edges.
-
-    Pixels that are not finite spread over the four samples that touch them: clean the frame first.
+    Raises: ShapeError if the window is smaller than 2 samples or larger than four times the frame.
     """
-    centres = np.asarray(yx, dtype=np.float64)
-    if step > 1:
-        image, factors = rescale(image, 1 / step)
-        centres = to_rescaled(centres, factors)
-        steps = (step * factors[0], step * factors[1])  # whole pixels make the factors differ from 1 / step by a hair
-    else:
-        image, steps = np.asarray(image, dtype=np.float32), (step, step)
-    n, samples = len(out.rows), out.data.shape[1]
-    if n == 0:
-        return
-    image, before = _continued(image, centres, [(samples - 1) / 2 * each for each in steps])
-    centres = centres + before
 
-    def fill(chunk: slice) -> None:
-        row_weight, row = _weights(centres[chunk, 0], steps[0], samples)
-        col_weight, col = _weights(centres[chunk, 1], steps[1], samples, across=True)
-        patch = _patches(image, row_weight.shape[2], col_weight.shape[1])[row, col]
-        out.data[out.rows[chunk]] = np.matmul(np.matmul(row_weight, patch), col_weight)
+    def __init__(self, frames: Frames, columns: Columns, window_px: float, size: Optional[int] = None) -> None:
+        self.frame, self.window_px = columns.frame, window_px
+        self.samples, step = _sampling(frames, window_px, size)
+        reach = step * (self.samples - 1) / 2
+        within = (columns.yx - reach >= 0) & (columns.yx + reach <= np.asarray(frames.shape) - 1)
+        self.inside: np.ndarray = np.all(within, axis=1)
+        self._centres, self._steps = np.asarray(columns.yx, dtype=np.float64), (step, step)
+        if not len(columns):
+            return  # nor need the frame show anything
+        image = np.asarray(frames.frame(columns.frame), dtype=np.float32)
+        if step > 1:
+            image, factors = rescale(image, 1 / step)
+            self._centres = to_rescaled(self._centres, factors)
+            self._steps = (step * factors[0], step * factors[1])  # whole pixels make the factors differ from 1 / step by a hair
+        self._image, before = _continued(image, self._centres, [(self.samples - 1) / 2 * each for each in self._steps])
+        self._centres = self._centres + before
 
-    spread(fill, _chunks(n, samples), out.threads)
+    def __len__(self) -> int:
+        return len(self._centres)
+
+    def cut(self, rows: np.ndarray, out: Optional[np.ndarray] = None) -> np.ndarray:
+        """Return the windows of the columns `rows` (n,), (n, S, S) float32, written to `out` where it is given. What reaches over the edge
+        of the frame is filled by reflection."""
+        result: np.ndarray = np.empty((len(rows), self.samples, self.samples), np.float32) if out is None else out
+        many = max(1, CHUNK_PX // self.samples**2)
+        for start in range(0, len(rows), many):
+            centres = self._centres[rows[start : start + many]]
+            row_weight, row = _weights(centres[:, 0], self._steps[0], self.samples)
+            col_weight, col = _weights(centres[:, 1], self._steps[1], self.samples, across=True)
+            patch = _patches(self._image, row_weight.shape[2], col_weight.shape[1])[row, col]
+            np.matmul(np.matmul(row_weight, patch), col_weight, out=result[start : start + many])
+        return result
 
 
-def _chunks(n: int, samples: int) -> Iterator[slice]:
-    many = max(1, CHUNK_PX // (samples * samples))
-    for start in range(0, n, many):
-        yield slice(start, min(start + many, n))
+def _sampling(frames: Frames, window_px: float, size: Optional[int]) -> Tuple[int, float]:
+    """Return the samples along the side of a window and the pixels of the frame from one to the next. Raises: as `Windows`."""
+    samples, limit = round(float(window_px)) if size is None else int(size), 4 * min(frames.shape)
+    if samples < 2 or not 2 <= window_px <= limit:
+        got = f"a window of {window_px:g} px with {samples} samples"
+        raise ShapeError(f"{frames.path}: {got} cannot be cut; wanted 2 to {limit} px (four times the frame) and 2 samples or more")
+    return samples, window_px / samples
 
 
 def _continued(image: np.ndarray, centres: np.ndarray, reach: Sequence[float]) -> Tuple[np.ndarray, np.ndarray]:
@@ -138,7 +134,7 @@ def _weights(centre: np.ndarray, step: float, samples: int, across: bool = False
     t = (position - whole).astype(np.float32)
     base = whole.astype(np.int64) - 1
     first = base - base[:, :1]
-    span = int(first.max()) + TAPS
+    span = int(np.ceil((samples - 1) * step)) + TAPS  # the same for all windows: which are cut together changes no bit
     weight = np.zeros((len(centre), span, samples) if across else (len(centre), samples, span), np.float32)
     along_sample, along_pixel = (1, samples) if across else (span, 1)
     place = (np.arange(len(centre))[:, None] * (span * samples) + np.arange(samples) * along_sample + first * along_pixel).ravel()

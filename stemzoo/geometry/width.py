@@ -22,6 +22,7 @@ LARGEST_PX = 1024  # a frame's middle of this size decides: more pixels sharpen 
 RIM = 48  # px added around an image before it is filtered; a multiple of COARSEST
 COARSEST = 8  # px between the samples of the coarsest answers
 SCALES = 15  # between the finest and the coarsest spots
+MANY = 40  # columns whose mean is a mean peak
 SAMPLED = 1.2  # samples per sigma that an answer needs at least
 
 
@@ -49,19 +50,20 @@ def mean_width(image: np.ndarray, usable: np.ndarray, yx: np.ndarray, nearest_px
     Source: T. Lindeberg, Int. J. Comput. Vision 30, 79 (1998).
     """
     reach = int(np.clip(1.5 * nearest_px, 6, 45))
-    picked = yx[:: max(1, len(yx) // max(40, 30_000 // (2 * reach + 1) ** 2))]
+    picked = yx[:: max(1, len(yx) // max(MANY, 30_000 // (2 * reach + 1) ** 2))]
     side = np.arange(-reach, reach + 1)
-    row = np.rint(picked[:, 0]).astype(np.int64)[:, None, None] + side[:, None]
+    rows = side[reach % 2 :: 2] if len(picked) >= MANY else side  # of many columns, every second row holds pixels at every distance
+    row = np.rint(picked[:, 0]).astype(np.int64)[:, None, None] + rows[:, None]
     col = np.rint(picked[:, 1]).astype(np.int64)[:, None, None] + side
-    distance = np.sqrt((row - picked[:, 0, None, None]) ** 2 + (col - picked[:, 1, None, None]) ** 2)
-    inside = (row >= 0) & (row < image.shape[0]) & (col >= 0) & (col < image.shape[1]) & (distance <= reach)
-    inside &= usable[np.clip(row, 0, image.shape[0] - 1), np.clip(col, 0, image.shape[1] - 1)]
-    if not inside.any():
+    ring = np.rint(2 * np.sqrt((row - picked[:, 0, None, None]) ** 2 + (col - picked[:, 1, None, None]) ** 2)).astype(np.int64)
+    index = np.clip(row, 0, image.shape[0] - 1) * image.shape[1] + np.clip(col, 0, image.shape[1] - 1)
+    inside = (row >= 0) & (row < image.shape[0]) & ((col >= 0) & (col < image.shape[1])) & usable.ravel().take(index)
+    outside = 2 * reach + 1
+    ring[~inside | (ring > outside)] = outside
+    count = np.bincount(ring.ravel(), minlength=outside)[:outside]
+    if not count.any():
         return 2.0
-    row, col = (np.broadcast_to(axis, inside.shape)[inside] for axis in (row, col))
-    ring = np.rint(2 * distance[inside]).astype(np.int64)
-    count = np.bincount(ring)
-    total = np.bincount(ring, weights=image[row, col])
+    total = np.bincount(ring.ravel(), weights=image.ravel().take(index).ravel(), minlength=outside)[:outside]
     filled = count > 0
     radius, profile = np.flatnonzero(filled) / 2.0, total[filled] / count[filled]
     if len(radius) < 4:

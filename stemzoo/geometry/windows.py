@@ -29,8 +29,8 @@ class Windows:
         self.reach = int(np.ceil(max(COVER_RADIUS * sigma_px * 1.5, 3.0)))  # of a window, at most: drawn peaks may become 1.7 times as wide
         self.pad = self.reach + 1 + self.beyond
         self.width = image.shape[1] + 2 * self.pad
-        self.image = np.pad(image, self.pad)
-        self.usable = np.pad(usable, self.pad)
+        self.image, self.usable = (np.zeros((image.shape[0] + 2 * self.pad, self.width), part.dtype) for part in (image, usable))
+        self.inner(self.image)[...], self.inner(self.usable)[...] = image, usable
         self.place(yx, sigma_px)
 
     def place(self, yx: np.ndarray, sigma_px: float) -> None:
@@ -123,6 +123,5 @@ def product(many: np.ndarray, few: np.ndarray) -> np.ndarray:
 
 def _disk(radius: float) -> Tuple[np.ndarray, np.ndarray]:
     reach = np.arange(-int(radius), int(radius) + 1)
-    dy, dx = np.meshgrid(reach, reach, indexing="ij")
-    inside = dy**2 + dx**2 <= radius**2
-    return dy[inside], dx[inside]
+    row, col = np.nonzero(reach[:, None] ** 2 + reach**2 <= radius**2)
+    return reach[row], reach[col]

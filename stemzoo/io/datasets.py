@@ -9,8 +9,8 @@
     counts   (N,)       float64, electrons expected in each column's peak (simulated frames only)
 
 Version 2 added attributes that a reader may find missing: `content`, the sha256 of the image, and on simulated frames how `image` was
-recorded from `expected`: `row_jitter` [Å], `gain`, `offset`, `readout` [electrons], `hot_pixels` and `saturation` [shares], `smoothing_px`.
-Version 1 is read as it stands.
+recorded from `expected`: `row_jitter` [Å], `flicker`, `gain`, `offset`, `readout` [electrons], `hot_pixels` and `saturation` [shares],
+`smoothing_px`. Version 1 is read as it stands.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ class Engine:
         shown = self.feed.show(frames.path, 0, first)
         more: list[Shown] = []
         try:
-            cleaned = Cleaned(frames, self.segmenter.bundle.session.threads)
+            cleaned = Cleaned(frames)
             analysis = locate(frames, self.segmenter, LocateOptions(threshold=threshold), tick, cleaned=cleaned)
             more = [self.feed.show(frames.path, index, np.asarray(frames.data[index])) for index in range(1, len(frames))]
             self._tell([shown, *more], "located", analysis, began)

@@ -10,7 +10,7 @@ from typing import Any, Optional, Tuple
 
 import numpy as np
 
-from stemzoo.geometry.resample import clean
+from stemzoo.geometry.cleaning import clean
 from stemzoo.types import Frames
 
 MOST_REPLACED = 0.05  # share of a window's pixels; hot pixels come to less, the edge of a hole to more
@@ -19,18 +19,18 @@ MOST_REPLACED = 0.05  # share of a window's pixels; hot pixels come to less, the
 class Cleaned:
     """Cleaned frames of a stack, one at a time; the last one is remembered, since it is located and then encoded.
 
-    Args: source: frames as they were recorded; threads: that the work is divided among.
+    Args: source: frames as they were recorded.
     """
 
-    def __init__(self, source: Frames, threads: int = 1) -> None:
-        self._source, self._threads = source, threads
+    def __init__(self, source: Frames) -> None:
+        self._source = source
         self._last: Optional[Tuple[int, np.ndarray, np.ndarray]] = None
         self.shape = (len(source), *source.shape)
         self.dtype = np.dtype(np.float32)
 
     def clean(self, index: int, raw: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-        """Return frame `index` as resample.clean gives it, (H, W) each: image and mask of the pixels that were replaced."""
-        image, touched = clean(raw, self._threads)
+        """Return frame `index` as cleaning.clean gives it, (H, W) each: image and mask of the pixels that were replaced."""
+        image, touched = clean(raw)
         self._last = (index, image, touched)
         return image, touched
 

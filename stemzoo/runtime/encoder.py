@@ -1,25 +1,30 @@
-"""Sub-images to angle and latents, and back to patterns. Owns batching and what is said of windows that reach over the edge of a frame.
+"""Sub-images to angle and latents, and back to patterns. Owns batches, threads and what becomes of windows over the edge of a frame.
 
 Called by runtime.pipeline, and through it by the CLI and the report.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
-from typing import Dict, List, Optional, Tuple
+from functools import partial
+from threading import Lock
+from typing import Callable, ContextManager, Dict, List, Optional, Tuple
 
 import numpy as np
 
 from stemzoo.errors import ModelError, ShapeError
 from stemzoo.geometry.angles import wrap
+from stemzoo.geometry.parallel import spread
+from stemzoo.geometry.subimages import Windows
 from stemzoo.runtime.bundle import DECODER_FILE, Bundle
 from stemzoo.runtime.cores import usable_cores
 from stemzoo.runtime.session import CPU, Session, open_session
 from stemzoo.runtime.structure import disc, explainable, explained
 from stemzoo.types import Encoding, ModelId, SubImages
 
-BATCH = 128  # sub-images at a time: what passes between the layers of one batch then stays in a core's own cache
+BATCH = 384  # sub-images at a time, or fewer: one or two batches a core for the columns of a frame of 512 × 512
+MULTIPLE = 16  # sub-images: in whole multiples of a processor's vectors they come to the same bits however they are divided
 _OUTPUTS = ("angle", "angle_sigma", "symmetry", "latents")
 
 
@@ -53,43 +58,55 @@ class Encoder:
 
         Raises: ShapeError if the sub-images are not `spec.window_px` wide; ModelError if the network cannot run.
         """
-        if subimages.window_px != self.spec.window_px:
-            raise ShapeError(
-                f"sub-images are {subimages.window_px} px wide; {self.spec.id} wants {self.spec.window_px} px; cut them with "
-                f"size={self.spec.window_px}"
-            )
-        n, rows = len(subimages), np.flatnonzero(subimages.inside)
+        self._check(subimages.window_px)
+        return self._encoded(subimages.frame, subimages.column, subimages.inside, partial(_taken, subimages.data))
+
+    def encode_windows(self, windows: Windows, usable: np.ndarray) -> Encoding:
+        """Return one row per column of a frame; those that are not `usable` (n,) bool get angle and latents NaN and symmetry 1.
+
+        The same as `encode` of all sub-images, but each batch is cut by the thread that encodes it, just before.
+        Raises: as `encode`.
+        """
+        self._check(windows.samples)
+        n = len(windows)
+        encoding = self._encoded(np.full(n, windows.frame, np.int64), np.arange(n), windows.inside & usable, windows.cut)
+        return replace(encoding, inside=windows.inside)
+
+    def _check(self, window_px: int) -> None:
+        if window_px != self.spec.window_px:
+            wanted = self.spec.window_px
+            raise ShapeError(f"sub-images are {window_px} px wide; {self.spec.id} wants {wanted} px; cut them with size={wanted}")
+
+    def _encoded(self, frame: np.ndarray, column: np.ndarray, inside: np.ndarray, images: Callable[[np.ndarray], np.ndarray]) -> Encoding:
+        """Return the rows of an encoding; images: called with (m,) of them, returns those sub-images (m, S, S) float32."""
+        n, rows = len(inside), np.flatnonzero(inside)
         values: Dict[str, np.ndarray] = {
             "angle": np.full(n, np.nan),
             "angle_sigma": np.full(n, np.nan),
             "symmetry": np.ones(n, dtype=np.int64),
             "latents": np.full((n, self.spec.latents), np.nan, dtype=np.float32),
         }
-        parts = [rows[first : first + self.batch] for first in range(0, len(rows), self.batch)]
-        threads = min(self.bundle.options.threads or usable_cores(), len(parts))
-        if threads < 2 or self.bundle.session.provider != CPU:
-            for part in parts:
-                self._run(self.bundle.session, subimages, part, values)
-        else:
-            session = self._single_threaded()
-            with ThreadPoolExecutor(threads) as pool:
-                for _ in pool.map(lambda part: self._run(session, subimages, part, values), parts):
-                    pass
-        values["angle"] = wrap(values["angle"])
-        return Encoding(frame=subimages.frame, column=subimages.column, inside=subimages.inside, **values)
+        threads = self.bundle.options.threads or usable_cores()
+        on_cpu = self.bundle.session.provider == CPU
+        session = self._single_threaded() if on_cpu and threads > 1 else self.bundle.session
+        turn: ContextManager[object] = nullcontext() if on_cpu else Lock()  # elsewhere one at a time runs; the others cut meanwhile
 
-    def _run(self, session: Session, subimages: SubImages, rows: np.ndarray, values: Dict[str, np.ndarray]) -> None:
-        """Encode the sub-images in `rows` into the same rows of `values`."""
-        whole = rows[-1] - rows[0] + 1 == len(rows)
-        images = subimages.data[rows[0] : rows[-1] + 1] if whole else subimages.data[rows]
-        output = session.run({"subimages": np.asarray(images, dtype=np.float32)})
-        if output["latents"].shape != (len(rows), self.spec.latents):
-            shape = output["latents"].shape
-            raise ModelError(
-                f"{self.spec.id}: its graph gives latents of shape {shape}, its card names {self.spec.latents}; export the model again"
-            )
-        for name in _OUTPUTS:
-            values[name][rows] = output[name]
+        def encode(part: np.ndarray) -> None:
+            batch = {"subimages": images(part)}
+            with turn:
+                output = session.run(batch)
+            if output["latents"].shape != (len(part), self.spec.latents):
+                shape = output["latents"].shape
+                raise ModelError(
+                    f"{self.spec.id}: its graph gives latents of shape {shape}, its card names {self.spec.latents}; export the model again"
+                )
+            for name in _OUTPUTS:
+                values[name][part] = output[name]
+
+        parts = _parts(rows, self.batch, threads)
+        spread(encode, parts, min(threads, len(parts)))
+        values["angle"] = wrap(values["angle"])
+        return Encoding(frame=frame, column=column, inside=inside, **values)
 
     def _single_threaded(self) -> Session:
         """Return the network for several batches side by side: a core for each batch is faster than all cores for each layer."""
@@ -137,3 +154,16 @@ class Encoder:
             part = slice(first, first + self.batch)
             patterns.append(self.bundle.decoder.run({"latents": latents[part], "angle": angle[part]})["pattern"])
         return np.concatenate(patterns) if patterns else np.zeros((0, self.spec.window_px, self.spec.window_px), dtype=np.float32)
+
+
+def _parts(rows: np.ndarray, batch: int, threads: int) -> List[np.ndarray]:
+    """Return the rows (n,) in parts of about `batch` or fewer, as many and as large for each thread; whole MULTIPLEs but for the last."""
+    rounds, units = -(-len(rows) // (threads * batch)), -(-len(rows) // MULTIPLE)
+    ends = MULTIPLE * np.linspace(0, units, min(threads * rounds, units) + 1).round().astype(int)
+    return np.split(rows, ends[1:-1]) if len(rows) else []
+
+
+def _taken(data: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return some rows (m,), ascending, of an array, float32; not a copy where they follow each other."""
+    whole = rows[-1] - rows[0] + 1 == len(rows)
+    return np.asarray(data[rows[0] : rows[-1] + 1] if whole else data[rows], dtype=np.float32)

@@ -16,12 +16,13 @@ import numpy as np
 
 import stemzoo
 from stemzoo.errors import FrameError, ModelError
+from stemzoo.geometry.cleaning import clean
 from stemzoo.geometry.neighbours import nearest_distance
 from stemzoo.geometry.peaks import Peaks, agreement, find_peaks
 from stemzoo.geometry.quality import judge
 from stemzoo.geometry.refine import RefineOptions, refine
-from stemzoo.geometry.resample import clean, rescale, to_original
-from stemzoo.geometry.subimages import cut
+from stemzoo.geometry.resample import rescale, to_original
+from stemzoo.geometry.subimages import Windows, cut
 from stemzoo.runtime.cleaned import Cleaned
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.notices import in_holes, over_the_edge, scale_notices, without_columns
@@ -104,7 +105,7 @@ def locate(
     Returns: an Analysis without encoding; its notices say how the scale was chosen and which frames hold no column.
     Raises: FrameError for a frame without signal; ModelError if the network cannot run.
     """
-    options, cleaned = options or LocateOptions(), cleaned or Cleaned(frames, segmenter.bundle.session.threads)
+    options, cleaned = options or LocateOptions(), cleaned or Cleaned(frames)
     stages, notices, tables = Stages(), list(frames.notices) + list(segmenter.bundle.session.notices), []
     quality: List[Quality] = []
     spec = segmenter.spec
@@ -220,15 +221,14 @@ def encode(
         with stages.time("scale"):
             window, said = encoder_window(analysis, encoder)
         notices += [text for text in said if text not in notices]
-    threads = encoder.bundle.session.threads
-    cleaned = cleaned or Cleaned(analysis.frames, threads)
+    cleaned = cleaned or Cleaned(analysis.frames)
     frames, parts, unmeasured = cleaned.frames(), [], 0
     for index, columns in enumerate(analysis.columns):
         with stages.time("cut"):
-            pieces = cut(frames, replace(columns, frame=index), window, encoder.spec.window_px, outside=False, threads=threads)
-            hidden = cleaned.unmeasured(index, columns.yx, window) & pieces.inside
+            windows = Windows(frames, replace(columns, frame=index), window, encoder.spec.window_px)
+            hidden = cleaned.unmeasured(index, columns.yx, window) & windows.inside
         with stages.time("encode"):
-            parts.append(replace(encoder.encode(replace(pieces, inside=pieces.inside & ~hidden)), inside=pieces.inside))
+            parts.append(encoder.encode_windows(windows, ~hidden))
         unmeasured += int(hidden.sum())
         if progress is not None:
             progress("encode", index + 1, len(analysis.columns))
@@ -259,7 +259,7 @@ def analyze(
     progress: Optional[Progress] = None,
 ) -> Analysis:
     """Return columns and, with an encoder, their angles and latents. Arguments and errors as in `locate` and `encode`."""
-    cleaned = Cleaned(frames, segmenter.bundle.session.threads)
+    cleaned = Cleaned(frames)
     analysis = locate(frames, segmenter, locate_options, progress, cleaned=cleaned)
     return analysis if encoder is None else encode(analysis, encoder, encode_options, progress, cleaned)
 

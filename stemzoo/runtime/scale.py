@@ -12,8 +12,9 @@ from typing import Optional, Tuple
 
 import numpy as np
 
+from stemzoo.geometry.filters import middle_of
 from stemzoo.geometry.scale import ScaleEstimate, scale_to_network
-from stemzoo.geometry.width import Spots, find_spots
+from stemzoo.geometry.width import Spots, find_blobs, find_spots
 from stemzoo.runtime.bundle import ModelSpec
 from stemzoo.types import Frames
 
@@ -21,7 +22,9 @@ PLAUSIBLE_PERIOD = (1.2, 12.0)  # Å
 PLAUSIBLE_WIDTH = (0.12, 1.8)  # Å
 WIDEST_PERIOD = 20.0  # peak sigmas: a longer period is no lattice of columns but the scatter of a few atoms, and says nothing of the scale
 NARROW = 1.0  # px: peaks this narrow may be single counts of a frame with few, and speak against nothing
-GLANCES = ((128, 4), (256, 8))  # side of a frame's middle [px] and number of scales that may do to see that its pixel size can be true
+FIRST_GLANCE = (64, 4)  # side of a frame's middle [px] and number of scales, the strongest of which may do to see that …
+GLANCES = ((128, 4), (256, 8))  # … or else the width of the spots found there may do to see that its pixel size can be true
+SCALE_OFF = 2.0  # the strongest of four scales is within this factor of the spots' width: on real frames 0.65 to 1.6 times it
 ROUNDING = 1e-3  # relative: a file's 0.2 Å may read 0.19999, which is no finer than what a network was trained on
 ESTIMATE_SPREAD = 1.25  # a stand-in this close to the trained range's ends may in truth lie outside
 
@@ -57,7 +60,7 @@ def find_scale(frames: Frames, image: np.ndarray) -> Scale:
     The whole search is made only where there is no pixel size, or where the peaks in the middle of the frame make it doubtful.
     """
     known = frames.pixel_size
-    if known is not None and any(_plausible(known, find_spots(image, *glance)) for glance in GLANCES):
+    if known is not None and (_surely(known, image) or any(_plausible(known, find_spots(image, *glance)) for glance in GLANCES)):
         return Scale(known, frames.pixel_size_source)
     estimate = scale_to_network(image, 1.0)
     if known is None:
@@ -70,6 +73,13 @@ def find_scale(frames: Frames, image: np.ndarray) -> Scale:
     scale = _stand_in(estimate, contradiction)
     advice = "Å columns still follow the stated pixel size: check it, or pass --pixel-size Å"
     return Scale(scale.sampling, scale.source, (*scale.notices, advice), True)
+
+
+def _surely(pixel_size: float, image: np.ndarray) -> bool:
+    """Return whether peaks in the middle of `image` (H, W) are so usual at `pixel_size` [Å/px] that their width need not be measured."""
+    side, scales = FIRST_GLANCE
+    blobs = find_blobs(middle_of(image, side), scales)
+    return blobs is not None and PLAUSIBLE_WIDTH[0] * SCALE_OFF <= blobs.scale_px * pixel_size <= PLAUSIBLE_WIDTH[1] / SCALE_OFF
 
 
 def _plausible(pixel_size: float, spots: Optional[Spots]) -> bool:

@@ -62,7 +62,7 @@ class Segmenter:
             raise ShapeError(f"image has shape {image.shape}; wanted (H, W)")
         if not np.isfinite(image).all():
             raise ShapeError(
-                f"image has {int((~np.isfinite(image)).sum())} pixels that are not finite; clean it first (geometry.resample.clean)"
+                f"image has {int((~np.isfinite(image)).sum())} pixels that are not finite; clean it first (geometry.cleaning.clean)"
             )
         result = evaluate(
             image,

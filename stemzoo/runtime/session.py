@@ -14,6 +14,7 @@ import numpy as np
 
 from stemzoo.errors import ModelError
 from stemzoo.runtime.cores import usable_cores
+from stemzoo.runtime.memory import keep_freed
 
 CPU = "CPUExecutionProvider"
 PROBE_PX = 128  # side of the frame that a provider is tried on; a multiple of any stride
@@ -108,6 +109,7 @@ def open_session(path: Path, options: Optional[SessionOptions] = None) -> Sessio
     onnxruntime = _onnxruntime(str(path))
     if not path.is_file():
         raise ModelError(f"{path}: no such model file; name a bundle folder that holds model.onnx")
+    keep_freed()
     providers, notices = _choose_providers(options.providers, onnxruntime.get_available_providers())
     settings = onnxruntime.SessionOptions()
     # An explicit count also keeps onnxruntime from pinning threads to cores, which fails noisily in containers.

@@ -61,7 +61,7 @@ def surroundings(
     field = np.maximum(np.float32(flat) + np.float32(slow) * wave, np.float32(0))
     varying = np.zeros(shape, dtype=np.float32)
     if speckle:
-        grain = rng.uniform(0.4, 0.7)
+        grain = draw(specimen.grain, rng)
         strength = np.minimum(np.float32(speckle) * np.sqrt(field / np.float32(flat)), np.float32(MOST_CONTRAST) * field)
         varying = strength * noise.amorphous(shape, grain / pixel_size, rng)
     field = field + varying

@@ -189,6 +189,7 @@ def _exposed(recipe: Recipe, scene: Scene, exposure: _Exposure, facts: dict[str,
             "thermal": float(np.median(width[scene.species >= 0])) if (scene.species >= 0).any() else 0.0,
             "readout": recording.readout,
             "row_jitter": recording.row_jitter_px * pixel_size,
+            "flicker": recording.flicker,
             "gain": recording.gain,
             "offset": recording.offset,
             "hot_pixels": recording.hot_fraction,
@@ -250,6 +251,7 @@ def _recording(recipe: Recipe, pixel_size: float, rng: np.random.Generator) -> n
     detector = recipe.detector
     return noise.Recording(
         row_jitter_px=draw(recipe.scan.row_jitter, rng) / pixel_size,
+        flicker=draw(recipe.scan.flicker, rng),
         gain=draw(detector.gain, rng),
         offset=draw(detector.offset, rng),
         readout=draw(detector.readout, rng),

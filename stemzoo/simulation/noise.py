@@ -1,5 +1,5 @@
-"""From expected counts to a recorded frame: the scan's row jitter, shot noise and the detector. Called by `simulation.generate` and by the
-augmentation of training patches, so that both know one physics."""
+"""From expected counts to a recorded frame: row jitter, the beam's flicker, shot noise and the detector. Called by `simulation.generate`
+and by the augmentation of training patches, so that both know one physics."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class Recording:
 
     Args:
         row_jitter_px: rms shift of a scan row.
+        flicker: rms relative change of the beam's current from row to row.
         gain: detector units per electron.
         offset: detector units at zero electrons.
         readout: rms readout noise [electrons].
@@ -25,6 +26,7 @@ class Recording:
     """
 
     row_jitter_px: float = 0.0
+    flicker: float = 0.0
     gain: float = 1.0
     offset: float = 0.0
     readout: float = 0.0
@@ -42,6 +44,9 @@ def record(expected: np.ndarray, recording: Recording, rng: np.random.Generator)
     """
     if recording.row_jitter_px > 0:
         expected = shift_rows(expected, rng.normal(0.0, recording.row_jitter_px, len(expected)))
+    if recording.flicker > 0:
+        current = 1 + recording.flicker * rng.standard_normal((len(expected), 1), dtype=np.float32)
+        expected = expected * np.maximum(current, np.float32(0))
     counts = rng.poisson(np.maximum(expected, 0)).astype(np.float32)
     if recording.readout > 0:
         counts += np.float32(recording.readout) * rng.standard_normal(counts.shape, dtype=np.float32)

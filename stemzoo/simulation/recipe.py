@@ -103,6 +103,7 @@ class Specimen(Strict):
     carbon: Number = Field(
         (0.0, 0.15), description="rms speckle of amorphous material over the mean intensity; the background is at least 2.5 times this"
     )
+    grain: Number = Field((0.4, 0.7), description="sigma of that speckle's grain [Å]; a wide probe blurs the film as it blurs columns")
     contamination: Number = Field((0.0, 0.3), description="slow variation of the background over the mean intensity")
     vacuum: float = Field(0.0, ge=0, le=1, description="probability that a frame shows the specimen's edge")
     particle: float = Field(0.0, ge=0, le=1, description="probability that only a particle lies in the field")
@@ -118,6 +119,7 @@ class Scan(Strict):
     """What the scan does to the frame. All but the rows' jitter moves the truth with the columns."""
 
     row_jitter: Number = Field((0.0, 0.05), description="rms shift of a row [Å], independent from row to row")
+    flicker: Number = Field(0.0, description="rms relative change of the beam's current from row to row, as cold emitters show")
     drift: Number = Field((0.0, 1.0), description="drift over the frame [Å], steady and changing")
     shear: Number = Field((-0.01, 0.01), description="shear, relative")
     flyback: Number = Field((0.0, 0.0), description="stretch of the rows' beginnings, where the beam still settles [Å]")

@@ -85,6 +85,7 @@ def _facts(dataset: Dataset, frame: int) -> FrameFacts:
         saturation = float(known.get("saturation", math.inf))
         recording = Recording(
             row_jitter_px=float(known.get("row_jitter", 0.0)) / size,
+            flicker=float(known.get("flicker", 0.0)),
             gain=float(known.get("gain", 1.0)),
             offset=float(known.get("offset", 0.0)),
             readout=float(known.get("readout", 0.0)),

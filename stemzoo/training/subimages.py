@@ -83,7 +83,7 @@ class SubImageData(L.LightningDataModule):
         if not np.isfinite(self.mean + self.std):
             bad = int((~np.isfinite(sample)).any(axis=(1, 2)).sum())
             raise FrameError(
-                f"{bad} of {len(sample)} sub-images hold NaN or infinite pixels; geometry.resample.clean mends a frame before cutting"
+                f"{bad} of {len(sample)} sub-images hold NaN or infinite pixels; geometry.cleaning.clean mends a frame before cutting"
             )
         if self.std <= 1e-6 * max(abs(self.mean), 1e-30):
             raise FrameError(f"all {len(sample)} sub-images are constant ({self.mean:g}); there is no pattern to learn")

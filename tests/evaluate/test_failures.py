@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from stemzoo.errors import OutputError
 from stemzoo.evaluate import frame_scores
 from stemzoo.evaluate.encoding import encoded_frames
 from stemzoo.evaluate.failures import encoder_failures, segmenter_failures, words_of
-from stemzoo.evaluate.gallery import FALSE, MAX_BYTES, MISSED, draw_gallery
+from stemzoo.evaluate.gallery import FALSE, MAX_BYTES, MISSED, _frames, draw_gallery
 
 
 @pytest.fixture
@@ -90,6 +91,17 @@ def test_the_picture(segmenter: Any, mistaken: Path, tmp_path: Path) -> None:
         draw_gallery(failures, "blob@1", tmp_path / "failures.png")
     with pytest.raises(OutputError, match="cannot be written"):
         draw_gallery(failures, "blob@1", tmp_path / "nowhere" / "failures.jpg")
+
+
+@pytest.mark.parametrize("frames", [1, 2, 9])
+def test_no_words_lie_on_others_or_leave_the_picture(segmenter: Any, mistaken: Path, frames: int) -> None:
+    failures = segmenter_failures(segmenter, mistaken, list(frame_scores(segmenter, mistaken)))
+    figure = _frames((failures * 9)[:frames], "Where adf-unet-atoms-int8@12 fails")
+    boxes = [text.get_window_extent() for text in figure.texts]
+    assert len(boxes) == 5 + 2 * frames
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes[:5])
+    for first, second in combinations(boxes, 2):
+        assert min(first.x1, second.x1) <= max(first.x0, second.x0) or min(first.y1, second.y1) <= max(first.y0, second.y0)
 
 
 def test_what_an_encoder_explains_least(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from simulated import lattice, scene
 
-from stemzoo.geometry.noise import fit_variance, flat
+from stemzoo.geometry.noise import _autocorrelation, fit_variance, flat
 from stemzoo.geometry.refine import refine
 
 
@@ -32,6 +32,17 @@ def test_noiseless_and_tiny_samples_get_the_smallest_variance_or_a_flat_one() ->
     assert fit_variance(np.linspace(0, 1, 1000), np.zeros(1000), 1e-8)(np.array([0.5])) == pytest.approx(1e-8)
     assert fit_variance(np.ones(20), np.full(20, 4.0), 1e-8)(np.array([1.0, 7.0])) == pytest.approx(4.0)
     assert flat(2.0)(np.array([-5.0, 5.0])) == pytest.approx(2.0)
+
+
+def test_windows_are_correlated_with_themselves_alone_and_not_around_their_edges() -> None:
+    windows = np.random.default_rng(2).normal(0, 1, (3, 6, 6)).astype(np.float32)
+    lags = np.mgrid[-2:3, -2:3].reshape(2, -1)
+    expected = []
+    for dy, dx in lags.T:
+        one = windows[:, max(0, dy) : 6 + min(0, dy), max(0, dx) : 6 + min(0, dx)]
+        other = windows[:, max(0, -dy) : 6 + min(0, -dy), max(0, -dx) : 6 + min(0, -dx)]
+        expected.append((one * other).sum())
+    assert _autocorrelation(windows, *lags) == pytest.approx(np.array(expected), abs=1e-4)
 
 
 @pytest.mark.parametrize(("kind", "separation"), [("square", 7.0), ("perovskite", 5.5), ("honeycomb", 4.0)])

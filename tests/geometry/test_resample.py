@@ -1,4 +1,4 @@
-"""Rescaling keeps columns where they are; cleaning takes hot pixels and leaves columns."""
+"""Rescaling keeps columns where they are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from simulated import lattice, scene
 
 from stemzoo.errors import ShapeError
 from stemzoo.geometry.peaks import find_peaks
-from stemzoo.geometry.resample import clean, rescale, to_original, to_rescaled
+from stemzoo.geometry.resample import rescale, to_original, to_rescaled
 
 
 @pytest.mark.parametrize("factor", [0.37, 0.5, 0.8, 1.0, 1.3, 2.6])
@@ -46,51 +46,3 @@ def test_a_constant_and_a_ramp_survive() -> None:
 def test_a_factor_of_nothing_is_refused() -> None:
     with pytest.raises(ShapeError, match="factor 0"):
         rescale(np.zeros((20, 20)), 0)
-
-
-@pytest.mark.parametrize("counts", [0.02, 0.1, 1, 10, 1000])
-def test_poisson_noise_of_any_dose_is_left_alone(counts: float) -> None:
-    rng = np.random.default_rng(1)
-    yx, amplitude = lattice("perovskite", 12, 256)
-    columns = scene(yx, amplitude, 2.0, (256, 256), 0.3).expected
-    for frame in (rng.poisson(counts, (256, 256)), rng.poisson(counts * columns)):
-        cleaned, touched = clean(frame)
-        assert touched.sum() <= 1
-        assert np.array_equal(cleaned[~touched], frame.astype(np.float32)[~touched])
-
-
-@pytest.mark.parametrize("sigma_px", [0.8, 1.1, 1.5])
-@pytest.mark.parametrize("counts", [3, 300, 0])
-def test_sharp_bright_columns_at_coarse_sampling_are_left_alone(sigma_px: float, counts: int) -> None:
-    yx, _ = lattice("square", 9, 200)
-    peak = np.where(np.arange(len(yx)) % 40 == 0, 20.0, 1.0)  # a few heavy atoms among light ones
-    expected = scene(yx, peak, sigma_px, (200, 200), 0.2).expected
-    frame = np.random.default_rng(2).poisson(counts * expected) if counts else expected
-    assert clean(frame)[1].sum() <= 1
-
-
-@pytest.mark.parametrize("counts", [2, 50, 5000, 0])
-def test_two_hundred_hot_pixels_go_and_nothing_else(counts: int) -> None:
-    rng = np.random.default_rng(3)
-    yx, amplitude = lattice("perovskite", 12, 256)
-    expected = scene(yx, amplitude, 2.0, (256, 256), 0.3).expected
-    frame = (rng.poisson(counts * expected) if counts else expected).astype(np.float32)
-    hot = np.zeros(frame.shape, bool)
-    hot.ravel()[rng.choice(hot.size, 200, replace=False)] = True
-    cleaned, touched = clean(np.where(hot, 5 * frame.max(), frame))
-    assert touched[hot].mean() > 0.97
-    assert touched[~hot].sum() <= 2
-    assert cleaned[touched].max() <= frame.max()
-
-
-def test_holes_of_any_size_are_filled_from_around_them() -> None:
-    frame = np.full((90, 110), 3.0)
-    frame[20:50, 30:80] = np.nan
-    frame[0, 0] = np.inf
-    frame[70, 70] = np.nan
-    cleaned, touched = clean(frame)
-    assert cleaned == pytest.approx(3.0)
-    assert touched.sum() == 30 * 50 + 2
-    blind, every = clean(np.full((20, 20), np.nan))
-    assert every.all()
-    assert np.isfinite(blind).all()

@@ -44,3 +44,10 @@ def test_a_matrix_that_is_not_positive_definite_is_answered_with_nan_and_harms_n
     answer = marginal(matrices, 4)
     assert np.isnan(answer[:, :, 1:6]).all()
     assert np.array_equal(answer[:, :, [0, 6]], whole[:, :, [0, 6]])
+
+
+def test_matrices_that_end_beyond_all_numbers_are_nan_without_a_warning() -> None:
+    rng = np.random.default_rng(0)
+    root, error = rng.standard_normal((31, 2, 500)), rng.standard_normal((31, 31, 500))
+    matrices = np.einsum("ian,jan->ijn", root, root) - 1e-3 * (error + error.transpose(1, 0, 2))  # of rank 2, all but
+    assert np.isnan(marginal(matrices, 4)).all()

@@ -7,7 +7,7 @@ import pytest
 from simulated import lattice, scene
 
 from stemzoo.errors import ShapeError
-from stemzoo.geometry.subimages import cut
+from stemzoo.geometry.subimages import Windows, cut
 from stemzoo.types import Columns, Frames
 
 
@@ -67,10 +67,18 @@ def test_a_window_larger_than_the_frame_works_and_absurd_ones_are_refused() -> N
         cut(frames, _columns(np.array([[10.0, 12.0]])), 1)
 
 
-def test_windows_over_the_edge_may_be_left_empty() -> None:
-    frames = Frames(np.random.default_rng(0).random((1, 64, 64), dtype=np.float32))
-    columns = _columns(np.array([[3.0, 30.0], [20.0, 21.5], [40.2, 62.0], [41.0, 33.3]]))
-    whole, saved = cut(frames, columns, 13.5, 9), cut(frames, columns, 13.5, 9, outside=False)
-    assert saved.inside.tolist() == whole.inside.tolist() == [False, True, False, True]
-    assert np.array_equal(saved.data[saved.inside], whole.data[whole.inside])
-    assert not saved.data[~saved.inside].any()
+@pytest.mark.parametrize("window", [13.5, 9.0, 6.1])
+def test_windows_are_the_same_however_they_are_asked_for(window: float) -> None:
+    frames = Frames(np.random.default_rng(0).random((1, 64, 70), dtype=np.float32))
+    columns = _columns(np.random.default_rng(1).uniform(0, 63, (400, 2)))
+    whole, windows = cut(frames, columns, window, 9), Windows(frames, columns, window, 9)
+    assert np.array_equal(windows.inside, whole.inside) and len(windows) == len(whole)
+    some = np.flatnonzero(whole.inside)[5::7]
+    assert np.array_equal(windows.cut(some), whole.data[some])
+    place = np.full((len(some), 9, 9), np.nan, np.float32)
+    assert windows.cut(some[::-1], place) is place and np.array_equal(place, whole.data[some[::-1]])
+
+
+def test_a_frame_without_columns_has_no_windows() -> None:
+    windows = Windows(Frames(np.zeros((1, 20, 24), np.float32)), Columns.empty(), 9)
+    assert len(windows) == 0 and windows.cut(np.zeros(0, int)).shape == (0, 9, 9)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stemzoo.geometry.resample import clean
+from stemzoo.geometry.cleaning import clean
 from stemzoo.runtime import cleaned, pipeline
 from stemzoo.runtime.cleaned import Cleaned
 from stemzoo.runtime.encoder import Encoder
@@ -19,7 +19,7 @@ def test_the_frame_that_was_cleaned_last_is_not_cleaned_again(monkeypatch: pytes
     data = np.random.default_rng(0).poisson(100, (2, 32, 32)).astype(np.float32)
     data[:, 5, 5] = 1e6
     done: list[float] = []
-    monkeypatch.setattr(cleaned, "clean", lambda raw, threads: done.append(float(raw[0, 0])) or clean(raw))
+    monkeypatch.setattr(cleaned, "clean", lambda raw: done.append(float(raw[0, 0])) or clean(raw))
     frames = Frames(data)
     one = Cleaned(frames)
     image, touched = one.clean(0, frames.frame(0))

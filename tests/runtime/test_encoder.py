@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from stemzoo.errors import ModelError, ShapeError
 from stemzoo.geometry.angles import difference
-from stemzoo.runtime.encoder import Encoder
+from stemzoo.geometry.subimages import Windows, cut
+from stemzoo.runtime.bundle import Bundle
+from stemzoo.runtime.encoder import MULTIPLE, Encoder, _parts
 from stemzoo.runtime.segmenter import Segmenter
+from stemzoo.runtime.session import SessionOptions
 from stemzoo.runtime.structure import disc, explainable, explained
-from stemzoo.types import SubImages
+from stemzoo.types import Columns, Frames, SubImages
 
 
 def dipoles(angles: np.ndarray, size: int) -> np.ndarray:
@@ -45,6 +51,53 @@ def test_windows_over_the_edge_keep_their_rows(encoder: Encoder) -> None:
 def test_no_subimages(encoder: Encoder) -> None:
     assert len(encoder.encode(as_subimages(np.zeros((0, 17, 17), np.float32)))) == 0
     assert encoder.decode(np.zeros((0, 2)), np.zeros(0)).shape == (0, 17, 17)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_windows_are_encoded_as_the_sub_images_they_are(encoder: Encoder, threads: int) -> None:
+    frames = Frames(np.random.default_rng(0).random((2, 90, 100), dtype=np.float32))
+    n = 700
+    yx, usable = np.random.default_rng(1).uniform(0, 89, (n, 2)), np.random.default_rng(2).random(n) < 0.9
+    columns = Columns(yx, np.ones((n, 2)), np.zeros(n), np.ones(n), np.ones(n), np.ones(n, bool), frame=1)
+    pieces = cut(frames, columns, 25.0, 17)
+    wanted = encoder.encode(replace(pieces, inside=pieces.inside & usable))
+    found = Encoder(Bundle.load(encoder.bundle.folder, SessionOptions(threads=threads))).encode_windows(
+        Windows(frames, columns, 25.0, 17), usable
+    )
+    for name in ("angle", "angle_sigma", "symmetry", "latents", "frame", "column"):
+        assert np.array_equal(getattr(found, name), getattr(wanted, name), equal_nan=True), name
+    assert np.array_equal(found.inside, pieces.inside)
+    assert np.array_equal(np.isfinite(found.angle), pieces.inside & usable)
+
+
+def test_a_network_that_is_not_on_the_cpu_runs_once_at_a_time(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    several = Encoder(Bundle.load(encoder.bundle.folder, SessionOptions(threads=4)), batch=16)
+    running, most, run = [0], [0], several.bundle.session.run
+
+    def slow(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        time.sleep(0.005)
+        running[0] -= 1
+        return run(inputs)
+
+    monkeypatch.setattr(several.bundle.session, "run", slow)
+    monkeypatch.setattr(several.bundle.session, "provider", "CUDAExecutionProvider")
+    angles = np.linspace(-3, 3, 200)
+    assert np.abs(difference(several.encode(as_subimages(dipoles(angles, 17))).angle, angles)).max() < 0.02
+    assert most[0] == 1
+
+
+@pytest.mark.parametrize("n", [1, 15, 16, 40, 625, 5000])
+@pytest.mark.parametrize("threads", [1, 2, 6])
+def test_threads_have_about_as_much_to_do(n: int, threads: int) -> None:
+    rows = np.arange(n)
+    parts = _parts(rows, 128, threads)
+    assert np.array_equal(np.concatenate(parts), rows)
+    sizes = [len(part) for part in parts]
+    assert max(sizes) <= 128 + MULTIPLE and all(size % MULTIPLE == 0 for size in sizes[:-1])
+    assert max(sizes) - min(sizes[:-1], default=max(sizes)) <= MULTIPLE
+    assert len(parts) % threads == 0 or n <= MULTIPLE * threads
 
 
 def test_decode(encoder: Encoder) -> None:

@@ -56,6 +56,25 @@ def test_what_decides(
     assert bool(scale.notices) == (source != "file")
 
 
+def crystal(sigma_px: float, counts: float, size: int = 300) -> np.ndarray:
+    """Return a noisy frame (size, size) of columns on a square lattice, six sigmas apart."""
+    away = (np.arange(size) + 3.3) % (6 * sigma_px) - 3 * sigma_px
+    line = np.exp(-(away**2) / (2 * sigma_px**2))
+    return np.random.default_rng(0).poisson(counts * (0.2 + line[:, None] * line)).astype(np.float32)
+
+
+@pytest.mark.parametrize("counts", [8.0, 300.0])
+@pytest.mark.parametrize("sigma_px", [1.3, 2.0, 3.1, 4.5])
+def test_a_glance_accepts_what_the_whole_search_accepts(monkeypatch: pytest.MonkeyPatch, sigma_px: float, counts: float) -> None:
+    image = crystal(sigma_px, counts)
+    for width in (0.01, 0.05, 3.5, 20.0):  # Å: no column is so narrow or so wide
+        frames = Frames(image[None], width / sigma_px, "file")
+        assert find_scale(frames, image).estimated, width
+    monkeypatch.setattr(scale_module, "find_spots", lambda *_: pytest.fail("a glance does"))
+    for width in (0.4, 0.5):
+        assert find_scale(Frames(image[None], width / sigma_px, "file"), image) == Scale(width / sigma_px, "file")
+
+
 def test_a_contradiction_says_both_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = judged(monkeypatch, 2.0, 17.5, 2.2).notices
     assert first.startswith(

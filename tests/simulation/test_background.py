@@ -45,3 +45,12 @@ def test_the_speckle_that_is_stated_has_the_grain_that_is_stated(seed):
     steps = np.arange(1, 5)
     found = np.sqrt(-((steps * PIXEL) ** 2) / (4 * np.log(correlation[0, steps] / correlation[0, 0])))
     assert found == pytest.approx(np.full(4, ground.grain), rel=0.1)
+
+
+def test_a_recipe_may_say_how_coarse_the_speckle_is():
+    ground = _ground(background=9.0, carbon=2.0, grain=1.1)
+    field = ground.field - ground.field.mean()
+    step = int(1.1 / PIXEL)
+    assert ground.grain == 1.1
+    along = float((field[:, step:] * field[:, :-step]).mean() / field.var())
+    assert along == pytest.approx(np.exp(-((step * PIXEL) ** 2) / (4 * 1.1**2)), abs=0.05)

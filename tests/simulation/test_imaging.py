@@ -66,6 +66,15 @@ def test_gain_offset_and_readout_act_as_named():
     assert image.std() == pytest.approx(10 * np.sqrt(4 + 9), rel=0.02)
 
 
+def test_a_flickering_beam_changes_whole_rows_and_by_the_share_it_is_told():
+    steady, flickering = np.full((400, 400), 5000.0), Recording(flicker=0.05)
+    rows = record(steady, flickering, np.random.default_rng(0)) / 5000
+    assert rows.mean(axis=1).std() == pytest.approx(0.05, rel=0.1)
+    assert rows.mean(axis=0).std() < 0.003  # within a row every pixel has the same current
+    within = (rows - rows.mean(axis=1, keepdims=True)).std() * np.sqrt(5000)
+    assert within == pytest.approx(1.0, rel=0.02)  # and the electrons of it still come one by one
+
+
 def test_rows_move_by_what_they_are_told():
     x = np.arange(64.0)
     image = np.exp(-((x - 30) ** 2) / 18)[None].repeat(3, 0)

@@ -1,10 +1,13 @@
 """Members of an ensemble differ, are trained once each, alone or together, and make one model that says how far they agree."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from stemzoo.errors import ModelError
 from stemzoo.export.bundle import export_checkpoint
+from stemzoo.quantise import quantise
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.pipeline import locate
 from stemzoo.runtime.segmenter import Segmenter
@@ -33,6 +36,9 @@ def test_members_are_trained_as_tasks_and_collected_into_one_model_that_says_who
     analysis = locate(Frames(image[None], 0.2, "user", "noise"), segmenter)
     assert set(analysis.columns[0].agreement.tolist()) <= {0.0, 0.5, 1.0}
     assert analysis.quality[0].disputed is not None
+    with pytest.raises(ModelError, match="pair@1 is an ensemble; wanted a single network, such as each of its members was exported from"):
+        quantise(str(tmp_path / "zoo" / "pair" / "v1"), Path(config.datasets[0]), tmp_path / "int8")
+    assert not (tmp_path / "int8").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,16 @@
 """The pool of frames: classes, and a division into training and validation that no scene straddles."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from stemzoo.errors import DatasetError
+from stemzoo.simulation import simulate_dataset
 from stemzoo.training.patches import PatchData
 from stemzoo.training.pool import FramePool, hold_back
+
+RECIPES = Path(__file__).parents[2] / "datasets"
 
 
 def test_classes_can_be_merged_but_not_forgotten(dataset):
@@ -40,3 +45,12 @@ def test_the_same_scene_at_two_doses_stays_together(dataset, dimmer, config):
     assert len(set(scenes)) == 5
     assert len(scenes) == 10
     assert not {scenes[k] for k in data.training_frames} & {scenes[k] for k in data.validation_frames}
+
+
+def test_patches_are_recorded_as_their_recipe_says(tmp_path):
+    scan = {"frame.size_px": 64, "scan.flicker": 0.03, "scan.row_jitter": 0.05, "detector.readout": 1.5, "detector.smoothing_px": 0.6}
+    path = simulate_dataset(RECIPES / "srtio3.toml", 1, tmp_path / "one.h5", 3, settings=scan)
+    facts = FramePool((str(path),), None).facts[0]
+    assert facts.recording is not None
+    assert facts.recording.row_jitter_px * facts.pixel_size == pytest.approx(0.05)
+    assert (facts.recording.flicker, facts.recording.readout, facts.recording.smoothing_px) == (0.03, 1.5, 0.6)

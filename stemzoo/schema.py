@@ -49,6 +49,8 @@ def _sentence(model: type[BaseModel], problem: dict[str, Any]) -> str:
         return f"unknown key '{key}'; " + (f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known) or 'none'}")
     if problem["type"] == "missing":
         return f"key '{key}' is missing"
+    if problem["type"] == "string_pattern_mismatch" and len(path) == 1 and (wanted := model.model_fields[key].description):
+        return f"'{key}' is {problem.get('input')!r}; wanted {wanted}"
     return f"'{key}' is {problem.get('input')!r}: {problem['msg']}"
 
 

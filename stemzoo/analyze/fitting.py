@@ -70,9 +70,19 @@ def _fitted(folder: str, stamp: tuple[int, int], session: SessionOptions | None)
 
 def window_of(plan: Plan) -> float | None:
     """Return the window [px] that a plan or, where it is fitted, its encoder says."""
-    if plan.request.options.fit_encoder and (plan.journal.folder / "fit.json").is_file():
-        return float(json.loads((plan.journal.folder / "fit.json").read_text())["window_px"])
-    return plan.window_px
+    facts = _facts(plan)
+    return plan.window_px if facts is None else facts["window_px"]
+
+
+def seconds_of(plan: Plan) -> float | None:
+    """Return how long an encoder was fitted to the columns of a plan; None where none was."""
+    facts = _facts(plan)
+    return None if facts is None else facts["seconds"]
+
+
+def _facts(plan: Plan) -> dict[str, float] | None:
+    path = plan.journal.folder / "fit.json"
+    return dict(json.loads(path.read_text())) if plan.request.options.fit_encoder and path.is_file() else None
 
 
 def _fit_to(analysis: Analysis, plan: Plan, folder: Path, progress: Progress | None) -> float:

@@ -20,7 +20,7 @@ class AnalyzeOptions:
 
     Args:
         model: name of the segmenter; None takes the zoo's default.
-        encoder: name of the encoder; `auto` the zoo's default, `none` no encoding.
+        encoder: name of the encoder; `auto` the zoo's that fits the file, if one does; `none` no encoding.
         fit_encoder: fit an encoder to this file's own sub-images instead; needs the extra `train`.
         latents: number of latents of a fitted encoder; seed: of its training.
         pixel_size: Å/px, overrides the file's.

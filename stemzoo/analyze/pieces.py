@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stemzoo.analyze.fitting import encoder_of, window_of
+from stemzoo.analyze.fitting import encoder_of, seconds_of, window_of
 from stemzoo.analyze.gather import gather
 from stemzoo.analyze.models import Models
 from stemzoo.analyze.options import Progress
@@ -77,6 +77,8 @@ def gathered(plan: Plan, models: Models) -> tuple[Analysis, list[int]]:
     encoder = encoder_of(plan, models)
     if analysis.encoding is not None and encoder is not None:
         analysis = replace(analysis, encoder=encoder.id, window_px=window_of(plan))
+    if (spent := seconds_of(plan)) is not None:
+        analysis = replace(analysis, seconds={**analysis.seconds, "fit": spent})
     return analysis, chosen
 
 

@@ -13,7 +13,9 @@ from stemzoo.report.summary import nearest_distances, pixel_size_of
 from stemzoo.types import Analysis, Columns
 
 MAP_PX = 800
-ZOOM_SPACINGS = 8.0
+ZOOM_SPACINGS = 8.0  # side of the magnified part, but …
+ZOOM_SHARE = 1 / 3  # … of the frame's, beyond which it would magnify nothing: single atoms lie far apart …
+FEWEST_SPACINGS = 3.0  # … unless it then held hardly a column
 FREE = np.iinfo(np.int64).max
 
 
@@ -74,7 +76,9 @@ def _cells(yx: np.ndarray, shape: tuple[int, int], spacing: float) -> np.ndarray
 def _zoom(yx: np.ndarray, shape: tuple[int, int], spacing: float) -> tuple[float, float, float]:
     """Return the square (y0, x0, side) with the most columns; rather near the centre, and clear of the scale bar."""
     height, width = shape
-    side = float(min(max(ZOOM_SPACINGS * spacing, 24.0), height, width))
+    least = min(height, width)
+    wide = min(ZOOM_SPACINGS * spacing, max(ZOOM_SHARE * least, FEWEST_SPACINGS * spacing))
+    side = float(min(max(wide, 24.0), least))
     y0, x0 = np.linspace(0, height - side, 9), np.linspace(0, width - side, 9)
     inside_y = (yx[:, 0] >= y0[:, None]) & (yx[:, 0] <= y0[:, None] + side)
     inside_x = (yx[:, 1] >= x0[:, None]) & (yx[:, 1] <= x0[:, None] + side)

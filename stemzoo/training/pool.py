@@ -16,6 +16,8 @@ from stemzoo.errors import DatasetError
 from stemzoo.io.datasets import Dataset
 from stemzoo.simulation.noise import Recording
 
+NO_SPECIES = "column"  # what a column is called of which nobody said what it is
+
 
 @dataclass(frozen=True, slots=True)
 class FrameFacts:
@@ -37,7 +39,8 @@ class FrameFacts:
 class FramePool:
     """The frames of several datasets, numbered through, with their species mapped on to one list of classes.
 
-    Raises: DatasetError for unreadable files, or species that `classes` does not name (one class takes them all).
+    Raises: DatasetError for unreadable files, species that `classes` does not name (one class takes them all) or, where `classes` leaves
+    them as they are, columns of some species beside columns of none.
     """
 
     def __init__(self, paths: tuple[str, ...], classes: tuple[str, ...] | None) -> None:
@@ -45,6 +48,12 @@ class FramePool:
             raise DatasetError("no dataset given; wanted one or more HDF5 files made by `stemzoo data simulate`")
         self.datasets = [Dataset(path) for path in paths]
         found = tuple(dict.fromkeys(name for dataset in self.datasets for name in dataset.classes))
+        if classes is None and NO_SPECIES in found and len(found) > 1:
+            named = ", ".join(name for name in found if name != NO_SPECIES)
+            raise DatasetError(
+                f"the datasets hold columns of the species {named} and some of no species ({NO_SPECIES!r}), which no network can tell from "
+                f'them; train on all alike by classes = ["{NO_SPECIES}"] in --config, or name the species of the others'
+            )
         self.classes = classes or found
         merged = len(self.classes) == 1
         unknown = () if merged else tuple(name for name in found if name not in self.classes)

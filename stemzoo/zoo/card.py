@@ -131,7 +131,7 @@ class Card(Strict):
     """Front matter of a bundle's README.md. Units are Å and Å/px unless the name says px."""
 
     id: Text
-    name: Annotated[str, Field(pattern=NAME)]
+    name: Annotated[str, Field(pattern=NAME, description="small letters, digits and single hyphens, e.g. rutile-unet")]
     version: Whole
     task: Literal["segmentation", "encoding"]
     title: Text

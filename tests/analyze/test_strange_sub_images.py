@@ -70,6 +70,7 @@ def test_an_encoder_fitted_without_a_pixel_size_sees_the_same_window_again(
     assert again.window_px == pytest.approx(fitted.window_px, rel=1e-9)
     one, two = ((tmp_path / name / "columns.csv").read_text() for name in ("fit", "again"))
     assert one == two
+    assert fitted.seconds["fit"] > 0 and "fit" not in again.seconds
     card = (tmp_path / "fit" / "encoder" / "README.md").read_text()
     assert "an estimate (" in card and f"angstrom: {fitted.window_px:.2f}"[:12] not in card, "pixels are not passed off as Å"
 

@@ -137,6 +137,19 @@ def test_lonely_columns_stay_dots() -> None:
     assert 0 < (field.cells >= 0).mean() < 0.02
 
 
+@pytest.mark.parametrize("apart", [10.0, 60.0])
+def test_the_magnified_part_is_a_part(apart: float) -> None:
+    """Single atoms lie so far apart that eight spacings are the whole frame, which would be drawn smaller beside itself."""
+    places = np.arange(30.0, 480.0, apart)
+    yx = np.stack(np.meshgrid(places, places, indexing="ij"), -1).reshape(-1, 2)
+    n = len(yx)
+    columns = Columns(yx, np.full((n, 2), 0.1), np.zeros(n), np.ones(n), np.ones(n), np.ones(n))
+    image = np.random.default_rng(0).random((1, 512, 512)).astype(np.float32)
+    y0, x0, side = field_of(Analysis(Frames(image), (columns,), ModelId("m@1", "0" * 64))).zoom
+    inside = ((yx > [y0, x0]) & (yx < [y0 + side, x0 + side])).all(axis=1).sum()
+    assert side < 512 / 2.5 and inside >= 9
+
+
 def test_turn_is_counter_clockwise_as_displayed_and_undone_by_its_negative() -> None:
     image = decode(np.array([[1.0, 0.0]]), np.array([0.0]))
     turned = patterns.turn(image, np.array([0.7]))

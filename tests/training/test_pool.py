@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from stemzoo.errors import DatasetError
+from stemzoo.io.dataset_writer import DatasetWriter, LabelledFrame
 from stemzoo.simulation import simulate_dataset
 from stemzoo.training.patches import PatchData
 from stemzoo.training.pool import FramePool, hold_back
@@ -20,6 +21,19 @@ def test_classes_can_be_merged_but_not_forgotten(dataset):
         FramePool((str(dataset),), ("A", "C"))
     with pytest.raises(DatasetError, match="no dataset given"):
         FramePool((), None)
+
+
+def test_columns_of_no_species_are_no_species_beside_others(dataset, tmp_path):
+    """Labelled frames name none: a network trained to tell "column" from A and B would learn which file a frame came from."""
+    labelled = tmp_path / "labelled.h5"
+    with DatasetWriter(labelled, recipe="", material="ours", seed=0) as writer:
+        image, yx = np.random.default_rng(0).random((64, 64)).astype(np.float32), np.array([[20.0, 30.0]])
+        writer.add(LabelledFrame(image, yx, np.zeros(1, int), ("column",), 0.2))
+    both = (str(dataset), str(labelled))
+    with pytest.raises(DatasetError, match=r'species A, B and some of no species .* by classes = \["column"\] in --config'):
+        FramePool(both, None)
+    assert FramePool(both, ("column",)).classes == ("column",)
+    assert FramePool(both[1:], None).classes == ("column",)
 
 
 @pytest.mark.parametrize("seed", range(5))

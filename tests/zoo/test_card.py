@@ -48,7 +48,7 @@ def test_metadata_is_what_the_instrument_layer_reads(draft: dict[str, Any], enco
         ({"sampling": {"min": 0.1, "max": 0.3, "nominal": 0.4}}, "min 0.1, nominal 0.4, max 0.3 Å/px; wanted min ≤ nominal ≤ max"),
         ({"licence": None}, "'licence' is None"),
         ({"id": "blob@2"}, "id is 'blob@2'; name and version make it blob@1"),
-        ({"name": "../blob", "id": "../blob@1"}, "'name' is '../blob'"),
+        ({"name": "../blob", "id": "../blob@1"}, "'name' is '../blob'; wanted small letters, digits and single hyphens"),
         ({"threshold": None}, "a model for segmentation needs threshold"),
         ({"classes": []}, "a model for segmentation needs classes"),
         ({"classes": ["A", "A"]}, "classes names 'A' twice"),

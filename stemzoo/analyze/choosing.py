@@ -25,6 +25,8 @@ FITS = 0.55  # of what can be explained at all, which an encoder must explain to
 CROP_PX = 384  # side of the middle of the frame that is looked at
 MOST = 300  # columns
 FEWEST = 12
+FEW = 100  # columns that do to see whether an encoder would fit at another scale
+OFF_BY = (0.7, 0.78, 0.87, 1.15, 1.28, 1.43)  # of an estimated sampling, which may be off by a third; a window bears some 7 %
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,7 @@ def choose(
         through = f" through a window of {window_px:.3g} px, which is not the one that they were made for"
     elif scale.estimated and scale.sampling is not None:
         through = f" in windows cut at an estimated {scale.sampling:.2g} Å/px"
+        none = f"{_elsewhere(analysis, scale.sampling, offered, session)}{none}"
         advice = "pass --pixel-size Å if you know it, --fit-encoder, or --encoder NAME to insist"
     why = f"they explain too little of the structure around the columns{through} ({seen}; wanted {FITS:.0%})"
     return Choice(None, f"No encoder of the zoo fits: {why}. {none}", advice)
@@ -133,14 +136,35 @@ def _share(analysis: Analysis, sampling: float | None, encoder: Encoder, window_
     return encoder.knows(pieces, encoder.encode(pieces), most=MOST)
 
 
-def _thinned(analysis: Analysis) -> Analysis:
+def _elsewhere(analysis: Analysis, sampling: float, offered: tuple[Candidate, ...], session: SessionOptions | None) -> str:
+    """Return the sentence that says at which other sampling [Å/px] an encoder would fit, or nothing.
+
+    Nothing is decided by it: several encoders draw a square lattice well enough at one scale or another.
+    """
+    few = _thinned(analysis, FEW)
+    shares: list[tuple[float, float, Candidate]] = []
+    for candidate in offered:
+        for factor in OFF_BY:
+            try:
+                share = _share(few, sampling * factor, loaded(candidate.folder, session), None)
+            except StemzooError:
+                share = None
+            if share is not None:
+                shares.append((share, sampling * factor, candidate))
+    share, there, best = max(shares, key=lambda found: found[0], default=(0.0, 0.0, offered[0]))
+    if share < FITS:
+        return ""
+    return f"At about {there:.2g} Å/px {best.id}, of {', '.join(best.materials)}, would explain {share:.0%}. "
+
+
+def _thinned(analysis: Analysis, most: int = MOST) -> Analysis:
     """Return the middle of the first frame alone, with some of its columns, evenly drawn."""
     image, columns = analysis.frames.frame(0), analysis.columns[0]
     corner = [max(0, (side - CROP_PX) // 2) for side in image.shape]
     part = image[corner[0] : corner[0] + CROP_PX, corner[1] : corner[1] + CROP_PX]
     yx = columns.yx - corner
     rows = np.flatnonzero(((yx >= 0) & (yx <= np.array(part.shape) - 1)).all(axis=1))
-    rows = rows[:: max(1, len(rows) // MOST)]
+    rows = rows[:: max(1, len(rows) // most)]
     names = ("sigma", "species", "intensity", "confidence", "fit_ok")
     few = replace(columns, yx=yx[rows], **{name: getattr(columns, name)[rows] for name in names}, agreement=None)
     return replace(analysis, frames=replace(analysis.frames, data=part[None]), columns=(few,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,6 +73,9 @@ def test_windows_that_rest_on_an_estimate_are_said_to(offered: tuple[Candidate, 
     assert scale.sampling is not None
     choice = choose(analysis, Scale(scale.sampling / 0.7, "lattice", estimated=True), offered)
     assert choice.candidate is None and "cut at an estimated" in choice.why and "pass --pixel-size Å if you know it" in choice.advice
+    hint = re.search(r"At about ([\d.]+) Å/px rvae-hexagonal@1, of mos2, mose2, wse2, would explain (\d+)%", choice.why)
+    assert hint is not None and float(hint[1]) == pytest.approx(scale.sampling, rel=0.1) and int(hint[2]) >= 55
+    assert "would explain" not in choose(*columns_of("graphene"), offered).why, "graphene is MoS2 at another scale; its own is known"
 
 
 def test_too_few_columns_choose_nothing(offered: tuple[Candidate, ...]) -> None:

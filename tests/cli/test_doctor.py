@@ -77,6 +77,12 @@ def test_a_model_that_no_longer_computes_what_it_did(
     assert blob[0] == "wrong" and "pull or copy the bundle again" in blob[1] and dipole[0] == "ok"
 
 
+def test_what_no_network_is_run_on_is_not_named(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """onnxruntime's own wheel lists AzureExecutionProvider, which calls a cloud: nothing of stemzoo's ever goes there."""
+    monkeypatch.setattr("stemzoo.doctor.available_providers", lambda: ("AzureExecutionProvider", "CPUExecutionProvider"))
+    assert found(run("doctor", "--json"), "providers") == [("ok", "networks can run on cpu")]
+
+
 def test_a_provider_that_is_not_there(run: Callable[..., Any]) -> None:
     done = run("doctor", "--provider", "tensorrt", "--json")
     assert done.code == 1

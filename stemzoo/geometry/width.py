@@ -71,6 +71,10 @@ def mean_width(image: np.ndarray, usable: np.ndarray, yx: np.ndarray, nearest_px
     scales = np.geomspace(0.5, max(0.8, min(0.6 * nearest_px, reach / 2.2)), 48)[:, None]
     kernel = (1 - radius**2 / (2 * scales**2)) * np.exp(-(radius**2) / (2 * scales**2)) * np.maximum(radius, 0.125)
     centre, around = np.maximum(kernel, 0), np.maximum(-kernel, 0)
+    told = centre.sum(axis=1) > 0  # where a hole hides all that lies within a scale, that scale says nothing
+    if told.sum() < 3:
+        return 2.0
+    scales, centre, around = scales[told], centre[told], around[told]
     # centre minus surroundings, each a mean: exactly zero for a constant although the rings are few and the disk is cut off
     answer = (centre * profile).sum(axis=1) / centre.sum(axis=1) - (around * profile).sum(axis=1) / np.maximum(around.sum(axis=1), 1e-9)
     best = int(np.clip(answer.argmax(), 1, len(answer) - 2))

@@ -81,3 +81,12 @@ def test_single_counts_of_a_finely_scanned_lattice_are_no_columns(pixel_size: fl
     assert spots is not None
     assert spots.sigma_px == pytest.approx(sigma, rel=0.25)
     assert spots.spacing_px == pytest.approx(2.76 / pixel_size, rel=0.12)
+
+
+def test_a_hole_around_every_column_leaves_a_width_all_the_same() -> None:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:64, :64]
+    image = rng.poisson(5 + 80 * np.exp(-((y - 32) ** 2 + (x - 32) ** 2) / (2 * 4.0**2))).astype(np.float32)
+    usable = np.hypot(y - 32, x - 32) > 3
+    width = mean_width(image, usable, np.array([[32.0, 32.0]]), 24.0)
+    assert 2.5 < width < 7.0

@@ -13,7 +13,7 @@ from stemzoo.geometry.background import Background
 from stemzoo.geometry.columnmodel import CORE
 from stemzoo.geometry.gram import moved, recentred
 from stemzoo.geometry.neighbours import Pairs
-from stemzoo.geometry.sidebyside import TOGETHER, inverse, marginal, times, times_transposed
+from stemzoo.geometry.sidebyside import TOGETHER, inner, inverse, marginal, times, times_transposed
 
 MOST_NEIGHBOURS = 6  # overlapping columns that share in a column's standard error: a hexagon of them
 ENOUGH = 0.01  # standard errors, mean over all unknowns, that a step may be off: the next, if one is needed, corrects them …
@@ -69,9 +69,9 @@ class Joint:
         # how columns give way to a step of what they share, and what of the information on that is left then
         self.taken_nodes, self.taken_width = np.einsum("abn,bkn->akn", self.inverse, lift), times(self.inverse, own[3] * sharing)
         node_left = background.diagonal() - self.at_nodes(np.einsum("akn,akn->kn", lift, self.taken_nodes))
-        width_left = float((own[3, 3] - np.einsum("an,an->n", own[3], self.taken_width)) @ sharing)
+        width_left = inner(own[3, 3] - np.einsum("an,an->n", own[3], self.taken_width), sharing)
         self.node_left = np.maximum(node_left, LEFT * background.diagonal() + 1e-30)
-        self.width_left = max(width_left, LEFT * float(own[3, 3] @ sharing), 1e-30)
+        self.width_left = max(width_left, LEFT * inner(own[3, 3], sharing), 1e-30)
 
     def at_nodes(self, each: np.ndarray) -> np.ndarray:
         """Return the sums (k,) at the background's nodes of what each column has there (9, n)."""
@@ -93,13 +93,13 @@ class Joint:
             shared = times(equations.coupling, columns.take(equations.pairs.second, axis=1))
             pull += np.bincount(self.place, weights=shared.ravel(), minlength=pull.size).reshape(pull.shape)
         nodes = self.background.product(step.nodes) + self.at_nodes(times_transposed(equations.lift, columns))
-        return _joined(pull + self.extra * step.columns, nodes, pull[3] @ equations.sharing)
+        return _joined(pull + self.extra * step.columns, nodes, inner(pull[3], equations.sharing))
 
     def nearly_solved(self, vector: np.ndarray) -> np.ndarray:
         """Return what the matrix would make this vector of, if columns met only in what they share, and each of that stood for itself."""
         step = self.parts(vector)
         nodes = (step.nodes - self.at_nodes(times_transposed(self.taken_nodes, step.columns))) / self.node_left
-        width = (step.width - np.vdot(self.taken_width, step.columns)) / self.width_left
+        width = (step.width - inner(self.taken_width, step.columns)) / self.width_left
         columns = times(self.inverse, step.columns)
         columns -= width * self.taken_width
         columns -= times(self.taken_nodes, nodes.take(self.equations.node))
@@ -118,20 +118,20 @@ def joint_step(equations: Equations, background: Background, score: np.ndarray, 
     Source: J. Nocedal and S. J. Wright, Numerical Optimization (2006), algorithm 5.3.
     """
     joint, gradient = Joint(equations, background, damping), equations.gradient
-    left = _joined(gradient + equations.pull, score, gradient[3] @ equations.sharing)
+    left = _joined(gradient + equations.pull, score, inner(gradient[3], equations.sharing))
     total = np.zeros_like(left)
     along = ready = joint.nearly_solved(left)
-    strength = left @ ready  # about the summed squares of how far all unknowns are from the solution, in their standard errors
+    strength = inner(left, ready)  # about the summed squares of how far all unknowns are from the solution, in their standard errors
     enough = max(TOLERANCE * strength, ENOUGH**2 * len(left))
     for _ in range(iterations):
         image = joint.times(along)
-        curvature = along @ image
+        curvature = inner(along, image)
         if not curvature > 0:  # columns on top of each other: the couple has no minimum along this direction
             break
         total += strength / curvature * along
         left -= strength / curvature * image
         ready = joint.nearly_solved(left)
-        strength, previous = left @ ready, strength
+        strength, previous = inner(left, ready), strength
         if not strength > enough:
             break
         along = ready + strength / previous * along

@@ -24,6 +24,11 @@ def times_transposed(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     return out
 
 
+def inner(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the inner product of two arrays of one shape, by this thread alone: OpenBLAS gives long ones to all of its threads."""
+    return float(np.einsum("i,i->", one.ravel(), other.ravel()))
+
+
 def inverse(matrices: np.ndarray) -> np.ndarray:
     """Return the inverses of symmetric positive definite matrices (k, k, n); rubbish, but no error, where one is not."""
     out = matrices.copy()

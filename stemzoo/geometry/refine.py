@@ -92,7 +92,7 @@ def refine(
         image: (H, W), any real units; non-finite pixels are ignored.
         yx: (n, 2) starts, px, within about a sigma of the truth.
         min_separation_px: of starts closer than this, only the first is fitted (half a sigma if None).
-        mask: (H, W) bool, pixels not to be trusted (`resample.clean`).
+        mask: (H, W) bool, pixels not to be trusted (`cleaning.clean`).
 
     Raises: ShapeError if `image` is not 2-D or `yx` not (n, 2).
     Never drops a column: where the fit fails, `ok` is False, `yx` the start and `sigma` the scatter of starts about good fits, or more.

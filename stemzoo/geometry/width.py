@@ -85,7 +85,7 @@ def mean_width(image: np.ndarray, usable: np.ndarray, yx: np.ndarray, nearest_px
 def find_spots(image: np.ndarray, largest_px: int = LARGEST_PX, scales: int = SCALES) -> Optional[Spots]:
     """Return how wide and how far apart the bright spots of a frame are, lattice or not, or None where none stand out of the noise.
 
-    Args: image (H, W), cleaned (resample.clean); largest_px: side of its middle that is looked at; scales: how many are tried,
+    Args: image (H, W), cleaned (cleaning.clean); largest_px: side of its middle that is looked at; scales: how many are tried,
             between the finest and the coarsest that spots of a frame can have.
     """
     middle = middle_of(image, largest_px)

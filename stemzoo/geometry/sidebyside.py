@@ -65,12 +65,12 @@ def _marginal(matrices: np.ndarray, wanted: int) -> np.ndarray:
     good: np.ndarray = np.isfinite(left).all(axis=(0, 1)) & (diagonal > 0).all(axis=0)
     left[:, :, ~good] = np.eye(size)[:, :, None]
     left[corner, corner] += SMALLEST
-    for last in range(size - 1, wanted - 1, -1):
-        pivot, column = left[last, last], left[:last, last]
-        good &= pivot > 0
-        share = column / np.where(pivot > 0, pivot, 1.0)
-        left = left[:last, :last] - column[:, None] * share[None]
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):  # of those that are not positive definite, nothing is believed
+        for last in range(size - 1, wanted - 1, -1):
+            pivot, column = left[last, last], left[:last, last]
+            good &= pivot > 0
+            share = column / np.where(pivot > 0, pivot, 1.0)
+            left = left[:last, :last] - column[:, None] * share[None]
         block: np.ndarray = inverse(left) / (scale[:wanted, None] * scale[None, :wanted])
     good &= (block[corner[:wanted], corner[:wanted]] > 0).all(axis=0)
     block[:, :, ~good] = np.nan

@@ -211,11 +211,18 @@ class JointFit:
         """Return the covariance (4, 4, n) of y, x [px], amplitude and log width, overlapping neighbours and background unknown; NaN where
         singular. Held columns are taken as free where nobody overlaps with them."""
         if self._cover is None:
-            cover = covariance(self.equations(), whitening(self.state.shape) @ self.state.yx.T, OVERLAP * self.width)
+            cover = self._joint_covariance()
+            lost = np.isnan(cover).any(axis=(0, 1))
+            if lost.any():  # overlaps worked out some iterations ago may no longer go with what is known of each column now
+                self.couple()
+                cover[:, :, lost] = self._joint_covariance()[:, :, lost]
             to_px = np.eye(CORE)
             to_px[:2, :2] = np.linalg.cholesky(self.state.shape)
             self._cover = np.einsum("ia,abn,jb->ijn", to_px, cover, to_px)
         return self._cover
+
+    def _joint_covariance(self) -> np.ndarray:
+        return covariance(self.equations(), whitening(self.state.shape) @ self.state.yx.T, OVERLAP * self.width)
 
     def _alone(self) -> np.ndarray:
         """Return the variance (n,) of each column's place on its own, all else known, in sigmas of the mean peak squared."""

@@ -35,7 +35,7 @@ from bench_locate import PIXEL_SIZE, SPACING, make, write_training  # noqa: E402
 SIZES = (512, 1024)
 NETWORKS = ("network", "encode")
 ROUND_S, ROUNDS = 0.25, 60  # of the busy loop, with and without the analysis beside it: short ones, since a virtual core's speed drifts
-STACK = 200  # frames analysed meanwhile
+STACK = 400  # frames analysed meanwhile
 
 
 def write_frames(work: Path) -> dict[int, int]:

@@ -172,6 +172,7 @@ class Quality:
         undecided: share of the network's maxima that are neither clearly columns nor clearly none.
         width: sigma of the typical peak [Å]; None where unknown.
         disputed: share of the columns that not all networks of an ensemble find; None for a single network.
+        row_jitter: how far the scan shifts its rows sideways, rms [px]; 0 where it is not told from noise.
     """
 
     short_pairs: Optional[float] = None
@@ -179,6 +180,7 @@ class Quality:
     undecided: float = 0.0
     width: Optional[float] = None
     disputed: Optional[float] = None
+    row_jitter: float = 0.0
 
 
 @dataclass(frozen=True)

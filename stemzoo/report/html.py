@@ -218,13 +218,20 @@ def _provenance(analysis: Analysis, inputs: ReportInputs, summary: Summary) -> l
         ("pixel size", size),
         ("network sampling", f"{analysis.sampling_factor:.4g} network pixels per frame pixel"),
     ]
+    jitter = [quality.row_jitter for quality in analysis.quality if quality.row_jitter]
+    if jitter:
+        rows.append(("row jitter of the scan", f"{_length(float(np.median(jitter)), summary)} rms; the error of x allows for it"))
     if analysis.window_px is not None:
-        angstrom = "" if summary.pixel_size is None else f", {analysis.window_px * summary.pixel_size:.3g} Å"
-        rows.append(("window of the sub-images", f"{analysis.window_px:.4g} px{angstrom}"))
+        rows.append(("window of the sub-images", _length(analysis.window_px, summary)))
     rows.extend(_fact(key, value) for key, value in frames.metadata.items() if np.isscalar(value))
     rows.extend(("option " + key, value) for key, value in inputs.options.items())
     rows.append(("stemzoo", analysis.version))
     return rows
+
+
+def _length(px: float, summary: Summary) -> str:
+    """Return a length in px, and in Å where the pixel size is known."""
+    return f"{px:.4g} px" if summary.pixel_size is None else f"{px:.4g} px, {px * summary.pixel_size:.3g} Å"
 
 
 def _fact(key: str, value: object) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from stemzoo.geometry.cleaning import clean
 from stemzoo.geometry.neighbours import nearest_distance
 from stemzoo.geometry.peaks import Peaks, agreement, find_peaks
 from stemzoo.geometry.quality import judge
-from stemzoo.geometry.refine import RefineOptions, refine
+from stemzoo.geometry.refine import Fit, RefineOptions, refine
 from stemzoo.geometry.resample import rescale, to_original
 from stemzoo.geometry.subimages import Windows, cut
 from stemzoo.runtime.cleaned import Cleaned
@@ -138,14 +138,14 @@ def locate(
         del scaled, probability, members
         with stages.time("refine"):
             empty = Columns.empty(spec.classes, frames.pixel_size, index)
-            columns, width_px = _with_peaks(empty, peaks, agreed, 1 / factor, (image, touched) if options.refine else None)
+            columns, fit = _with_peaks(empty, peaks, agreed, 1 / factor, (image, touched) if options.refine else None)
             tables.append(columns)
         with stages.time("quality"):
-            width = None if width_px is None or sampling is None else width_px * sampling
+            width = None if fit is None or sampling is None or not fit.ok.any() else float(np.median(fit.width_px[fit.ok])) * sampling
             sure = int((maxima.confidence > DOUBTFUL[1]).sum())
             judged = judge(image, columns.yx, sure, len(maxima.confidence) - sure, width)
             disputed = None if agreed is None else float((agreed < 1).mean()) if len(agreed) else 0.0
-            quality.append(replace(judged, disputed=disputed))
+            quality.append(replace(judged, disputed=disputed, row_jitter=0.0 if fit is None else fit.row_jitter))
         if progress is not None:
             progress("locate", index + 1, len(frames))
     without = [index for index, columns in enumerate(tables) if not len(columns)]
@@ -170,8 +170,8 @@ def _with_peaks(
     agreed: Optional[np.ndarray],
     pixel: float,
     fit_to: Optional[Tuple[np.ndarray, np.ndarray]],
-) -> Tuple[Columns, Optional[float]]:
-    """Return `table` with the peaks [px of the frame] as columns, sorted by y then x, and the typical width of those whose fit held [px].
+) -> Tuple[Columns, Optional[Fit]]:
+    """Return `table` with the peaks [px of the frame] as columns, sorted by y then x, and their fit in the order of the peaks.
 
     Args:
         agreed: (n,) share of an ensemble's networks that find each peak; None for a single network.
@@ -180,12 +180,11 @@ def _with_peaks(
     """
     n = len(peaks.yx)
     yx, sigma, intensity, ok = peaks.yx, np.full((n, 2), 0.5 * pixel), np.zeros(n), np.zeros(n, dtype=bool)
-    width_px: Optional[float] = None
+    fit: Optional[Fit] = None
     if fit_to is not None and n:
         settings = RefineOptions(start_error=START_ERROR, least_width_px=NARROWEST * pixel, failed_sigma_px=UNFITTED * pixel)
         fit = refine(fit_to[0], yx, mask=fit_to[1], options=settings)
         yx, sigma, intensity, ok = fit.yx, fit.sigma, fit.intensity, fit.ok
-        width_px = float(np.median(fit.width_px[ok])) if ok.any() else None
     order = np.lexsort((yx[:, 1], yx[:, 0]))
     table = replace(
         table,
@@ -197,7 +196,7 @@ def _with_peaks(
         fit_ok=ok[order],
         agreement=None if agreed is None else agreed[order],
     )
-    return table, width_px
+    return table, fit
 
 
 def encode(

@@ -210,6 +210,13 @@ def test_page_is_self_contained_and_quotes_the_analysis(analysis: Analysis, tmp_
     assert max(widths) < 1.05 * min(widths), "plates of one width, or the page shows their text in several sizes"
 
 
+def test_what_the_scan_does_to_rows_is_told_where_it_shows(analysis: Analysis, tmp_path: Path) -> None:
+    shaken = dataclasses.replace(analysis, quality=(Quality(row_jitter=0.5), Quality()))
+    page = write_report(shaken, tmp_path, _inputs(analysis)).read_text(encoding="utf-8")
+    assert f"0.5 px, {0.5 * PIXEL_SIZE:.3g} Å rms" in page
+    assert "row jitter" not in write_report(analysis, tmp_path, _inputs(analysis)).read_text(encoding="utf-8")
+
+
 def test_a_work_that_two_models_cite_is_cited_once(analysis: Analysis, tmp_path: Path) -> None:
     notes = tuple(ModelNote(role, f"{role}@1", "ab" * 32, citation=f"Works ({year})") for role, year in (("a", 1), ("b", 2), ("c", 1)))
     page = write_report(analysis, tmp_path, ReportInputs(models=notes)).read_text(encoding="utf-8")

@@ -16,6 +16,7 @@ from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.pipeline import EncodeOptions, LocateOptions, analyze, encode, locate, subimages, window_for
 from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.simulation import load, simulate
+from stemzoo.simulation.noise import shift_rows
 from stemzoo.types import Columns, Frames
 
 LatticeFrames = tuple[Frames, np.ndarray]
@@ -34,6 +35,15 @@ def test_columns_lie_where_they_were_put(segmenter: Segmenter, lattice_frames: L
     assert analysis.segmenter == segmenter.id and analysis.sampling_factor == 1 and analysis.encoding is None and analysis.notices == ()
     assert {"read", "clean", "scale", "network", "peaks", "refine"} <= set(analysis.seconds) and min(analysis.seconds.values()) >= 0
     assert seen == [("locate", 1, 1)]
+
+
+def test_the_scan_s_row_jitter_is_told(segmenter: Segmenter, lattice_frames: LatticeFrames) -> None:
+    frames, _ = lattice_frames
+    still = frames.frame(0)
+    moved = shift_rows(still, np.random.default_rng(0).normal(0, 0.5, len(still)).astype(still.dtype))
+    told = [locate(replace(frames, data=image[None]), segmenter).quality[0].row_jitter for image in (still, moved)]
+    assert told[0] < 0.1
+    assert told[1] == pytest.approx(0.5, rel=0.35)
 
 
 @pytest.mark.parametrize("sampling", [0.1, 0.42])

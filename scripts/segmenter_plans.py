@@ -212,6 +212,7 @@ SEGMENTERS["adf-unet@5"] = {
     ],
     "start": "adf-unet@4",
     "kept": "last",
+    "prose": "segmenter_shapes.md",
     "config": SEGMENTERS["adf-unet@3"]["config"],
     "threshold": 0.38,
     "card": SEGMENTERS["adf-unet@3"]["card"],

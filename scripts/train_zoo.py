@@ -29,6 +29,7 @@ from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.training import SegmenterConfig, load_for_export, train_segmenter
 from stemzoo.zoo import resolve
+from stemzoo.zoo.card import CARD_FILE, dump_card, read_card
 from stemzoo.zoo.check import sha256_of
 
 EIGHT_BITS_SEED = 95_000
@@ -96,7 +97,15 @@ def make_segmenter(model: str, work: Path, checkpoint: Path | None, out: Path, h
     draft["evaluation"] = held_back_scores(Segmenter(Bundle.load(trial)), work, judged_on)
     write_bundle(out / name / f"v{version}", modules, draft)
     card = add_gallery(out / name / f"v{version}", work / f"held_back_{judged_on}.h5")
+    if "prose" in plan:
+        add_section(out / name / f"v{version}", (ROOT / "scripts" / plan["prose"]).read_text(encoding="utf-8"))
     print(f"{card.id}: {card.size_bytes / 1e6:.1f} MB, {card.parameters:,} parameters")
+
+
+def add_section(folder: Path, section: str) -> None:
+    """Let the prose of the card in `folder`, which is not published yet, end with `section`."""
+    card, prose = read_card(folder)
+    (folder / CARD_FILE).write_text(dump_card(card, f"{prose.rstrip()}\n\n{section}"), encoding="utf-8")
 
 
 def make_variant(model: str, work: Path, out: Path) -> None:

@@ -215,13 +215,7 @@ SEGMENTERS["adf-unet@5"] = {
     "prose": "segmenter_shapes.md",
     "config": SEGMENTERS["adf-unet@3"]["config"],
     "threshold": 0.38,
-    "card": {
-        **SEGMENTERS["adf-unet@3"]["card"],
-        "limits": [
-            *SEGMENTERS["adf-unet@3"]["card"]["limits"],
-            "On sharp frames of oxides it takes some oxygen for columns, mostly at low confidence: 9 of 1,390 on the demo's frame.",
-        ],
-    },
+    "card": SEGMENTERS["adf-unet@3"]["card"],
 }
 FAST = {
     "classes": ("column",),

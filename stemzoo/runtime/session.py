@@ -34,7 +34,8 @@ class SessionOptions:
     Args:
         threads: intra-op threads; 0 takes every core that this process may use (runtime.cores).
         providers: execution providers in order of preference, short (`cuda`) or onnxruntime's own names; the CPU is always the last resort.
-        spin: let idle threads spin between layers; False leaves their core to the acquisition, at a few percent more time a frame.
+        spin: let idle threads spin between layers; False leaves their core to the acquisition, at a few percent more time a frame. Once
+            a run is over they rest either way.
         arena: let onnxruntime keep freed buffers; False gives memory back after each run.
     """
 
@@ -118,6 +119,8 @@ def open_session(path: Path, options: Optional[SessionOptions] = None) -> Sessio
     settings.log_severity_level = 4
     settings.enable_cpu_mem_arena = options.arena
     settings.add_session_config_entry("session.intra_op.allow_spinning", "1" if options.spin else "0")
+    # after a run they would spin on for 50 ms and more, on cores that the next network, the fit or an acquisition could use
+    settings.add_session_config_entry("session.force_spinning_stop", "1")
     if providers[0] != CPU:
         onnxruntime.set_default_logger_severity(4)  # what matters of their start is a notice of ours
     try:

@@ -1,5 +1,6 @@
 """Execution providers: what was asked for, what runs, and that the difference is told."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -102,3 +103,15 @@ def test_memory_goes_back_after_the_last_of_many_tiles(segmenter_folder: Path, m
         assert noted.runs[-1].get_run_config_entry("memory.enable_memory_arena_shrinkage") == "cpu:0"
     assert bundle.session.threads == noted.threads == 2
     np.testing.assert_allclose(found, Segmenter(bundle, max_tile_px=512).probabilities(image), rtol=0, atol=1e-5)
+
+
+def test_threads_rest_once_a_run_is_over(segmenter_folder: Path):
+    """Whoever uses the cores next, another network or the acquisition, shall have them."""
+    session = Bundle.load(segmenter_folder, SessionOptions(threads=2)).session
+    spent = 0.0
+    for _ in range(3):
+        session.run({"image": np.zeros((1, 1, 256, 256), np.float32)})
+        before = time.process_time()
+        time.sleep(0.1)
+        spent += time.process_time() - before
+    assert spent < 0.1  # of 0.3 s; a thread that goes on spinning spends nearly all of it

@@ -26,6 +26,7 @@ from stemzoo.errors import FrameError, PixelSizeError, ShapeError
 
 PIXEL_SIZE_SOURCES = ("file", "user", "lattice", "unknown")
 MIN_FRAME_PX = 16
+ORDERS = (1, 2, 3, 4, 6)  # of rotational symmetry that a pattern is judged by
 
 
 def check_pixel_size(value: Optional[float], what: str) -> Optional[float]:

@@ -102,14 +102,15 @@ def _fit_to(analysis: Analysis, plan: Plan, folder: Path, progress: Progress | N
             raise
         raise ModelError(f"fitting an encoder needs {error.name}, which is not installed; pip install 'stemzoo[train]'") from error
     if options.window == AUTO:
-        window = propose(analysis, latents=options.latents, seed=options.seed, progress=progress).window_px
+        window = propose(analysis, latents=options.latents, seed=options.seed, symmetry=options.symmetry, progress=progress).window_px
     else:
         window = parse_window(options.window, analysis.frames.pixel_size) or pipeline.window_for(analysis)
     size = min(max(round(window), SAMPLES[0]), SAMPLES[1])
     pieces = pipeline.subimages(analysis, window, size)
     known = analysis.frames.pixel_size if plan.scale is None else plan.scale.sampling
     pieces = replace(pieces, pixel_size=None if known is None else known * window / size)
-    task = fit_encoder(pieces, config or EncoderConfig(latents=options.latents, seed=options.seed, max_steps=MOST_STEPS), progress)
+    chosen = {"latents": options.latents, "seed": options.seed, "symmetry": options.symmetry, "max_steps": MOST_STEPS}
+    task = fit_encoder(pieces, config or EncoderConfig.model_validate(chosen), progress)
     modules, draft = task_parts(task)
     whole = pieces.data[pieces.inside]
     proof = [{"subimages": whole[first : first + n]} for first, n in ((0, 5), (5, 2), (7, 1), (8, 33))]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stemzoo.errors import FrameError, ModelError, PixelSizeError
-from stemzoo.types import check_pixel_size
+from stemzoo.types import ORDERS, check_pixel_size
 
 Progress = Callable[[str, int, int], None]
 AUTO, NONE = "auto", "none"
@@ -29,6 +29,7 @@ class AnalyzeOptions:
         frames: `a:b`, which frames of a stack; None takes all.
         threshold: lowest accepted probability; None takes the model's own.
         report: draw figures and report.html. force: replace a folder that holds other files.
+        symmetry: order n that a fitted encoder takes every column for; None finds out the order of each kind of column.
     """
 
     model: str | None = None
@@ -42,11 +43,14 @@ class AnalyzeOptions:
     threshold: float | None = None
     report: bool = True
     force: bool = False
+    symmetry: int | None = None
 
     def __post_init__(self) -> None:
         check_pixel_size(self.pixel_size, "--pixel-size")
         if not 1 <= self.latents <= 16:
             raise ModelError(f"--latents is {self.latents}; wanted 1 to 16")
+        if self.symmetry not in (None, *ORDERS):
+            raise ModelError(f"--symmetry is {self.symmetry}; wanted {', '.join(map(str, ORDERS[:-1]))} or {ORDERS[-1]}")
         if self.fit_encoder and self.encoder not in (AUTO, NONE):
             raise ModelError(
                 f"--fit-encoder fits an encoder to this file, --encoder {self.encoder} names a finished one; pass one of the two"
@@ -54,7 +58,7 @@ class AnalyzeOptions:
         parse_window(self.window, 1.0)
         if self.window == AUTO and not self.fit_encoder:
             raise ModelError("--window auto chooses the window of an encoder that is fitted; pass --fit-encoder too, or a length")
-        for name in () if self.fit_encoder else ("latents", "seed"):
+        for name in () if self.fit_encoder else ("latents", "seed", "symmetry"):
             if getattr(self, name) != type(self).__dataclass_fields__[name].default:
                 raise ModelError(
                     f"--{name} {getattr(self, name)} is for an encoder that is fitted; pass --fit-encoder too, or leave it out"

@@ -32,7 +32,7 @@ from stemzoo.report.summary import summarise
 from stemzoo.runtime import pipeline
 from stemzoo.runtime.doubts import strangeness
 from stemzoo.runtime.encoder import Encoder
-from stemzoo.runtime.notices import in_holes, over_the_edge, without_columns
+from stemzoo.runtime.notices import in_holes, over_the_edge, several_orders, without_columns
 from stemzoo.runtime.tables import ColumnsWriter
 from stemzoo.types import Analysis, Columns, Encoding, SubImages, Tracks
 
@@ -202,6 +202,8 @@ def _notices(plan: Plan, models: Models, analysis: Analysis, totals: _Totals, ch
         said.append(over_the_edge(totals.outside, totals.columns, analysis.window_px))
     if totals.unmeasured and analysis.window_px is not None:
         said.append(in_holes(totals.unmeasured, totals.columns, analysis.window_px))
+    if analysis.encoding is not None:
+        said += filter(None, [several_orders(analysis.encoding.symmetry[np.isfinite(analysis.encoding.angle)])])
     if totals.failures:
         shown = "; ".join(f"frame {failure.frame}: {failure.reason}" for failure in totals.failures[:3])
         shown += " …" if len(totals.failures) > 3 else ""

@@ -54,7 +54,7 @@ def study_window(
             analysis = read_table(columns, frames)
         asked = None if sizes is None else [parse_window(text, frames.pixel_size) for text in sizes.split(",")]
         tried = candidates(analysis) if asked is None else sorted(size for size in asked if size is not None)
-        studied = study(analysis, tried, latents=options.latents, seed=options.seed, progress=progress)
+        studied = study(analysis, tried, latents=options.latents, seed=options.seed, symmetry=options.symmetry, progress=progress)
         proposed = best(studied)
         rows = tuple(_row(size, frames.pixel_size) for size in studied)
         lines = [",".join(FIELDS), *(",".join(_cell(row[name]) for name in FIELDS) for row in rows)]

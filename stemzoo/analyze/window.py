@@ -78,9 +78,17 @@ def candidates(analysis: Analysis, spacings: Sequence[float] = SPACINGS) -> tupl
 
 
 def study(
-    analysis: Analysis, sizes: Sequence[float], *, latents: int = 2, seed: int = 0, progress: Progress | None = None
+    analysis: Analysis,
+    sizes: Sequence[float],
+    *,
+    latents: int = 2,
+    seed: int = 0,
+    symmetry: int | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Size, ...]:
     """Return each of the sizes [px] with its score. A size at which too few windows lie inside the frame is left out.
+
+    Args: latents, seed, symmetry: of the encoders that are fitted, as in `AnalyzeOptions`.
 
     Raises: DatasetError if none is left; ModelError where the extra `train` is not installed.
     """
@@ -89,7 +97,7 @@ def study(
     last: Exception | None = None
     for number, window in enumerate(sizes):
         try:
-            studied.append(_size(analysis, window, spacing, latents, seed))
+            studied.append(_size(analysis, window, spacing, {"latents": latents, "seed": seed, "symmetry": symmetry}))
         except (DatasetError, ShapeError) as error:
             last = error
         if progress is not None:
@@ -105,12 +113,13 @@ def best(studied: Sequence[Size]) -> Size:
     return min((size for size in studied if size.score >= highest - TIE), key=lambda size: size.window_px)
 
 
-def propose(analysis: Analysis, *, latents: int = 2, seed: int = 0, progress: Progress | None = None) -> Size:
-    """Return the window for an encoder that is to be fitted to these columns. Raises: as `candidates` and `study`."""
-    return best(study(analysis, candidates(analysis, QUICK), latents=latents, seed=seed, progress=progress))
+def propose(analysis: Analysis, *, latents: int = 2, seed: int = 0, symmetry: int | None = None, progress: Progress | None = None) -> Size:
+    """Return the window for an encoder that is to be fitted to these columns. Arguments and errors as `candidates` and `study`."""
+    sizes = candidates(analysis, QUICK)
+    return best(study(analysis, sizes, latents=latents, seed=seed, symmetry=symmetry, progress=progress))
 
 
-def _size(analysis: Analysis, window: float, spacing: float, latents: int, seed: int) -> Size:
+def _size(analysis: Analysis, window: float, spacing: float, chosen: dict[str, int | None]) -> Size:
     try:
         from stemzoo.training.encoding_config import EncoderConfig
         from stemzoo.training.fitting import draw_with, encode_with, fit_encoder
@@ -122,8 +131,8 @@ def _size(analysis: Analysis, window: float, spacing: float, latents: int, seed:
     rows = np.flatnonzero(pieces.inside)
     rows = rows[:: max(len(rows) // LEARNED_FROM, 1)][:LEARNED_FROM]
     learned = _some(pieces, rows)
-    config = EncoderConfig(latents=latents, width=48, epochs=1, min_steps=STEPS)
-    tasks = [fit_encoder(learned, config.model_copy(update={"seed": seed + k})) for k in range(2)]
+    config = EncoderConfig.model_validate({**chosen, "width": 48, "epochs": 1, "min_steps": STEPS})
+    tasks = [fit_encoder(learned, config.model_copy(update={"seed": config.seed + k})) for k in range(2)]
     one, two = (encode_with(task, pieces) for task in tasks)
     seen = disc(pieces.window_px)
     images = np.asarray(pieces.data[rows][:, seen], dtype=np.float64)

@@ -37,6 +37,9 @@ ENCODER = typer.Option(
 )
 FIT = typer.Option(False, "--fit-encoder", help="Fit an encoder to this file's own sub-images (needs stemzoo[train]).")
 LATENTS = typer.Option(2, "--latents", metavar="N", help="Latents of a fitted encoder.")
+SYMMETRY = typer.Option(
+    None, "--symmetry", metavar="N", help="Order that a fitted encoder takes every column for: 1, 2, 3, 4 or 6. [default: each its own]"
+)
 SEED = typer.Option(0, "--seed", metavar="N", help="Seed of a fitted encoder.")
 PIXEL_SIZE = typer.Option(None, "--pixel-size", metavar="Å", help="Å per pixel; overrides the file's.")
 WINDOW = typer.Option(None, "--window", metavar="LENGTH", help="Extent of the sub-images, e.g. 12Å or 48px.")
@@ -68,6 +71,7 @@ def analyze(
     encoder: str = ENCODER,
     fit_encoder: bool = FIT,
     latents: int = LATENTS,
+    symmetry: int | None = SYMMETRY,
     seed: int = SEED,
     pixel_size: float | None = PIXEL_SIZE,
     window: str | None = WINDOW,
@@ -86,7 +90,9 @@ def analyze(
     session = session_of(cores, threads, provider)
     from stemzoo.analyze import AnalyzeOptions
 
-    options = AnalyzeOptions(model, encoder, fit_encoder, latents, seed, pixel_size, window, frames, threshold, report, force)
+    options = AnalyzeOptions(
+        model, encoder, fit_encoder, latents, seed, pixel_size, window, frames, threshold, report, force, symmetry=symmetry
+    )
     _each("analyze", files, out, options, session, dask=dask, again=again, as_json=as_json)
 
 
@@ -120,6 +126,7 @@ def encode(
     encoder: str = ENCODER,
     fit_encoder: bool = FIT,
     latents: int = LATENTS,
+    symmetry: int | None = SYMMETRY,
     seed: int = SEED,
     pixel_size: float | None = PIXEL_SIZE,
     window: str | None = WINDOW,
@@ -135,7 +142,7 @@ def encode(
     session = session_of(cores, threads, provider)
     from stemzoo.analyze import AnalyzeOptions
 
-    options = AnalyzeOptions(None, encoder, fit_encoder, latents, seed, pixel_size, window, report=report, force=force)
+    options = AnalyzeOptions(None, encoder, fit_encoder, latents, seed, pixel_size, window, report=report, force=force, symmetry=symmetry)
     _each("encode", [file], out, options, session, columns=columns, dask=dask, as_json=as_json)
 
 

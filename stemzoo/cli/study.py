@@ -21,6 +21,9 @@ def window(
     columns: Path | None = typer.Option(None, "--columns", metavar="CSV", help="The columns; located first where left out."),
     model: str | None = typer.Option(None, "--model", metavar="NAME", help="The segmenter that locates the columns."),
     latents: int = typer.Option(2, "--latents", metavar="N", help="Latents of the encoders that are fitted."),
+    symmetry: int | None = typer.Option(
+        None, "--symmetry", metavar="N", help="Order that they take every column for: 1, 2, 3, 4 or 6. [default: each kind's own]"
+    ),
     seed: int = typer.Option(0, "--seed", metavar="N", help="Seed of their training."),
     pixel_size: float | None = typer.Option(None, "--pixel-size", metavar="Å", help="Å per pixel; overrides the file's."),
     frames: str | None = typer.Option(None, "--frames", metavar="A:B", help="Frames of a stack, counted from 0, B left out."),
@@ -31,7 +34,15 @@ def window(
     from stemzoo.analyze import AnalyzeOptions, study_window
 
     options = AnalyzeOptions(
-        model, fit_encoder=True, latents=latents, seed=seed, pixel_size=pixel_size, frames=frames, report=False, force=force
+        model,
+        fit_encoder=True,
+        latents=latents,
+        symmetry=symmetry,
+        seed=seed,
+        pixel_size=pixel_size,
+        frames=frames,
+        report=False,
+        force=force,
     )
     with bars(Path(file).name) as progress:
         found = study_window(file, out, options, sizes=sizes, columns=columns, progress=progress)

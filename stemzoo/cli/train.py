@@ -114,6 +114,9 @@ def rvae(
     config: Path | None = CONFIG,
     window: str | None = typer.Option(None, "--window", metavar="LENGTH", help="Extent of the sub-images: Å; for a frame also px."),
     latents: int | None = typer.Option(None, "--latents", metavar="N", help="Number of latents. [default: 2]"),
+    symmetry: int | None = typer.Option(
+        None, "--symmetry", metavar="N", help="Order that every column is taken for: 1, 2, 3, 4 or 6. [default: each kind's own]"
+    ),
     columns: Path | None = typer.Option(None, "--columns", metavar="CSV", help="For a frame: its columns; located first where left out."),
     model: str | None = typer.Option(None, "--model", metavar="NAME", help="For a frame: the segmenter that locates its columns."),
     pixel_size: float | None = typer.Option(None, "--pixel-size", metavar="Å", help="For a frame: Å per pixel; overrides the file's."),
@@ -136,7 +139,7 @@ def rvae(
         given = [name for name, value in runs.items() if value is not None]
         if given:
             raise ModelError(f"{', '.join(given)}: for training on datasets; an encoder is fitted to one frame in memory, on one device")
-        fitting = {"latents": latents, "epochs": epochs, "batch": batch, "seed": seed}
+        fitting = {"latents": latents, "symmetry": symmetry, "epochs": epochs, "batch": batch, "seed": seed}
         _fit_frame(inputs[0], out, config, fitting, window, columns, model, pixel_size, as_json)
         return
     with _torch():
@@ -147,6 +150,7 @@ def rvae(
         "datasets": inputs or None,
         "window": _angstrom(window),
         "latents": latents,
+        "symmetry": symmetry,
         "epochs": epochs,
         "batch": batch,
         "seed": seed,

@@ -4,6 +4,9 @@ A reference pattern has the phase of its n-th circular harmonic (integrated over
 trainings on the same kind of column hence agree on the angle. Between columns of different kinds the angle compares each with its own
 reference. Where near and far neighbours cancel in the plain integral its phase would be a matter of chance; there it is weighted by a
 power of the radius, the same one for all patterns of an order.
+
+Where an order is sought, every pattern is taken for one of that order: columns that are 4-fold but for a slope of the intensity compare
+with others that have none then.
 """
 
 from __future__ import annotations
@@ -15,8 +18,8 @@ from torch import Tensor
 
 from stemzoo.nets.polar import PolarRVAE
 from stemzoo.nets.polar_grid import PolarGrid
+from stemzoo.types import ORDERS
 
-ORDERS = (1, 2, 3, 4, 6)  # rotational symmetries that a motif is tested for
 SYMMETRIC = 0.025  # share of its angular power that a pattern may lose when turned by 2π/n and still count as n-fold
 NEAR = 0.4  # latent distance over which landmarks are averaged
 LIKE = NEAR / 2  # and over which latents are, before their pattern is drawn: it should not follow one sub-image's noise
@@ -81,9 +84,12 @@ def gauge_of(net: PolarRVAE, pattern: Tensor, order: Tensor) -> Tensor:
 
 
 def gauge_table(net: PolarRVAE) -> Tensor:
-    """Return (LANDMARKS, 15): at each landmark the order as one of `ORDERS`, and cosine and sine of n times the gauge in its place."""
+    """Return (LANDMARKS, 15): at each landmark the order as one of `ORDERS`, what `net` seeks or else the pattern's own, and cosine and
+    sine of n times the gauge in its place."""
     decoded = net.decode(net.landmarks, net.fixed()).pattern
     order = symmetry_of(net, decoded, net.log_inflation(net.landmarks))
+    if net.symmetry is not None:
+        order = torch.full_like(order, net.symmetry)
     gauge = gauge_of(net, decoded[:, 0], order)
     chosen = (order[:, None] == order.new_tensor(ORDERS)).to(order.dtype)
     return torch.cat([chosen, chosen * torch.cos(order * gauge)[:, None], chosen * torch.sin(order * gauge)[:, None]], 1)

@@ -74,14 +74,24 @@ class PolarRVAE(nn.Module):
         offset_px: prior standard deviation of a column's offset from the middle, per axis [px]; offsets beyond 1.5 px are not followed.
         per_image: normalise each sub-image by its own mean and spread instead of the training set's. Then latents know nothing of gain,
             background or thickness, and the encoder may be used on frames in any units.
+        symmetry: one of `ORDERS`, by which all patterns are compared, their angle known modulo 2π/n; None takes each pattern's own.
     """
 
-    def __init__(self, window_px: int, latents: int = 2, width: int = 64, offset_px: float = 0.6, per_image: bool = False) -> None:
+    def __init__(
+        self,
+        window_px: int,
+        latents: int = 2,
+        width: int = 64,
+        offset_px: float = 0.6,
+        per_image: bool = False,
+        symmetry: int | None = None,
+    ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
             "form": "polar", "window_px": window_px, "latents": latents, "width": width, "offset_px": offset_px, "per_image": per_image,
+            "symmetry": symmetry,
         }  # fmt: skip
-        self.window_px, self.latents, self.per_image = window_px, latents, per_image
+        self.window_px, self.latents, self.per_image, self.symmetry = window_px, latents, per_image, symmetry
         self.prior = offset_px**-2
         grid = PolarGrid(window_px)
         self.n_half, self.n_angles, self.n_orders = grid.size // 2, grid.n_angles, grid.n_orders

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import List, Tuple
+from typing import List, Optional, Tuple
+
+import numpy as np
 
 from stemzoo.runtime.scale import Scale
 from stemzoo.runtime.segmenter import Segmenter
+from stemzoo.types import ORDERS
+
+ALIKE, RARE = 0.9, 0.01  # shares of the columns: so many of one order of symmetry make the others exceptions; and so few are mistakes
 
 
 def scale_notices(scale: Scale, segmenter: Segmenter) -> Tuple[str, ...]:
@@ -39,6 +44,22 @@ def in_holes(unmeasured: int, total: int, window_px: float) -> str:
         f"{unmeasured} of {total} columns have too many pixels in their window of {window_px:.3g} px that were not measured (NaN, dead or "
         "saturated); they have no angle and no latents"
     )
+
+
+def several_orders(symmetry: np.ndarray) -> Optional[str]:
+    """Return the sentence that says that columns whose orders of symmetry are given (n,) cannot all be compared by their angles; None where
+    nearly all are of one order."""
+    count = np.bincount(symmetry, minlength=ORDERS[-1] + 1)
+    order = int(count.argmax())
+    if count[order] >= ALIKE * len(symmetry):
+        return None
+    several = [n for n in ORDERS if count[n] > RARE * len(symmetry)]
+    counted = ", ".join(f"{count[n]} are {n}-fold" for n in several)
+    said = f"Columns have several orders of symmetry ({counted}), and angles compare those of one"
+    common = several[-1]
+    if all(common % n == 0 for n in several):
+        said += f"; to compare all of them modulo {360 // common}°, fit an encoder with --fit-encoder --symmetry {common}"
+    return said
 
 
 def _frames_text(indices: List[int], total: int) -> str:

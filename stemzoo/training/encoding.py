@@ -193,11 +193,17 @@ def off_centre(offset: Tensor, angle: Tensor, latents: Tensor) -> Tensor:
 def build(config: EncoderConfig, window_px: int) -> PolarRVAE | RVAE:
     """Return the untrained network of a configuration."""
     if config.form == "polar":
-        return PolarRVAE(window_px, config.latents, config.width, config.offset_px, config.normalisation == "image")
+        return PolarRVAE(window_px, config.latents, config.width, config.offset_px, config.normalisation == "image", config.symmetry)
     return RVAE(
         window_px, config.latents, 2 * config.width, translation=config.translation, skip=config.skip, likelihood=config.likelihood,
         rotation_sigma=config.rotation_sigma, free_angle=config.free_angle,
     )  # fmt: skip
+
+
+def gauge_text(config: EncoderConfig) -> str:
+    """Return what a card says of the angle's zero."""
+    sought = f"every pattern counts as {config.symmetry}-fold; " if config.symmetry and config.form == "polar" else ""
+    return sought + GAUGE[config.form]
 
 
 def epochs_for(config: EncoderConfig, data: SubImageData) -> int:
@@ -230,7 +236,7 @@ def task_parts(task: EncoderTask) -> tuple[dict[str, nn.Module], dict[str, Any]]
         "sampling": {"min": 0.9 * sampling, "nominal": sampling, "max": 1.1 * sampling},
         "window": {"px": task.window_px, "angstrom": task.window_px * sampling},
         "latents": config.latents,
-        "gauge": GAUGE[config.form],
+        "gauge": gauge_text(config),
         "normalisation": "each sub-image by its own mean and spread"
         if config.normalisation == "image" and config.form == "polar"
         else f"by mean {float(net.mean):.6g} and spread {float(net.std):.6g} of the training set: for intensities in its units only",

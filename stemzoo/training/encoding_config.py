@@ -24,6 +24,9 @@ class EncoderConfig(Strict):
     offset_px: float = Field(
         default=0.6, gt=0, le=1.0, description="polar: prior spread of a column's offset from the middle, per axis [px]"
     )
+    symmetry: Literal[1, 2, 3, 4, 6] | None = Field(
+        default=None, description="polar: order that every pattern is taken for, its angle known modulo 360°/n; None: each its own"
+    )
     normalisation: Literal["set", "image"] = Field(
         default="set", description="`set`: by the training set's mean and spread, so that latents know thickness; `image`: each by its own"
     )

@@ -97,7 +97,7 @@ def test_auto_is_a_window_for_fitted_encoders_alone() -> None:
     assert AnalyzeOptions(window="auto", fit_encoder=True).window == "auto"
 
 
-@pytest.mark.parametrize("words", [{"latents": 3}, {"seed": 1}])
+@pytest.mark.parametrize("words", [{"latents": 3}, {"seed": 1}, {"symmetry": 4}])
 def test_what_only_a_fit_heeds_is_not_passed_in_vain(words: dict[str, int]) -> None:
     with pytest.raises(ModelError, match=r"is for an encoder that is fitted; pass --fit-encoder too"):
         AnalyzeOptions(**words)

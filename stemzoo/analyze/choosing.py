@@ -165,6 +165,5 @@ def _thinned(analysis: Analysis, most: int = MOST) -> Analysis:
     yx = columns.yx - corner
     rows = np.flatnonzero(((yx >= 0) & (yx <= np.array(part.shape) - 1)).all(axis=1))
     rows = rows[:: max(1, len(rows) // most)]
-    names = ("sigma", "species", "intensity", "confidence", "fit_ok")
-    few = replace(columns, yx=yx[rows], **{name: getattr(columns, name)[rows] for name in names}, agreement=None)
+    few = replace(columns.rows(rows), yx=yx[rows])
     return replace(analysis, frames=replace(analysis.frames, data=part[None]), columns=(few,))

@@ -20,10 +20,7 @@ from typing import Any
 import numpy as np
 
 from stemzoo.errors import OutputError, ReadError
-from stemzoo.io.results import ENCODING_FIELDS
-from stemzoo.types import Columns, Encoding, Quality
-
-COLUMN_FIELDS = ("yx", "sigma", "species", "intensity", "confidence", "fit_ok", "agreement")
+from stemzoo.types import COLUMN_FIELDS, ENCODING_FIELDS, Columns, Encoding, Quality
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ how well one training's angles and latents follow from another's, and how much o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from stemzoo.geometry.cleaning import clean
 from stemzoo.geometry.lattice import find_lattice
 from stemzoo.runtime import pipeline
 from stemzoo.runtime.structure import disc, explainable, explained
-from stemzoo.types import Analysis, Encoding, SubImages
+from stemzoo.types import Analysis, Encoding
 
 SPACINGS = (1.6, 2.2, 2.8, 3.6, 4.5)  # candidate windows, in nearest-neighbour distances; the lattice periods join them
 QUICK = (2.2, 2.8, 3.6)
@@ -121,7 +121,7 @@ def _size(analysis: Analysis, window: float, spacing: float, latents: int, seed:
     pieces = pipeline.subimages(analysis, window, min(max(round(window), SAMPLES[0]), SAMPLES[1]))
     rows = np.flatnonzero(pieces.inside)
     rows = rows[:: max(len(rows) // LEARNED_FROM, 1)][:LEARNED_FROM]
-    learned = _some(pieces, rows)
+    learned = pieces.rows(rows)
     config = EncoderConfig(latents=latents, width=48, epochs=1, min_steps=STEPS)
     tasks = [fit_encoder(learned, config.model_copy(update={"seed": seed + k})) for k in range(2)]
     one, two = (encode_with(task, pieces) for task in tasks)
@@ -144,10 +144,6 @@ def _size(analysis: Analysis, window: float, spacing: float, latents: int, seed:
         encoding=one,
         pattern=draw_with(tasks[0], middle, np.zeros(1))[0],
     )
-
-
-def _some(pieces: SubImages, rows: np.ndarray) -> SubImages:
-    return replace(pieces, data=pieces.data[rows], frame=pieces.frame[rows], column=pieces.column[rows], inside=pieces.inside[rows])
 
 
 def agreement(one: Encoding, two: Encoding, rows: np.ndarray) -> float:

@@ -231,7 +231,7 @@ def encode(
         unmeasured += int(hidden.sum())
         if progress is not None:
             progress("encode", index + 1, len(analysis.columns))
-    encoding = _joined(parts)
+    encoding = Encoding.joined(parts)
     outside = int((~encoding.inside).sum())
     if outside:
         notices.append(over_the_edge(outside, len(encoding), window))
@@ -311,9 +311,3 @@ def subimages(analysis: Analysis, window_px: float, size: Optional[int] = None) 
     pieces = cut(cleaned.frames(), tables, window_px, size)
     hidden = [cleaned.unmeasured(index, columns.yx, window_px) for index, columns in enumerate(tables)]
     return replace(pieces, inside=pieces.inside & ~np.concatenate(hidden)) if hidden else pieces
-
-
-def _joined(parts: List[Encoding]) -> Encoding:
-    """Return the encodings of several frames as one."""
-    names = ("angle", "angle_sigma", "symmetry", "latents", "frame", "column", "inside")
-    return Encoding(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})

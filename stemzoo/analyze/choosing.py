@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from stemzoo.errors import StemzooError
-from stemzoo.runtime import pipeline
+from stemzoo.runtime import cutting, pipeline
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.scale import Scale
@@ -129,8 +129,8 @@ def loaded(folder: str, session: SessionOptions | None) -> Encoder:
 
 
 def _share(analysis: Analysis, sampling: float | None, encoder: Encoder, window_px: float | None) -> float | None:
-    window = pipeline.window_at(sampling, encoder)[0] if window_px is None else window_px
-    pieces = pipeline.subimages(analysis, window, encoder.spec.window_px)
+    window = cutting.window_at(sampling, encoder)[0] if window_px is None else window_px
+    pieces = cutting.subimages(analysis, window, encoder.spec.window_px)
     if pieces.inside.sum() < FEWEST:
         return None
     return encoder.knows(pieces, encoder.encode(pieces), most=MOST)

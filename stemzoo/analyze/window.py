@@ -17,7 +17,7 @@ from stemzoo.analyze.options import Progress
 from stemzoo.errors import DatasetError, FrameError, ModelError, ShapeError
 from stemzoo.geometry.cleaning import clean
 from stemzoo.geometry.lattice import find_lattice
-from stemzoo.runtime import pipeline
+from stemzoo.runtime import cutting
 from stemzoo.runtime.structure import disc, explainable, explained
 from stemzoo.types import Analysis, Encoding
 
@@ -59,7 +59,7 @@ def candidates(analysis: Analysis, spacings: Sequence[float] = SPACINGS) -> tupl
 
     Raises: FrameError if no frame holds two columns.
     """
-    spacing = pipeline.window_for(analysis, 1.0)
+    spacing = cutting.window_for(analysis, 1.0)
     sizes = [factor * spacing for factor in spacings]
     lattice = find_lattice(clean(analysis.frames.frame(0))[0])
     if lattice is not None:
@@ -84,7 +84,7 @@ def study(
 
     Raises: DatasetError if none is left; ModelError where the extra `train` is not installed.
     """
-    spacing = pipeline.window_for(analysis, 1.0)
+    spacing = cutting.window_for(analysis, 1.0)
     studied: list[Size] = []
     last: Exception | None = None
     for number, window in enumerate(sizes):
@@ -118,7 +118,7 @@ def _size(analysis: Analysis, window: float, spacing: float, latents: int, seed:
         if (error.name or "").startswith("stemzoo"):
             raise
         raise ModelError(f"a study fits encoders and needs {error.name}, which is not installed; pip install 'stemzoo[train]'") from error
-    pieces = pipeline.subimages(analysis, window, min(max(round(window), SAMPLES[0]), SAMPLES[1]))
+    pieces = cutting.subimages(analysis, window, min(max(round(window), SAMPLES[0]), SAMPLES[1]))
     rows = np.flatnonzero(pieces.inside)
     rows = rows[:: max(len(rows) // LEARNED_FROM, 1)][:LEARNED_FROM]
     learned = pieces.rows(rows)

@@ -11,8 +11,8 @@ from typing import Dict, List, Optional, Tuple
 import numpy as np
 
 from stemzoo.geometry.quality import reasons
+from stemzoo.runtime.cutting import subimages
 from stemzoo.runtime.encoder import Encoder
-from stemzoo.runtime.pipeline import subimages
 from stemzoo.types import Analysis, SubImages
 
 MISTRUST_FAILED = 0.2

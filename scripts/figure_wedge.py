@@ -138,10 +138,7 @@ def turned(seed: int) -> None:
     encoder, views = Encoder(Bundle.load(resolve("rvae-sr3fe2o7"))), []
     for turn in TURNS:
         frame = scene(seed + 1, {"frame.rotation_deg": turn, "specimen.thickness_gradient": 0.0, "specimen.displacement": 0.0})
-        n = len(frame.yx)
-        none = np.zeros(n)
-        columns = Columns(frame.yx, np.ones((n, 2)), none, none, none, none, pixel_size=frame.pixel_size)
-        analysis = Analysis(stack(frame), (columns,), TRUTH)
+        analysis = Analysis(stack(frame), (Columns.at(frame.yx, pixel_size=frame.pixel_size),), TRUTH)
         pieces = cutting.subimages(analysis, encoder.spec.window_angstrom / frame.pixel_size, encoder.spec.window_px)
         views.append((frame, encoder.encode(pieces)))
     print(f"angle differences by {encoder.id.id}:")

@@ -166,6 +166,13 @@ class Columns:
         none = np.zeros(0)
         return cls(np.zeros((0, 2)), np.zeros((0, 2)), none, none, none, none, tuple(classes), pixel_size, frame)
 
+    @classmethod
+    def at(cls, yx: np.ndarray, *, pixel_size: Optional[float] = None, frame: int = 0) -> Columns:
+        """Return columns at `yx` (n, 2) [px] of which nothing else is known, in that order."""
+        n = len(yx)
+        unknown = np.full(n, np.nan)
+        return cls(yx, np.full((n, 2), np.nan), np.zeros(n), unknown, unknown, np.zeros(n), pixel_size=pixel_size, frame=frame)
+
     def rows(self, chosen: Rows) -> Columns:
         """Return the chosen columns, numbered anew."""
         return replace(self, **{name: getattr(self, name)[chosen] for name in COLUMN_FIELDS})

@@ -78,3 +78,11 @@ def test_what_no_frame_can_be_is_refused() -> None:
         Frames(np.zeros((1, 32, 32)), -0.2, "user")
     with pytest.raises(ShapeError, match="species runs from 0 to 5; wanted indices into"):
         columns(classes=("a", "b"))
+
+
+def test_columns_of_which_only_the_places_are_known_claim_nothing_else() -> None:
+    yx = np.array([[3.0, 1.0], [2.0, 5.0]])
+    table = Columns.at(yx, pixel_size=0.2, frame=4)
+    assert np.array_equal(table.yx, yx) and (table.pixel_size, table.frame, table.classes) == (0.2, 4, ("column",))
+    assert not table.fit_ok.any() and not table.species.any()
+    assert all(np.isnan(getattr(table, name)).all() for name in ("sigma", "intensity", "confidence", "agreement"))

@@ -35,8 +35,7 @@ def offered() -> tuple[Candidate, ...]:
 
 def columns_of(recipe: str) -> tuple[Analysis, Scale]:
     frame = next(draw_frames(RECIPES / f"{recipe}.toml", 1, 31, SETTINGS))
-    n, none = len(frame.yx), np.zeros(len(frame.yx))
-    columns = Columns(frame.yx, np.ones((n, 2)), none, none, none, none, pixel_size=frame.pixel_size)
+    columns = Columns.at(frame.yx, pixel_size=frame.pixel_size)
     frames = Frames(np.asarray(frame.image)[None], frame.pixel_size, "user", path=recipe)
     return Analysis(frames, (columns,), ModelId("truth@1", "0" * 64)), Scale(float(frame.pixel_size), "user")
 
@@ -80,8 +79,7 @@ def test_windows_that_rest_on_an_estimate_are_said_to(offered: tuple[Candidate, 
 
 def test_too_few_columns_choose_nothing(offered: tuple[Candidate, ...]) -> None:
     analysis, scale = columns_of("srtio3")
-    none = np.zeros(3)
-    few = Columns(analysis.columns[0].yx[:3], np.ones((3, 2)), none, none, none, none)
+    few = Columns.at(analysis.columns[0].yx[:3])
     choice = choose(Analysis(analysis.frames, (few,), analysis.segmenter), scale, offered)
     assert choice.candidate is None and "too few columns" in choice.why
     assert "--fit-encoder" not in choice.advice, "nor are they enough to fit one to"

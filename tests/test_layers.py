@@ -152,6 +152,38 @@ def test_instrument_layer_needs_numpy_alone(path: Path) -> None:
         assert first in allowed or first in sys.stdlib_module_names, f"{_name(path)}:{line} imports {module}"
 
 
+# --- callers -----------------------------------------------------------------------------------------------------------------------------
+
+CALLERS = re.compile(r"[Cc]alled by (.*?)(?:[;:](?=\s)|\.(?=\s|$)|$)")
+NAMED = re.compile(r"(?:^|, |\band |\bor |\bby )(`?)(?:stemzoo\.)?\.?([a-z_]+(?:\.[a-z_]+)*)\1(?!['\w-])")
+
+
+def _said_callers(path: Path) -> set[Path]:
+    """Return the modules that a docstring names as callers: `room.module` anywhere, and a neighbour by its name alone."""
+    text = " ".join((ast.get_docstring(_tree(path)) or "").split())
+    names = [name for sentence in CALLERS.findall(text) for _, name in NAMED.findall(sentence)]
+    here = path.parent if path.name != "__init__.py" else path.parent.parent
+    places = [root.joinpath(*name.split(".")) for name in names for root in ((PACKAGE,) if "." in name else (here, PACKAGE))]
+    return {file for place in places for file in (place.with_suffix(".py"), place / "__init__.py") if file.exists() and file != path}
+
+
+def _reaches(caller: Path, path: Path) -> bool:
+    """Return whether a module, or one in the package it stands for, imports `path`, or names it in a table of what to import."""
+    module = ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
+    for file in caller.parent.rglob("*.py") if caller.name == "__init__.py" else [caller]:
+        tree = _tree(file)
+        strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        if any(f"{name}.".startswith(f"{module}.") for name, _ in _imports(tree)) or (path.stem in strings and path.parent == file.parent):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("path", _files(), ids=_name)
+def test_who_is_said_to_call_a_module_imports_it(path: Path) -> None:
+    for caller in _said_callers(path):
+        assert _reaches(caller, path), f"{_name(path)} says that it is called by {_name(caller)}, which does not import it"
+
+
 # --- dependencies ------------------------------------------------------------------------------------------------------------------------
 
 

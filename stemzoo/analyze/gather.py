@@ -1,4 +1,4 @@
-"""The parts of a plan as one Analysis, as far as memory goes. Called by the stage that fits an encoder, and by analyze.finish."""
+"""The parts of a plan as one Analysis, as far as memory goes. Called by analyze.fitting and analyze.pieces."""
 
 from __future__ import annotations
 

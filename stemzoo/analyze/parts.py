@@ -1,8 +1,8 @@
 """What batches of frames gave, kept on disk until the whole file is written, so that a run that was broken off goes on where it was.
 
 Owns the layout of a part and the hidden folder that holds them beside the results. A part appears whole or not at all, and making it twice
-makes the same part, so it does not matter how often or by whom a batch is computed. Called by analyze.plan, analyze.batch, analyze.gather
-and analyze.finish.
+makes the same part, so it does not matter how often or by whom a batch is computed. Called by analyze.plan, analyze.batch and
+analyze.pieces.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The lattice of a frame in pixels, when it has one. Owns the search for its two vectors; NumPy only.
 
-Called by runtime.pipeline, which holds a frame's pixel size against its lattice, and by scale, which brings a frame without pixel size to
-a network's sampling. The strongest grain wins; what the pixels are in Å is not known here.
+Called by scale, which brings a frame without pixel size to a network's sampling, and by analyze.window. The
+strongest grain wins; what the pixels are in Å is not known here.
 """
 
 from __future__ import annotations

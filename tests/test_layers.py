@@ -122,6 +122,15 @@ def test_the_arrows_have_no_cycle() -> None:
         seen.add(room)
 
 
+def test_contributing_draws_the_same_house() -> None:
+    lines = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
+    drawn = {room: said for names, _, said in rows for room in re.findall(r"`(\w+)`", names)}
+    assert set(drawn) == {room for room in ROOMS if not room.startswith("__")}
+    for room in drawn.keys() - SHARED - {"cli"}:
+        assert set(filter(None, drawn[room].split(", "))) == ROOMS[room] - SHARED, room
+
+
 @pytest.mark.parametrize("path", [p for p in _files() if _room(p) not in TORCH_ROOMS], ids=_name)
 def test_torch_stays_in_its_rooms(path: Path) -> None:
     for module, line in _imports(_tree(path), on_loading=_room(path) in TORCH_WHEN_ASKED):

@@ -193,6 +193,52 @@ def test_who_is_said_to_call_a_module_imports_it(path: Path) -> None:
         assert _reaches(caller, path), f"{_name(path)} says that it is called by {_name(caller)}, which does not import it"
 
 
+# --- scripts -----------------------------------------------------------------------------------------------------------------------------
+
+
+def _module(name: str) -> Path | None:
+    """Return the file of a module `stemzoo…`, or None where there is none of that name."""
+    place = REPOSITORY.joinpath(*name.split("."))
+    return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.exists()), None)
+
+
+def _defined(path: Path) -> set[str]:
+    """Return the names that a module binds at its top level."""
+    found: set[str] = set()
+    for node in _tree(path).body:
+        for part in ast.walk(node) if isinstance(node, ast.If | ast.Try | ast.For) else [node]:
+            if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                found.add(part.name)
+            elif isinstance(part, ast.Import | ast.ImportFrom):
+                found |= {(alias.asname or alias.name).split(".")[0] for alias in part.names}
+            elif isinstance(part, ast.Assign | ast.AnnAssign):
+                targets = part.targets if isinstance(part, ast.Assign) else [part.target]
+                found |= {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+    return found
+
+
+SCRIPTS = sorted((REPOSITORY / "scripts").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=_name)
+def test_what_a_script_takes_from_the_package_is_there(path: Path) -> None:
+    """No other test runs most scripts, and documents quote their numbers."""
+    tree, modules = _tree(path), {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "stemzoo":
+            home = _module(str(node.module))
+            assert home, f"{_name(path)}:{node.lineno}: there is no {node.module}"
+            for alias in node.names:
+                if module := _module(f"{node.module}.{alias.name}"):
+                    modules[alias.asname or alias.name] = module
+                else:
+                    assert alias.name in _defined(home), f"{_name(path)}:{node.lineno}: {node.module} has no {alias.name}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            home = modules[node.value.id]
+            assert node.attr in _defined(home), f"{_name(path)}:{node.lineno}: {_name(home)} has no {node.attr}"
+
+
 # --- dependencies ------------------------------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from stemzoo.errors import StemzooError
+from stemzoo.geometry.filters import middle_of
 from stemzoo.runtime import cutting, pipeline
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.encoder import Encoder
@@ -54,12 +55,8 @@ def candidates() -> tuple[Candidate, ...]:
 
 def sample(frames: Frames, segmenter: Segmenter, scale: Scale | None, threshold: float | None) -> Analysis:
     """Return the columns in the middle of the first frame, unrefined: an encoder follows offsets of a pixel."""
-    image = frames.frame(0)
-    corner = [max(0, (side - CROP_PX) // 2) for side in image.shape]
-    part = image[corner[0] : corner[0] + CROP_PX, corner[1] : corner[1] + CROP_PX]
-    return pipeline.locate(
-        replace(frames, data=part[None]), segmenter, pipeline.LocateOptions(threshold=threshold, refine=False), scale=scale
-    )
+    options = pipeline.LocateOptions(threshold=threshold, refine=False)
+    return pipeline.locate(replace(frames, data=middle_of(frames.frame(0), CROP_PX)[None]), segmenter, options, scale=scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +157,8 @@ def _elsewhere(analysis: Analysis, sampling: float, offered: tuple[Candidate, ..
 def _thinned(analysis: Analysis, most: int = MOST) -> Analysis:
     """Return the middle of the first frame alone, with some of its columns, evenly drawn."""
     image, columns = analysis.frames.frame(0), analysis.columns[0]
-    corner = [max(0, (side - CROP_PX) // 2) for side in image.shape]
-    part = image[corner[0] : corner[0] + CROP_PX, corner[1] : corner[1] + CROP_PX]
+    part = middle_of(image, CROP_PX)
+    corner = (np.array(image.shape) - part.shape) // 2
     yx = columns.yx - corner
     rows = np.flatnonzero(((yx >= 0) & (yx <= np.array(part.shape) - 1)).all(axis=1))
     rows = rows[:: max(1, len(rows) // most)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,8 +34,8 @@ def offered() -> tuple[Candidate, ...]:
     return tuple(found)
 
 
-def columns_of(recipe: str) -> tuple[Analysis, Scale]:
-    frame = next(draw_frames(RECIPES / f"{recipe}.toml", 1, 31, SETTINGS))
+def columns_of(recipe: str, **settings: Any) -> tuple[Analysis, Scale]:
+    frame = next(draw_frames(RECIPES / f"{recipe}.toml", 1, 31, {**SETTINGS, **settings}))
     columns = Columns.at(frame.yx, pixel_size=frame.pixel_size)
     frames = Frames(np.asarray(frame.image)[None], frame.pixel_size, "user", path=recipe)
     return Analysis(frames, (columns,), ModelId("truth@1", "0" * 64)), Scale(float(frame.pixel_size), "user")
@@ -49,6 +50,14 @@ def test_a_structure_gets_the_encoder_that_was_made_for_it(recipe: str, wanted: 
     chosen, why = choice.candidate, str(choice)
     assert chosen is not None and chosen.id == wanted
     assert f"Angles and latents are from {wanted}" in why and all(candidate.id in why for candidate in offered)
+
+
+def test_a_large_frame_is_looked_at_in_its_middle(offered: tuple[Candidate, ...]) -> None:
+    analysis, scale = columns_of("mos2", **{"frame.size_px": 512})
+    image = np.random.default_rng(0).normal(500, 500, (512, 512)).astype(np.float32)
+    image[64:-64, 64:-64] = analysis.frames.frame(0)[64:-64, 64:-64]
+    framed = replace(analysis, frames=replace(analysis.frames, data=image[None]))
+    assert choose(framed, scale, offered).candidate == offered[0]
 
 
 @pytest.mark.parametrize("recipe", ["gold_100", "iron", "graphene"])

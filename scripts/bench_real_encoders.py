@@ -19,7 +19,7 @@ import numpy as np
 from stemzoo.analyze.options import AnalyzeOptions
 from stemzoo.analyze.source import read_frames
 from stemzoo.analyze.window import agreement
-from stemzoo.runtime import Bundle, Segmenter, pipeline
+from stemzoo.runtime import Bundle, Segmenter, cutting, pipeline
 from stemzoo.runtime.structure import disc, explainable, explained
 from stemzoo.training.encoding_config import EncoderConfig
 from stemzoo.training.fitting import draw_with, encode_with, fit_encoder
@@ -32,8 +32,8 @@ def describe(path: str, segmenter: Segmenter, seeds: int, steps: int) -> str:
     """Return one frame's line."""
     frames, _ = read_frames(path, AnalyzeOptions())
     analysis = pipeline.locate(frames, segmenter)
-    window = pipeline.window_for(analysis)
-    pieces = pipeline.subimages(analysis, window, int(np.clip(round(window), *SAMPLES)))
+    window = cutting.window_for(analysis)
+    pieces = cutting.subimages(analysis, window, int(np.clip(round(window), *SAMPLES)))
     rows, seen = np.flatnonzero(pieces.inside), disc(pieces.window_px)
     images = np.asarray(pieces.data[rows][:, seen], dtype=np.float64)
     began, encodings, shares = time.process_time(), [], []

@@ -20,7 +20,7 @@ from stemzoo.geometry.angles import wrap
 from stemzoo.geometry.matching import match
 from stemzoo.report import figures, render, style
 from stemzoo.report.field import field_of
-from stemzoo.runtime import Bundle, Encoder, Segmenter, pipeline
+from stemzoo.runtime import Bundle, Encoder, Segmenter, cutting, pipeline
 from stemzoo.simulation import SimulatedFrame, draw_frames
 from stemzoo.training.encoding_config import EncoderConfig
 from stemzoo.training.fitting import encode_with, fit_encoder
@@ -51,7 +51,7 @@ def main() -> None:
     options = parser.parse_args()
     frame = scene(options.seed, {})
     analysis = pipeline.locate(stack(frame), Segmenter(Bundle.load(resolve("adf-unet"))))
-    pieces = pipeline.subimages(analysis, options.window / frame.pixel_size, SIZE)
+    pieces = cutting.subimages(analysis, options.window / frame.pixel_size, SIZE)
     task = fit_encoder(pieces, EncoderConfig(latents=options.latents, seed=options.seed))
     encoding = along_principal_axes(encode_with(task, pieces))
     pairs = match(analysis.columns[0].yx, frame.yx, 0.5 / frame.pixel_size)
@@ -138,11 +138,8 @@ def turned(seed: int) -> None:
     encoder, views = Encoder(Bundle.load(resolve("rvae-sr3fe2o7"))), []
     for turn in TURNS:
         frame = scene(seed + 1, {"frame.rotation_deg": turn, "specimen.thickness_gradient": 0.0, "specimen.displacement": 0.0})
-        n = len(frame.yx)
-        none = np.zeros(n)
-        columns = Columns(frame.yx, np.ones((n, 2)), none, none, none, none, pixel_size=frame.pixel_size)
-        analysis = Analysis(stack(frame), (columns,), TRUTH)
-        pieces = pipeline.subimages(analysis, encoder.spec.window_angstrom / frame.pixel_size, encoder.spec.window_px)
+        analysis = Analysis(stack(frame), (Columns.at(frame.yx, pixel_size=frame.pixel_size),), TRUTH)
+        pieces = cutting.subimages(analysis, encoder.spec.window_angstrom / frame.pixel_size, encoder.spec.window_px)
         views.append((frame, encoder.encode(pieces)))
     print(f"angle differences by {encoder.id.id}:")
     (reference, here), centre = views[0], (SETTINGS["frame.size_px"] - 1) / 2

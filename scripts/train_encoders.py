@@ -240,11 +240,8 @@ def hold_against(folder: Path, views: list[View]) -> None:
 def view_of(encoder: Encoder, entry: dict[str, Any], seed: int, settings: dict[str, Any]) -> View:
     """Encode the true columns of one frame that no training saw."""
     frame = next(draw_frames(RECIPES / f"{entry['recipe']}.toml", 1, seed, {**entry["settings"], **settings}))
-    n = len(frame.yx)
-    none = np.zeros(n)
-    columns = Columns(frame.yx, np.ones((n, 2)), none, none, none, none, pixel_size=frame.pixel_size)
     stack = Frames(frame.image[None], frame.pixel_size, "user", "simulated")
-    pieces = cut(stack, columns, encoder.spec.window_angstrom / frame.pixel_size, encoder.spec.window_px)
+    pieces = cut(stack, Columns.at(frame.yx), encoder.spec.window_angstrom / frame.pixel_size, encoder.spec.window_px)
     return View(frame, encoder.encode(pieces), pieces)
 
 

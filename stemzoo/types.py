@@ -17,7 +17,7 @@ Part of the instrument layer: Python 3.8 syntax, hence no `slots=True`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -27,6 +27,20 @@ from stemzoo.errors import FrameError, PixelSizeError, ShapeError
 PIXEL_SIZE_SOURCES = ("file", "user", "lattice", "unknown")
 MIN_FRAME_PX = 16
 ORDERS = (1, 2, 3, 4, 6)  # of rotational symmetry that a pattern is judged by
+COLUMN_FIELDS = {
+    "yx": np.float64,
+    "sigma": np.float64,
+    "species": np.int64,
+    "intensity": np.float64,
+    "confidence": np.float32,
+    "fit_ok": np.bool_,
+    "agreement": np.float32,
+}
+"""The arrays of Columns that have a row for each column, and their dtype."""
+SUB_IMAGE_FIELDS = ("data", "frame", "column", "inside")
+ENCODING_FIELDS = ("angle", "angle_sigma", "symmetry", "latents", "frame", "column", "inside")
+Rows = Union[slice, np.ndarray]
+"""A slice, a mask or numbers: some rows of a table."""
 
 
 def check_pixel_size(value: Optional[float], what: str) -> Optional[float]:
@@ -131,18 +145,9 @@ class Columns:
     def __post_init__(self) -> None:
         if self.agreement is None:
             object.__setattr__(self, "agreement", np.full(len(self.yx), np.nan))
-        wanted = (
-            ("yx", np.float64),
-            ("sigma", np.float64),
-            ("species", np.int64),
-            ("intensity", np.float64),
-            ("confidence", np.float32),
-            ("fit_ok", np.bool_),
-            ("agreement", np.float32),
-        )
         n = len(self.yx)
-        for name, dtype in wanted:
-            array = np.asarray(getattr(self, name), dtype=dtype)
+        for name, dtype in COLUMN_FIELDS.items():
+            array: np.ndarray = np.asarray(getattr(self, name), dtype=dtype)
             shape = (n, 2) if name in ("yx", "sigma") else (n,)
             if n == 0:
                 array = array.reshape(shape)
@@ -161,6 +166,17 @@ class Columns:
         """Return a table without columns."""
         none = np.zeros(0)
         return cls(np.zeros((0, 2)), np.zeros((0, 2)), none, none, none, none, tuple(classes), pixel_size, frame)
+
+    @classmethod
+    def at(cls, yx: np.ndarray, *, pixel_size: Optional[float] = None, frame: int = 0) -> Columns:
+        """Return columns at `yx` (n, 2) [px] of which nothing else is known, in that order."""
+        n = len(yx)
+        unknown = np.full(n, np.nan)
+        return cls(yx, np.full((n, 2), np.nan), np.zeros(n), unknown, unknown, np.zeros(n), pixel_size=pixel_size, frame=frame)
+
+    def rows(self, chosen: Rows) -> Columns:
+        """Return the chosen columns, numbered anew."""
+        return replace(self, **{name: getattr(self, name)[chosen] for name in COLUMN_FIELDS})
 
 
 @dataclass(frozen=True)
@@ -212,6 +228,10 @@ class SubImages:
     def __len__(self) -> int:
         return len(self.data)
 
+    def rows(self, chosen: Rows) -> SubImages:
+        """Return the chosen sub-images."""
+        return replace(self, **{name: getattr(self, name)[chosen] for name in SUB_IMAGE_FIELDS})
+
     @property
     def window_px(self) -> int:
         """Side S of a sub-image."""
@@ -250,17 +270,20 @@ class Encoding:
     def __len__(self) -> int:
         return len(self.latents)
 
-    def rows(self, chosen: Union[slice, np.ndarray]) -> Encoding:
-        """Return the rows that a slice, a mask or numbers choose."""
-        return Encoding(
-            self.angle[chosen],
-            self.angle_sigma[chosen],
-            self.symmetry[chosen],
-            self.latents[chosen],
-            self.frame[chosen],
-            self.column[chosen],
-            self.inside[chosen],
-        )
+    @classmethod
+    def empty(cls, latents: int) -> Encoding:
+        """Return the encoding of a frame without columns, by so many latents."""
+        none, numbers = np.zeros(0), np.zeros(0, dtype=np.int64)
+        return cls(none, none, numbers, np.zeros((0, latents), dtype=np.float32), numbers, numbers, np.zeros(0, dtype=bool))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Encoding]) -> Encoding:
+        """Return the encodings of several frames, one or more, as one."""
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in ENCODING_FIELDS})
+
+    def rows(self, chosen: Rows) -> Encoding:
+        """Return the chosen rows."""
+        return Encoding(**{name: getattr(self, name)[chosen] for name in ENCODING_FIELDS})
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,15 @@ def test_the_arrows_have_no_cycle() -> None:
         seen.add(room)
 
 
+def test_contributing_draws_the_same_house() -> None:
+    lines = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
+    drawn = {room: said for names, _, said in rows for room in re.findall(r"`(\w+)`", names)}
+    assert set(drawn) == {room for room in ROOMS if not room.startswith("__")}
+    for room in drawn.keys() - SHARED - {"cli"}:
+        assert set(filter(None, drawn[room].split(", "))) == ROOMS[room] - SHARED, room
+
+
 @pytest.mark.parametrize("path", [p for p in _files() if _room(p) not in TORCH_ROOMS], ids=_name)
 def test_torch_stays_in_its_rooms(path: Path) -> None:
     for module, line in _imports(_tree(path), on_loading=_room(path) in TORCH_WHEN_ASKED):
@@ -150,6 +159,84 @@ def test_instrument_layer_needs_numpy_alone(path: Path) -> None:
     for module, line in _imports(_tree(path)):
         first = module.split(".")[0]
         assert first in allowed or first in sys.stdlib_module_names, f"{_name(path)}:{line} imports {module}"
+
+
+# --- callers -----------------------------------------------------------------------------------------------------------------------------
+
+CALLERS = re.compile(r"[Cc]alled by (.*?)(?:[;:](?=\s)|\.(?=\s|$)|$)")
+NAMED = re.compile(r"(?:^|, |\band |\bor |\bby )(`?)(?:stemzoo\.)?\.?([a-z_]+(?:\.[a-z_]+)*)\1(?!['\w-])")
+
+
+def _said_callers(path: Path) -> set[Path]:
+    """Return the modules that a docstring names as callers: `room.module` anywhere, and a neighbour by its name alone."""
+    text = " ".join((ast.get_docstring(_tree(path)) or "").split())
+    names = [name for sentence in CALLERS.findall(text) for _, name in NAMED.findall(sentence)]
+    here = path.parent if path.name != "__init__.py" else path.parent.parent
+    places = [root.joinpath(*name.split(".")) for name in names for root in ((PACKAGE,) if "." in name else (here, PACKAGE))]
+    return {file for place in places for file in (place.with_suffix(".py"), place / "__init__.py") if file.exists() and file != path}
+
+
+def _reaches(caller: Path, path: Path) -> bool:
+    """Return whether a module, or one in the package it stands for, imports `path`, or names it in a table of what to import."""
+    module = ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
+    for file in caller.parent.rglob("*.py") if caller.name == "__init__.py" else [caller]:
+        tree = _tree(file)
+        strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        if any(f"{name}.".startswith(f"{module}.") for name, _ in _imports(tree)) or (path.stem in strings and path.parent == file.parent):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("path", _files(), ids=_name)
+def test_who_is_said_to_call_a_module_imports_it(path: Path) -> None:
+    for caller in _said_callers(path):
+        assert _reaches(caller, path), f"{_name(path)} says that it is called by {_name(caller)}, which does not import it"
+
+
+# --- scripts -----------------------------------------------------------------------------------------------------------------------------
+
+
+def _module(name: str) -> Path | None:
+    """Return the file of a module `stemzoo…`, or None where there is none of that name."""
+    place = REPOSITORY.joinpath(*name.split("."))
+    return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.exists()), None)
+
+
+def _defined(path: Path) -> set[str]:
+    """Return the names that a module binds at its top level."""
+    found: set[str] = set()
+    for node in _tree(path).body:
+        for part in ast.walk(node) if isinstance(node, ast.If | ast.Try | ast.For) else [node]:
+            if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                found.add(part.name)
+            elif isinstance(part, ast.Import | ast.ImportFrom):
+                found |= {(alias.asname or alias.name).split(".")[0] for alias in part.names}
+            elif isinstance(part, ast.Assign | ast.AnnAssign):
+                targets = part.targets if isinstance(part, ast.Assign) else [part.target]
+                found |= {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+    return found
+
+
+SCRIPTS = sorted((REPOSITORY / "scripts").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=_name)
+def test_what_a_script_takes_from_the_package_is_there(path: Path) -> None:
+    """No other test runs most scripts, and documents quote their numbers."""
+    tree, modules = _tree(path), {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "stemzoo":
+            home = _module(str(node.module))
+            assert home, f"{_name(path)}:{node.lineno}: there is no {node.module}"
+            for alias in node.names:
+                if module := _module(f"{node.module}.{alias.name}"):
+                    modules[alias.asname or alias.name] = module
+                else:
+                    assert alias.name in _defined(home), f"{_name(path)}:{node.lineno}: {node.module} has no {alias.name}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            home = modules[node.value.id]
+            assert node.attr in _defined(home), f"{_name(path)}:{node.lineno}: {_name(home)} has no {node.attr}"
 
 
 # --- dependencies ------------------------------------------------------------------------------------------------------------------------

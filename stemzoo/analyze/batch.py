@@ -16,7 +16,6 @@ from stemzoo.analyze.options import Progress
 from stemzoo.analyze.parts import Failure, Part
 from stemzoo.analyze.plan import Plan, frames_of
 from stemzoo.errors import FrameError, ModelError, ReadError
-from stemzoo.io.results import no_encoding
 from stemzoo.runtime import pipeline
 from stemzoo.runtime.cleaned import Cleaned
 from stemzoo.runtime.encoder import Encoder
@@ -120,7 +119,7 @@ class _Lap:
         self.columns.append(Columns.empty(known.classes if known is not None else self.plan.classes, size, number))
         self.quality += () if known is not None or self.segmenter is None else (Quality(),)
         if self.encoder is not None:
-            self.encoding.append(no_encoding(self.encoder.spec.latents))
+            self.encoding.append(Encoding.empty(self.encoder.spec.latents))
 
 
 class Recording(Segmenter):

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from stemzoo.errors import StemzooError
-from stemzoo.runtime import pipeline
+from stemzoo.geometry.filters import middle_of
+from stemzoo.runtime import cutting, pipeline
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.scale import Scale
@@ -54,12 +55,8 @@ def candidates() -> tuple[Candidate, ...]:
 
 def sample(frames: Frames, segmenter: Segmenter, scale: Scale | None, threshold: float | None) -> Analysis:
     """Return the columns in the middle of the first frame, unrefined: an encoder follows offsets of a pixel."""
-    image = frames.frame(0)
-    corner = [max(0, (side - CROP_PX) // 2) for side in image.shape]
-    part = image[corner[0] : corner[0] + CROP_PX, corner[1] : corner[1] + CROP_PX]
-    return pipeline.locate(
-        replace(frames, data=part[None]), segmenter, pipeline.LocateOptions(threshold=threshold, refine=False), scale=scale
-    )
+    options = pipeline.LocateOptions(threshold=threshold, refine=False)
+    return pipeline.locate(replace(frames, data=middle_of(frames.frame(0), CROP_PX)[None]), segmenter, options, scale=scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +126,8 @@ def loaded(folder: str, session: SessionOptions | None) -> Encoder:
 
 
 def _share(analysis: Analysis, sampling: float | None, encoder: Encoder, window_px: float | None) -> float | None:
-    window = pipeline.window_at(sampling, encoder)[0] if window_px is None else window_px
-    pieces = pipeline.subimages(analysis, window, encoder.spec.window_px)
+    window = cutting.window_at(sampling, encoder)[0] if window_px is None else window_px
+    pieces = cutting.subimages(analysis, window, encoder.spec.window_px)
     if pieces.inside.sum() < FEWEST:
         return None
     return encoder.knows(pieces, encoder.encode(pieces), most=MOST)
@@ -160,11 +157,10 @@ def _elsewhere(analysis: Analysis, sampling: float, offered: tuple[Candidate, ..
 def _thinned(analysis: Analysis, most: int = MOST) -> Analysis:
     """Return the middle of the first frame alone, with some of its columns, evenly drawn."""
     image, columns = analysis.frames.frame(0), analysis.columns[0]
-    corner = [max(0, (side - CROP_PX) // 2) for side in image.shape]
-    part = image[corner[0] : corner[0] + CROP_PX, corner[1] : corner[1] + CROP_PX]
+    part = middle_of(image, CROP_PX)
+    corner = (np.array(image.shape) - part.shape) // 2
     yx = columns.yx - corner
     rows = np.flatnonzero(((yx >= 0) & (yx <= np.array(part.shape) - 1)).all(axis=1))
     rows = rows[:: max(1, len(rows) // most)]
-    names = ("sigma", "species", "intensity", "confidence", "fit_ok")
-    few = replace(columns, yx=yx[rows], **{name: getattr(columns, name)[rows] for name in names}, agreement=None)
+    few = replace(columns.rows(rows), yx=yx[rows])
     return replace(analysis, frames=replace(analysis.frames, data=part[None]), columns=(few,))

@@ -23,7 +23,7 @@ from stemzoo.analyze.plan import Plan, frames_of, stamp_of
 from stemzoo.analyze.window import propose
 from stemzoo.errors import ModelError
 from stemzoo.io.outputs import stem_of
-from stemzoo.runtime import pipeline
+from stemzoo.runtime import cutting
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.types import Analysis
@@ -104,9 +104,9 @@ def _fit_to(analysis: Analysis, plan: Plan, folder: Path, progress: Progress | N
     if options.window == AUTO:
         window = propose(analysis, latents=options.latents, seed=options.seed, symmetry=options.symmetry, progress=progress).window_px
     else:
-        window = parse_window(options.window, analysis.frames.pixel_size) or pipeline.window_for(analysis)
+        window = parse_window(options.window, analysis.frames.pixel_size) or cutting.window_for(analysis)
     size = min(max(round(window), SAMPLES[0]), SAMPLES[1])
-    pieces = pipeline.subimages(analysis, window, size)
+    pieces = cutting.subimages(analysis, window, size)
     known = analysis.frames.pixel_size if plan.scale is None else plan.scale.sampling
     pieces = replace(pieces, pixel_size=None if known is None else known * window / size)
     chosen = {"latents": options.latents, "seed": options.seed, "symmetry": options.symmetry, "max_steps": MOST_STEPS}

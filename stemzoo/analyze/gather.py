@@ -1,16 +1,13 @@
-"""The parts of a plan as one Analysis, as far as memory goes. Called by the stage that fits an encoder, and by analyze.finish."""
+"""The parts of a plan as one Analysis, as far as memory goes. Called by analyze.fitting and analyze.pieces."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 import stemzoo
 from stemzoo.analyze.plan import Plan
 from stemzoo.analyze.source import Chosen
 from stemzoo.errors import FrameError
-from stemzoo.io.results import ENCODING_FIELDS
 from stemzoo.types import Analysis, Columns, Encoding, Frames, Quality
 
 
@@ -46,7 +43,7 @@ def gather(plan: Plan, stage: str, frames: Frames, limit: int) -> tuple[Analysis
         frames=frames if len(chosen) == len(frames) else replace(frames, data=Chosen(frames.data, chosen)),
         columns=tuple(columns),
         segmenter=plan.segmenter,
-        encoding=_joined(encoding) if encoding and sum(counts) else None,
+        encoding=Encoding.joined(encoding) if encoding and sum(counts) else None,
         sampling_factor=plan.factor,
         notices=frames.notices,
         seconds=seconds,
@@ -55,8 +52,3 @@ def gather(plan: Plan, stage: str, frames: Frames, limit: int) -> tuple[Analysis
         quality=tuple(quality),
     )
     return analysis, chosen
-
-
-def _joined(parts: list[Encoding]) -> Encoding:
-    """Return the encodings of several frames as one."""
-    return Encoding(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in ENCODING_FIELDS})

@@ -1,8 +1,8 @@
 """What batches of frames gave, kept on disk until the whole file is written, so that a run that was broken off goes on where it was.
 
 Owns the layout of a part and the hidden folder that holds them beside the results. A part appears whole or not at all, and making it twice
-makes the same part, so it does not matter how often or by whom a batch is computed. Called by analyze.plan, analyze.batch, analyze.gather
-and analyze.finish.
+makes the same part, so it does not matter how often or by whom a batch is computed. Called by analyze.plan, analyze.batch and
+analyze.pieces.
 """
 
 from __future__ import annotations
@@ -20,10 +20,7 @@ from typing import Any
 import numpy as np
 
 from stemzoo.errors import OutputError, ReadError
-from stemzoo.io.results import ENCODING_FIELDS
-from stemzoo.types import Columns, Encoding, Quality
-
-COLUMN_FIELDS = ("yx", "sigma", "species", "intensity", "confidence", "fit_ok", "agreement")
+from stemzoo.types import COLUMN_FIELDS, ENCODING_FIELDS, Columns, Encoding, Quality
 
 
 @dataclass(frozen=True, slots=True)

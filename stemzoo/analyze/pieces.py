@@ -29,7 +29,7 @@ from stemzoo.geometry.tracks import link
 from stemzoo.io.results import ResultsWriter
 from stemzoo.io.tracks import FILE, write_tracks
 from stemzoo.report.summary import summarise
-from stemzoo.runtime import pipeline
+from stemzoo.runtime import cutting
 from stemzoo.runtime.doubts import strangeness
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.notices import in_holes, over_the_edge, several_orders, without_columns
@@ -94,7 +94,7 @@ def first_subimages(analysis: Analysis, encoder: Encoder | None) -> SubImages | 
         return None
     frames = replace(analysis.frames, data=Chosen(analysis.frames.data, [0]))
     alone = replace(analysis, frames=frames, columns=analysis.columns[:1], encoding=None)
-    return pipeline.subimages(alone, analysis.window_px, encoder.spec.window_px)
+    return cutting.subimages(alone, analysis.window_px, encoder.spec.window_px)
 
 
 def read_linked(folder: Path, analysis: Analysis) -> Tracks | None:

@@ -26,7 +26,7 @@ from stemzoo.analyze.source import read_frames, read_table, table_id
 from stemzoo.errors import FrameError, ModelError, ReadError, StemzooError
 from stemzoo.geometry.cleaning import clean
 from stemzoo.io.outputs import check_folder
-from stemzoo.runtime import pipeline
+from stemzoo.runtime import cutting
 from stemzoo.runtime.notices import scale_notices
 from stemzoo.runtime.scale import Scale, find_scale
 from stemzoo.types import Analysis, Frames, ModelId
@@ -129,7 +129,7 @@ def start(request: Request, models: Models) -> Plan | Outcome:
         encoder = None if chosen is None else loaded(chosen.folder, models.session)
         notices += [str(choice), *(encoder.bundle.session.notices if encoder is not None else ())]
     if window is None and encoder is not None and scale is not None:
-        window, said = pipeline.window_at(scale.sampling, encoder)
+        window, said = cutting.window_at(scale.sampling, encoder)
         notices += said
     factor = 1.0 if scale is None or models.segmenter is None else scale.factor(models.segmenter.spec)
     size = min(max(1, int(BATCH_PX / (np.prod(frames.shape) * factor**2))), BATCH_FRAMES)

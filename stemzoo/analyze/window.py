@@ -9,7 +9,7 @@ how well one training's angles and latents follow from another's, and how much o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,9 +17,9 @@ from stemzoo.analyze.options import Progress
 from stemzoo.errors import DatasetError, FrameError, ModelError, ShapeError
 from stemzoo.geometry.cleaning import clean
 from stemzoo.geometry.lattice import find_lattice
-from stemzoo.runtime import pipeline
+from stemzoo.runtime import cutting
 from stemzoo.runtime.structure import disc, explainable, explained
-from stemzoo.types import Analysis, Encoding, SubImages
+from stemzoo.types import Analysis, Encoding
 
 SPACINGS = (1.6, 2.2, 2.8, 3.6, 4.5)  # candidate windows, in nearest-neighbour distances; the lattice periods join them
 QUICK = (2.2, 2.8, 3.6)
@@ -59,7 +59,7 @@ def candidates(analysis: Analysis, spacings: Sequence[float] = SPACINGS) -> tupl
 
     Raises: FrameError if no frame holds two columns.
     """
-    spacing = pipeline.window_for(analysis, 1.0)
+    spacing = cutting.window_for(analysis, 1.0)
     sizes = [factor * spacing for factor in spacings]
     lattice = find_lattice(clean(analysis.frames.frame(0))[0])
     if lattice is not None:
@@ -92,7 +92,7 @@ def study(
 
     Raises: DatasetError if none is left; ModelError where the extra `train` is not installed.
     """
-    spacing = pipeline.window_for(analysis, 1.0)
+    spacing = cutting.window_for(analysis, 1.0)
     studied: list[Size] = []
     last: Exception | None = None
     for number, window in enumerate(sizes):
@@ -127,10 +127,10 @@ def _size(analysis: Analysis, window: float, spacing: float, chosen: dict[str, i
         if (error.name or "").startswith("stemzoo"):
             raise
         raise ModelError(f"a study fits encoders and needs {error.name}, which is not installed; pip install 'stemzoo[train]'") from error
-    pieces = pipeline.subimages(analysis, window, min(max(round(window), SAMPLES[0]), SAMPLES[1]))
+    pieces = cutting.subimages(analysis, window, min(max(round(window), SAMPLES[0]), SAMPLES[1]))
     rows = np.flatnonzero(pieces.inside)
     rows = rows[:: max(len(rows) // LEARNED_FROM, 1)][:LEARNED_FROM]
-    learned = _some(pieces, rows)
+    learned = pieces.rows(rows)
     config = EncoderConfig.model_validate({**chosen, "width": 48, "epochs": 1, "min_steps": STEPS})
     tasks = [fit_encoder(learned, config.model_copy(update={"seed": config.seed + k})) for k in range(2)]
     one, two = (encode_with(task, pieces) for task in tasks)
@@ -153,10 +153,6 @@ def _size(analysis: Analysis, window: float, spacing: float, chosen: dict[str, i
         encoding=one,
         pattern=draw_with(tasks[0], middle, np.zeros(1))[0],
     )
-
-
-def _some(pieces: SubImages, rows: np.ndarray) -> SubImages:
-    return replace(pieces, data=pieces.data[rows], frame=pieces.frame[rows], column=pieces.column[rows], inside=pieces.inside[rows])
 
 
 def agreement(one: Encoding, two: Encoding, rows: np.ndarray) -> float:

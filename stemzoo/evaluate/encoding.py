@@ -116,9 +116,7 @@ def encode_frame(
 def _encode(encoder: Encoder, frame: Frames, yx: np.ndarray) -> tuple[SubImages, Encoding]:
     if frame.pixel_size is None:
         raise DatasetError(f"{frame.path}: no pixel size; an encoder's window is in Å")
-    none = np.zeros(len(yx))
-    columns = Columns(yx, np.ones((len(yx), 2)), none, none, none, none, pixel_size=frame.pixel_size)
-    subimages = cut(frame, columns, encoder.spec.window_angstrom / frame.pixel_size, encoder.spec.window_px)
+    subimages = cut(frame, Columns.at(yx), encoder.spec.window_angstrom / frame.pixel_size, encoder.spec.window_px)
     return subimages, encoder.encode(subimages)
 
 

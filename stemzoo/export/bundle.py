@@ -83,12 +83,21 @@ def write_bundle(
             golden |= _graph(work / DECODER_FILE, modules["decoder"], decoder_cases(card), outputs, dynamic, spec, metadata, "decoder_")
         np.savez_compressed(work / GOLDEN_FILE, **golden)  # type: ignore[arg-type]
         _save_weights(work / WEIGHTS_FILE, weights)
-        files = [File(name=path.name, sha256=sha256_of(path), size=path.stat().st_size) for path in sorted(work.iterdir())]
-        card = card.model_copy(update={"files": tuple(files)})
-        (work / CARD_FILE).write_text(dump_card(card, prose or template(card)), encoding="utf-8")
-        replay = verify(Bundle.load(work))
-        if not replay.ok:
-            raise ExportError(replay.summary())
+        return seal(work, card, prose)
+
+
+def seal(work: Path, card: Card, prose: str | None = None) -> Card:
+    """Return the card, on which all files in `work` are listed, written beside them: the folder is a bundle and proves itself.
+
+    Args: prose: text below the front matter; default: a template that says what the card knows.
+    Raises: ExportError if the golden tensors are not reproduced; ModelError if the bundle cannot be opened.
+    """
+    files = [File(name=path.name, sha256=sha256_of(path), size=path.stat().st_size) for path in sorted(work.iterdir())]
+    card = card.model_copy(update={"files": tuple(files)})
+    (work / CARD_FILE).write_text(dump_card(card, prose or template(card)), encoding="utf-8")
+    replay = verify(Bundle.load(work))
+    if not replay.ok:
+        raise ExportError(replay.summary())
     return card
 
 

@@ -20,12 +20,11 @@ import numpy as np
 import onnx
 
 from stemzoo.errors import ExportError, ModelError
-from stemzoo.export.bundle import GRAPHS, check_folder, complete_card, named_by, template
+from stemzoo.export.bundle import GRAPHS, check_folder, complete_card, named_by, seal
 from stemzoo.export.onnx import IR_VERSION, check_graph
-from stemzoo.runtime.bundle import GOLDEN_FILE, METADATA_KEY, MODEL_FILE, WEIGHTS_FILE, Bundle, sha256_of
-from stemzoo.runtime.golden import verify
+from stemzoo.runtime.bundle import GOLDEN_FILE, METADATA_KEY, MODEL_FILE, WEIGHTS_FILE, sha256_of
 from stemzoo.runtime.session import open_session
-from stemzoo.zoo.card import CARD_FILE, Card, File, dump_card, read_card
+from stemzoo.zoo.card import Card, read_card
 from stemzoo.zoo.whole import whole_folder
 
 GOLDEN = {"atol": 0.15, "rtol": 1e-4}
@@ -54,13 +53,7 @@ def write_in_eight_bits(folder: Path, source: Path, graph: Path, stated: Mapping
         (work / MODEL_FILE).write_bytes(model.SerializeToString(deterministic=True))
         shutil.copyfile(source / WEIGHTS_FILE, work / WEIGHTS_FILE)
         np.savez_compressed(work / GOLDEN_FILE, **_golden(source / GOLDEN_FILE, work / MODEL_FILE))  # type: ignore[arg-type]
-        files = [File(name=path.name, sha256=sha256_of(path), size=path.stat().st_size) for path in sorted(work.iterdir())]
-        card = card.model_copy(update={"files": tuple(files)})
-        (work / CARD_FILE).write_text(dump_card(card, template(card)), encoding="utf-8")
-        replay = verify(Bundle.load(work))
-        if not replay.ok:
-            raise ExportError(replay.summary())
-    return card
+        return seal(work, card)
 
 
 def in_eight_bits(graph: Path) -> bool:

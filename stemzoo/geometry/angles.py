@@ -1,7 +1,7 @@
 """Angles that are known only modulo 2π/n: wrapping, differences, means and spreads. NumPy only.
 
 Everything is in radians, counter-clockwise as displayed. `symmetry` is the order n of a pattern's rotational symmetry, a number or an
-array that broadcasts against the angles. Called by the encoder, the report's maps and every test of an angle.
+array that broadcasts against the angles. Called by runtime.encoder, evaluate.encoding and every test of an angle.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The background under the columns of a frame: a smooth surface of quadratic B-splines. Owns its values, drawing and equations.
 
 Its grid is coarser than a column's window, so that the surface follows thickness, carbon and vacuum but cannot follow a column.
-NumPy only; called by refine.
+NumPy only; called by jointfit, coupling and residuals.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Filters that a whole frame goes through before its lattice or its peaks are looked for. Owns blurring and evening-out; NumPy only.
 
-Called by lattice and width; never by what measures positions or intensities.
+Called by lattice, width, runtime.scale and analyze.choosing; never by what measures positions or intensities.
 """
 
 from __future__ import annotations

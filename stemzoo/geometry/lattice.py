@@ -1,7 +1,7 @@
 """The lattice of a frame in pixels, when it has one. Owns the search for its two vectors; NumPy only.
 
-Called by runtime.pipeline, which holds a frame's pixel size against its lattice, and by scale, which brings a frame without pixel size to
-a network's sampling. The strongest grain wins; what the pixels are in Å is not known here.
+Called by scale, which brings a frame without pixel size to a network's sampling, and by analyze.window. The
+strongest grain wins; what the pixels are in Å is not known here.
 """
 
 from __future__ import annotations
@@ -99,11 +99,16 @@ def _spectral_peaks(power: np.ndarray, height: int, width: int) -> Tuple[np.ndar
         (((row - 1) % height, col), ((row + 1) % height, col)),
         ((row, np.abs(col - 1)), (row, np.minimum(col + 1, power.shape[1] - 1))),
     ):
-        low, middle, high = log[before], log[row, col], log[after]
-        bend = 2 * middle - low - high
-        step.append(np.clip(np.where(bend > 1e-9, (high - low) / (2 * np.maximum(bend, 1e-9)), 0), -0.5, 0.5))
+        step.append(_to_top(log[before], log[row, col], log[after], 1e-9))
     cycles = np.stack([np.where(row < height / 2, row, row - height) + step[0], col + step[1]], axis=1)
     return cycles / (height, width), power[row, col] - floor[ring[row, col]]
+
+
+def _to_top(low: np.ndarray, middle: np.ndarray, high: np.ndarray, least_bend: float) -> np.ndarray:
+    """Return the step from the middle of three values to the top of the parabola through them, at most half; none where it hardly bends."""
+    bend = 2 * middle - low - high
+    step: np.ndarray = np.clip(np.where(bend > least_bend, (high - low) / (2 * np.maximum(bend, least_bend)), 0), -0.5, 0.5)
+    return step
 
 
 def _autocorrelation_maxima(power: np.ndarray, peaks: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -128,9 +133,7 @@ def _autocorrelation_maxima(power: np.ndarray, peaks: np.ndarray, height: int, w
     value = part[y, x]
     step = []
     for dy, dx in ((1, 0), (0, 1)):
-        low, high = part[y - dy, x - dx], part[y + dy, x + dx]
-        bend = 2 * value - low - high
-        step.append(np.clip(np.where(bend > 1e-12, (high - low) / (2 * np.maximum(bend, 1e-12)), 0), -0.5, 0.5))
+        step.append(_to_top(part[y - dy, x - dx], value, part[y + dy, x + dx], 1e-12))
     vector = np.stack([y - reach_y + step[0], x - reach_x + step[1]], axis=1)
     length = np.hypot(vector[:, 0], vector[:, 1])
     forward = (vector[:, 0] > 1e-9) | ((np.abs(vector[:, 0]) <= 1e-9) & (vector[:, 1] > 0))

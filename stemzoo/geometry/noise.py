@@ -1,7 +1,7 @@
 """How noisy a frame is, learnt from what a fit leaves over. Owns the variance model and the correction for correlated noise; NumPy only.
 
 A frame's units are not counts: gain, offset and readout noise are unknown, smoothing may have correlated neighbouring pixels. Called by
-refine.
+residuals and rowjitter.
 """
 
 from __future__ import annotations

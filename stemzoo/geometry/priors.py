@@ -1,7 +1,7 @@
 """How alike the columns of a frame are, learnt from the frame: the spread of their widths, the shape that all have. NumPy only.
 
 Empirical Bayes: widths are left as free as the columns of this frame show them to be beyond their noise, so a column pays in precision
-only for freedom that the frame needs. Called by refine.
+only for freedom that the frame needs. Called by jointfit.
 """
 
 from __future__ import annotations

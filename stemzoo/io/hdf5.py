@@ -16,14 +16,14 @@ import numpy as np
 
 from stemzoo.errors import ReadError
 from stemzoo.io.hdf5_claims import attribute, check_array, check_file
-from stemzoo.io.raw import EAGER_BYTES, Raw, Signal, choose, problem
+from stemzoo.io.raw import EAGER_BYTES, Raw, Signal, Stack, choose, problem
 from stemzoo.io.units import Axis
 from stemzoo.types import MIN_FRAME_PX
 
 
 @dataclass(frozen=True)
-class Stack:
-    """Frames (T, H, W) inside an HDF5 file, each read when asked for; no handle stays open, so it can be pickled to a worker.
+class InFile(Stack):
+    """Frames (T, H, W) inside an HDF5 file.
 
     Args:
         path: the file.
@@ -38,11 +38,8 @@ class Stack:
     shape: tuple[int, int, int]
     dtype: np.dtype
 
-    def __getitem__(self, index: int | slice) -> np.ndarray:
-        """Return frame `index` (H, W), or several (n, H, W)."""
-        if isinstance(index, slice):
-            return np.stack([self[i] for i in range(*index.indices(self.shape[0]))])
-        number = range(self.shape[0])[index]
+    def read(self, number: int) -> np.ndarray:
+        """Return frame `number` (H, W)."""
         try:
             frame = self._read(number)
         except (OSError, KeyError, RuntimeError, TypeError, ValueError) as failure:
@@ -57,10 +54,6 @@ class Stack:
             if len(self.names) > 1 or stored.ndim == 2:
                 return np.asarray(stored[()]).reshape(self.shape[1:])
             return np.asarray(stored[tuple(number if axis == self.order[0] else slice(None) for axis in range(stored.ndim))])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """Return all frames."""
-        return np.asarray(self[:], dtype=dtype)
 
 
 @dataclass(frozen=True)
@@ -99,7 +92,7 @@ def read_hdf5(path: str, wanted: str | None) -> Raw:
         if len(image.order) == 3 and dataset.nbytes > EAGER_BYTES:
             t, y, x = image.order
             shape = (dataset.shape[t], dataset.shape[y], dataset.shape[x])
-            return Raw(Stack(path, (image.dataset,), (t, y, x), shape, dataset.dtype), image.axes, facts, notices)
+            return Raw(InFile(path, (image.dataset,), (t, y, x), shape, dataset.dtype), image.axes, facts, notices)
         check_array(dataset, EAGER_BYTES)
         data = np.asarray(dataset[()])
     if len(image.order) == data.ndim:
@@ -120,7 +113,7 @@ def _own(file: h5py.File, path: str) -> Raw | None:
     first = next(iter(frames.values()))
     dtype = first["image"].dtype
     names = tuple(f"/frames/{name}/image" for name in frames)
-    stack = Stack(path, names, (0, 1, 2), (len(names), *shape[-2:]), dtype)
+    stack = InFile(path, names, (0, 1, 2), (len(names), *shape[-2:]), dtype)
     small = len(names) * int(np.prod(shape)) * dtype.itemsize <= EAGER_BYTES
     data = stack[:] if small else stack
     facts = {key: str(value) for key in ("material", "zone_axis") if (value := attribute(first, key)) is not None}

@@ -1,7 +1,7 @@
 """What a format's reader hands to io.read: an image as stored, its axes and, where a file holds several images, which one was meant.
 
-Owns `Raw`, `Signal` and the rule that picks a signal. Each reader (dm_tia, hdf5, mrc, npy, picture, tiff) returns a `Raw`; io.read makes
-Frames of it.
+Owns `Raw`, `Signal`, stacks that stay on disk, and the rule that picks a signal. Each reader (dm_tia, hdf5, mrc, npy, picture, tiff, zarr)
+returns a `Raw`; io.read makes Frames of it.
 """
 
 from __future__ import annotations
@@ -38,11 +38,33 @@ class Raw:
     notices: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class OnDisk:
-    """Frames that lie in a file one behind the other, each read when asked for.
+class Stack:
+    """Frames (T, H, W) that stay in their file, each read when asked for; no handle stays open, so it can be pickled to a worker.
 
-    Unlike a memory map, it is pickled without its pixels, and frames read once do not stay in memory.
+    Frames read once do not stay in memory. A format's own class holds `shape`, `dtype` and where the frames lie, and says how one is read.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def read(self, number: int) -> np.ndarray:
+        """Return frame `number` (H, W), counted from 0. Raises: ReadError if the file no longer holds it."""
+        raise NotImplementedError
+
+    def __getitem__(self, index: int | slice) -> np.ndarray:
+        """Return frame `index` (H, W), or several (n, H, W)."""
+        if isinstance(index, slice):
+            return np.stack([self[i] for i in range(*index.indices(self.shape[0]))])
+        return self.read(range(self.shape[0])[index])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Return all frames."""
+        return np.asarray(self[:], dtype=dtype)
+
+
+@dataclass(frozen=True)
+class OnDisk(Stack):
+    """Frames that lie in a file one behind the other.
 
     Args: path, offset [bytes], shape (T, H, W) and dtype say where the pixels are.
     """
@@ -57,20 +79,13 @@ class OnDisk:
         """Bytes of all frames."""
         return math.prod(self.shape) * self.dtype.itemsize
 
-    def __getitem__(self, index: int | slice) -> np.ndarray:
-        """Return frame `index` (H, W), or several (n, H, W)."""
-        if isinstance(index, slice):
-            return np.stack([self[i] for i in range(*index.indices(self.shape[0]))])
-        number = range(self.shape[0])[index]
+    def read(self, number: int) -> np.ndarray:
+        """Return frame `number` (H, W)."""
         size = math.prod(self.shape[1:])
         frame = np.fromfile(self.path, self.dtype, size, offset=self.offset + number * size * self.dtype.itemsize)
         if len(frame) < size:
             raise ReadError(f"{self.path}: ends within frame {number} of {self.shape[0]}; it was cut short: copy it again")
         return frame.reshape(self.shape[1:])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """Return all frames."""
-        return np.asarray(self[:], dtype=dtype)
 
     def reshape(self, shape: tuple[int, ...]) -> OnDisk:
         """Return the same frames with axes of length 1 added or dropped."""

@@ -1,8 +1,8 @@
 """Any microscope file to Frames: dm3, dm4, emd, ser, emi, hspy, tif, mrc, npy, HDF5, Zarr, png, jpg.
 
 Owns the table of formats, the checks that every file passes, and whose pixel size counts. Returns Frames in Å/px with the source of the
-pixel size and a notice for each decision. Each format's own reader is a file beside this one. Called by the command line, by training and
-by the live watcher.
+pixel size and a notice for each decision. Each format's own reader is a file beside this one. Called by analyze.source,
+label, and by the watched folder and the server.
 """
 
 from __future__ import annotations

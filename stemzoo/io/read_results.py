@@ -12,8 +12,8 @@ import numpy as np
 
 from stemzoo.errors import ReadError
 from stemzoo.io.hdf5_claims import attribute, check_array, check_file
-from stemzoo.io.results import ENCODING_FIELDS, SCHEMA
-from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId
+from stemzoo.io.results import SCHEMA
+from stemzoo.types import ENCODING_FIELDS, Analysis, Columns, Encoding, Frames, ModelId
 
 
 def read_results(path: Path) -> Analysis:

@@ -27,10 +27,9 @@ import numpy as np
 
 from stemzoo.errors import OutputError
 from stemzoo.io.outputs import need_room
-from stemzoo.types import Analysis, Columns, Encoding, Frames
+from stemzoo.types import ENCODING_FIELDS, Analysis, Columns, Encoding, Frames
 
 SCHEMA = 1
-ENCODING_FIELDS = ("angle", "angle_sigma", "symmetry", "latents", "frame", "column", "inside")
 ROWS = 1 << 16  # columns that are held before they are written
 IN_MEMORY = 1_000_000  # columns: the file of so many, some 200 MB, is put together in memory
 BYTES_A_COLUMN = 300  # of a file, at most, with encoding and maps
@@ -80,7 +79,7 @@ class ResultsWriter:
         )
         tables = {"columns": _quantities(columns)}
         if self._latents is not None:
-            encoding = encoding or no_encoding(self._latents)
+            encoding = encoding or Encoding.empty(self._latents)
             tables["encoding"] = {name: np.asarray(getattr(encoding, name)) for name in ENCODING_FIELDS}
         self._waiting.append(tables)
         self._rows_waiting += len(columns)
@@ -149,8 +148,7 @@ def write_results(path: Path, analysis: Analysis, probability: np.ndarray | None
     with ResultsWriter(path, sum(map(len, analysis.columns)), latents) as writer:
         for columns in analysis.columns:
             rows = slice(first, first + len(columns))
-            part = None if encoding is None else Encoding(**{name: np.asarray(getattr(encoding, name))[rows] for name in ENCODING_FIELDS})
-            writer.add(columns, part)
+            writer.add(columns, None if encoding is None else encoding.rows(rows))
             first = rows.stop
         writer.finish(analysis, probability, options)
 
@@ -218,12 +216,6 @@ def _put(entry: h5py.Group, name: str, n: int, rows: slice, arrays: Mapping[str,
     if rows.stop > rows.start:
         for key, array in arrays.items():
             entry[name][key][rows] = array
-
-
-def no_encoding(latents: int) -> Encoding:
-    """Return the encoding of a frame without columns."""
-    none, numbers = np.zeros(0), np.zeros(0, dtype=np.int64)
-    return Encoding(none, none, numbers, np.zeros((0, latents), dtype=np.float32), numbers, numbers, np.zeros(0, dtype=bool))
 
 
 def _write_maps(entry: h5py.Group, columns: Columns, encoding: Encoding) -> None:

@@ -17,34 +17,27 @@ import tifffile
 
 from stemzoo.errors import ReadError
 from stemzoo.io.colour import grey
-from stemzoo.io.raw import EAGER_BYTES, OnDisk, Raw, problem
+from stemzoo.io.raw import EAGER_BYTES, OnDisk, Raw, Stack, problem
 from stemzoo.io.units import Axis, angstrom
 
 Axes = tuple[Axis, Axis]
 
-SHRINKS = (
-    5000  # how much smaller a compressed picture can be: LZW at most 2,700 times, deflate 1,032; what claims more would fill the memory
-)
+SHRINKS = 5000
+"""How much smaller a compressed picture can be: LZW at most 2,700 times, deflate 1,032. What claims more would fill the memory."""
 
 
 @dataclass(frozen=True)
-class Pages:
-    """Frames (T, H, W) that are the pages `keys` of a TIFF, each read when asked for; no handle stays open."""
+class Pages(Stack):
+    """Frames (T, H, W) that are the pages `keys` of a TIFF."""
 
     path: str
     keys: tuple[int, ...]
     shape: tuple[int, int, int]
     dtype: np.dtype
 
-    def __getitem__(self, index: int | slice) -> np.ndarray:
-        """Return frame `index` (H, W), or several (n, H, W)."""
-        if isinstance(index, slice):
-            return np.stack([self[i] for i in range(*index.indices(self.shape[0]))])
-        return np.asarray(tifffile.imread(self.path, key=self.keys[index])).reshape(self.shape[1:])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """Return all frames."""
-        return np.asarray(self[:], dtype=dtype)
+    def read(self, number: int) -> np.ndarray:
+        """Return frame `number` (H, W)."""
+        return np.asarray(tifffile.imread(self.path, key=self.keys[number])).reshape(self.shape[1:])
 
 
 def read_tiff(path: str, wanted: str | None) -> Raw:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from stemzoo.errors import ReadError
-from stemzoo.io.raw import EAGER_BYTES, Raw, Signal, choose, problem
+from stemzoo.io.raw import EAGER_BYTES, Raw, Signal, Stack, choose, problem
 from stemzoo.io.units import Axis
 
 
 @dataclass(frozen=True)
-class Chunks:
-    """Frames (T, H, W) of a Zarr array, each read when asked for; nothing stays open, so it can be pickled to a worker."""
+class Chunks(Stack):
+    """Frames (T, H, W) of a Zarr array; several are read at once, as one chunk may hold parts of many."""
 
     path: str
     name: str
@@ -25,10 +25,6 @@ class Chunks:
         """Return frame `index` (H, W), or several (n, H, W)."""
         array = _open(self.path)
         return np.asarray((array[self.name] if self.name else array)[index])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """Return all frames."""
-        return np.asarray(self[:], dtype=dtype)
 
 
 def read_zarr(path: str, wanted: str | None) -> Raw:

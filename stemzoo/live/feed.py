@@ -1,7 +1,7 @@
 """The last frames, for the live page: an 8-bit picture and the columns of each, newest last. Owns the ring and who is told of changes.
 
 Memory is bounded by the number of frames and by their bytes. The worker's thread writes, the server's loop reads and listens; listeners
-who fall behind lose the oldest news and catch up from the ring. Called by live.engine and live.server.
+who fall behind lose the oldest news and catch up from the ring. Called by live.engine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rotationally invariant VAE on a polar grid, stemzoo's own form: every angle is compared exactly. Called by training and export.
+"""The rotationally invariant VAE on a polar grid, stemzoo's own form: every angle is compared exactly. Called by training and nets.graphs.
 
 On rings a rotation is a shift, so the likelihood of *all* angles is one short Fourier sum (`nets.polar_grid`). The angle is therefore not
 guessed by the encoder but marginalised in training and read off its posterior afterwards; a small offset of the column from the middle is

@@ -1,4 +1,4 @@
-"""The segmentation network: raw intensities to a probability of column at every pixel. Plain PyTorch; called by `training` and `export`.
+"""The segmentation network: raw intensities to a probability of column at every pixel. Plain PyTorch; called by `training`.
 
 The floor is arithmetic, so the network works at a half or a quarter of the frame's sampling: pixels are folded two by two, or four by
 four, into channels at the stem and unfolded at the head, which predicts all pixels of a fold at once.

@@ -1,4 +1,4 @@
-"""The angle once more, with each column's pixels weighed as one. Owns the last step of the angle; called by nets.graphs.
+"""The angle once more, with each column's pixels weighed as one. Owns the last step of the angle; called by nets.condensed.
 
 Disorder moves columns, so the pixels on a column's flanks err together, and by as much as the column is bright. The likelihood of white
 noise, on which the search over all angles rests, lets the brightest columns decide. Here one linear step follows from the angle it found:

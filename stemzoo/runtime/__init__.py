@@ -1,8 +1,8 @@
 """The one inference path: a bundle and a frame in, columns, angles and latents out. NumPy and onnxruntime only, Python 3.8 syntax.
 
 `bundle` and `session` open a model folder, `golden` lets it prove itself, `segmenter` and `encoder` run the networks, `pipeline` composes
-them with the geometry, `tables` owns columns.csv. Importing this package loads neither torch nor onnxruntime; opening a bundle loads
-onnxruntime.
+them with the geometry, `cutting` makes sub-images of columns, `tables` owns columns.csv. Importing this package loads neither torch nor
+onnxruntime; opening a bundle loads onnxruntime.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from typing import Dict, List, Optional, Tuple
 import numpy as np
 
 from stemzoo.geometry.quality import reasons
+from stemzoo.runtime.cutting import subimages
 from stemzoo.runtime.encoder import Encoder
-from stemzoo.runtime.pipeline import subimages
 from stemzoo.types import Analysis, SubImages
 
 MISTRUST_FAILED = 0.2
@@ -63,10 +63,8 @@ def strangeness(analysis: Analysis, encoder: Encoder, pieces: Optional[SubImages
     step = 1 if pieces is not None else max(1, len(analysis.columns[0]) // LOOKED_AT)
     encoding = analysis.encoding.rows(slice(0, len(analysis.columns[0]), step))
     if pieces is None:
-        names = ("yx", "sigma", "species", "intensity", "confidence", "fit_ok")
-        few = replace(analysis.columns[0], agreement=None, **{name: getattr(analysis.columns[0], name)[::step] for name in names})
         first = replace(analysis.frames, data=analysis.frames.frame(0)[np.newaxis])
-        alone = replace(analysis, frames=first, columns=(few,), encoding=None, quality=())
+        alone = replace(analysis, frames=first, columns=(analysis.columns[0].rows(slice(None, None, step)),), encoding=None, quality=())
         pieces = subimages(alone, analysis.window_px, encoder.spec.window_px)
     share = encoder.knows(pieces, encoding)
     if share is None or share >= STRANGE:

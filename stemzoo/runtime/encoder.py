@@ -1,6 +1,6 @@
 """Sub-images to angle and latents, and back to patterns. Owns batches, threads and what becomes of windows over the edge of a frame.
 
-Called by runtime.pipeline, and through it by the CLI and the report.
+Called by runtime.pipeline, and by whoever encodes sub-images that are cut already.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Frames to an Analysis: the only order in which scaling, network, peaks, refinement, cutting and encoding are put together.
 
 `locate` finds and refines columns, `encode` adds angle and latents, `analyze` does both; frames are taken one at a time, so that a stack
-needs the memory of one frame. `window_for` and `subimages` serve whoever fits an encoder to the columns of one file. Called by the CLI,
-the `.pyz`, watch and serve.
+needs the memory of one frame. Called by the CLI, the `.pyz`, watch and serve.
 """
 
 from __future__ import annotations
@@ -15,26 +14,24 @@ from typing import Callable, Dict, Iterator, List, Optional, Tuple
 import numpy as np
 
 import stemzoo
-from stemzoo.errors import FrameError, ModelError
-from stemzoo.geometry.cleaning import clean
-from stemzoo.geometry.neighbours import nearest_distance
+from stemzoo.errors import ModelError
 from stemzoo.geometry.peaks import Peaks, agreement, find_peaks
 from stemzoo.geometry.quality import judge
 from stemzoo.geometry.refine import Fit, RefineOptions, refine
 from stemzoo.geometry.resample import rescale, to_original
-from stemzoo.geometry.subimages import Windows, cut
+from stemzoo.geometry.subimages import Windows
 from stemzoo.runtime.cleaned import Cleaned
+from stemzoo.runtime.cutting import encoder_window
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.notices import in_holes, over_the_edge, scale_notices, without_columns
 from stemzoo.runtime.scale import Scale, find_scale
 from stemzoo.runtime.segmenter import Segmenter
-from stemzoo.types import Analysis, Columns, Encoding, Frames, Quality, SubImages
+from stemzoo.types import Analysis, Columns, Encoding, Frames, Quality
 
 Progress = Callable[[str, int, int], None]
 START_ERROR = 0.08  # sigmas of the peak by which a network's position errs where electrons abound: 0.03 to 0.04 Å on simulated frames
 NARROWEST, UNFITTED = 1.0, 0.6  # network pixels: sigma of the narrowest peak, and standard error of a position of which no fit tells
 DOUBTFUL = (0.2, 0.65)  # maxima of the map between these are neither clearly columns nor clearly none
-WINDOW_SPACINGS = 2.75  # side of a default window in nearest-neighbour spacings: the first and second shell around a column, whole
 
 
 @dataclass(frozen=True)
@@ -231,7 +228,7 @@ def encode(
         unmeasured += int(hidden.sum())
         if progress is not None:
             progress("encode", index + 1, len(analysis.columns))
-    encoding = _joined(parts)
+    encoding = Encoding.joined(parts)
     outside = int((~encoding.inside).sum())
     if outside:
         notices.append(over_the_edge(outside, len(encoding), window))
@@ -261,59 +258,3 @@ def analyze(
     cleaned = Cleaned(frames)
     analysis = locate(frames, segmenter, locate_options, progress, cleaned=cleaned)
     return analysis if encoder is None else encode(analysis, encoder, encode_options, progress, cleaned)
-
-
-def encoder_window(analysis: Analysis, encoder: Encoder) -> Tuple[float, Tuple[str, ...]]:
-    """Return the side, in pixels of the frame, of the window that the encoder was trained on, and what had to be decided."""
-    sampling = analysis.sampling
-    notices: Tuple[str, ...] = ()
-    if sampling is None:
-        scale = find_scale(analysis.frames, clean(analysis.frames.frame(0))[0])
-        sampling, notices = scale.sampling, scale.notices
-    window, more = window_at(sampling, encoder)
-    return window, (*notices, *more)
-
-
-def window_at(sampling: Optional[float], encoder: Encoder) -> Tuple[float, Tuple[str, ...]]:
-    """Return the window [px of the frame] of the encoder at `sampling` [Å/px], and what had to be decided where that is unknown."""
-    spec = encoder.spec
-    if sampling is not None:
-        return spec.window_angstrom / sampling, ()
-    return float(spec.window_px), (f"The encoder's window of {spec.window_angstrom:g} Å was taken as {spec.window_px} px",)
-
-
-def window_for(analysis: Analysis, spacings: float = WINDOW_SPACINGS) -> float:
-    """Return a window for an encoder that is still to be fitted [px of the frame]: `spacings` times the median distance to the nearest
-    column.
-
-    Raises: FrameError if no frame holds two columns.
-    """
-    nearest = []
-    for columns in analysis.columns:
-        if len(columns) > 1:
-            height, width = analysis.frames.shape
-            distance = nearest_distance(columns.yx, (height * width / len(columns)) ** 0.5)
-            nearest.append(distance[np.isfinite(distance)])
-    spacing = float(np.median(np.concatenate(nearest))) if nearest else float("nan")
-    if not spacing > 0:
-        raise FrameError(f"{analysis.frames.path}: no frame holds two columns, so no window follows from their spacing; pass one in px")
-    return min(spacings * spacing, float(min(analysis.frames.shape)))
-
-
-def subimages(analysis: Analysis, window_px: float, size: Optional[int] = None) -> SubImages:
-    """Return the sub-images of every column of every frame, cut from cleaned frames: (N, size, size).
-
-    Those with too many pixels that were not measured are marked `inside=False`, as those over the edge.
-    Raises: ShapeError as geometry.subimages.cut.
-    """
-    cleaned = Cleaned(analysis.frames)
-    tables = [replace(columns, frame=index) for index, columns in enumerate(analysis.columns)]
-    pieces = cut(cleaned.frames(), tables, window_px, size)
-    hidden = [cleaned.unmeasured(index, columns.yx, window_px) for index, columns in enumerate(tables)]
-    return replace(pieces, inside=pieces.inside & ~np.concatenate(hidden)) if hidden else pieces
-
-
-def _joined(parts: List[Encoding]) -> Encoding:
-    """Return the encodings of several frames as one."""
-    names = ("angle", "angle_sigma", "symmetry", "latents", "frame", "column", "inside")
-    return Encoding(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})

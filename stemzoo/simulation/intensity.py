@@ -2,7 +2,7 @@
 
 What is here was fitted to multislice with frozen phonons (`scripts/validate_simulation.py`): a column's own peak levels off with thickness,
 as electrons leave the column; they are not lost but scatter anywhere, a haze between the columns that soon carries half of the intensity.
-Called by `simulation.scene`, `simulation.frame` and `simulation.draft`.
+Called by `simulation.scene`, `simulation.layout` and `simulation.draft`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From expected counts to a recorded frame: row jitter, the beam's flicker, shot noise and the detector. Called by `simulation.generate`
+"""From expected counts to a recorded frame: row jitter, the beam's flicker, shot noise and the detector. Called by `simulation.frame`
 and by the augmentation of training patches, so that both know one physics."""
 
 from __future__ import annotations

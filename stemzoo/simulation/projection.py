@@ -1,6 +1,6 @@
 """Crystals to projected atomic columns: a cell seen along a lattice direction becomes a two-dimensional lattice of columns.
 
-Owns zone axes and what each column holds per repeat; knows nothing of probes, thickness or pixels. Called by `simulation.lattice` and
+Owns zone axes and what each column holds per repeat; knows nothing of probes, thickness or pixels. Called by `simulation.layout` and
 `simulation.draft`.
 """
 

@@ -46,9 +46,8 @@ class Cut:
     samples: int
 
     def __call__(self) -> np.ndarray:
-        n, none = len(self.yx), np.zeros(len(self.yx))
         frames = Frames(self.dataset.image(self.index)[None])
-        return cut(frames, Columns(self.yx, np.ones((n, 2)), none, none, none, none), self.side_px, self.samples).data
+        return cut(frames, Columns.at(self.yx), self.side_px, self.samples).data
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,8 @@ from scipy.spatial import cKDTree
 
 from stemzoo.errors import DatasetError
 from stemzoo.io.datasets import Dataset, digest
+from stemzoo.io.units import PLAUSIBLE
 from stemzoo.validate.placement import doubt, place
-
-SAMPLING = (0.005, 2.0)
-"""Å/px; outside, no column can be told or a unit is wrong."""
 
 MIN_SEPARATION = 0.2
 """Columns nearer than this [Å] are one column that stands twice."""
@@ -104,8 +102,8 @@ def _schema(dataset: Dataset, index: int) -> Iterator[str]:
         if name in shapes and shapes[name] != shape:
             raise DatasetError(f"{dataset.path}: frame {dataset.ids[index]} has {name} of shape {shapes[name]}; wanted {shape}")
     size = float(dataset.attributes(index)["pixel_size"])
-    if not SAMPLING[0] <= size <= SAMPLING[1]:
-        yield f"has a pixel size of {size:g} Å; wanted {SAMPLING[0]:g} to {SAMPLING[1]:g} Å/px: is it in nm?"
+    if not PLAUSIBLE[0] <= size <= PLAUSIBLE[1]:
+        yield f"has a pixel size of {size:g} Å; wanted {PLAUSIBLE[0]:g} to {PLAUSIBLE[1]:g} Å/px: is it in nm?"
     image = dataset.image(index)
     if not np.isfinite(image).all():
         yield f"has {int((~np.isfinite(image)).sum())} pixels that are NaN or infinite; label or simulate it again"

@@ -1,7 +1,8 @@
 """What is inside a bundle's files, looked at before any library opens them. Owns which kinds of file a bundle may hold and what is refused.
 
 A graph that reaches for data outside its own file, a pickle under any name, an archive that unpacks to more than it should: each is refused
-by reading headers only, without onnx, onnxruntime or torch. Called by zoo.check, and so by pull, publish and verify.
+by reading headers only, without onnx, onnxruntime or torch. Called by zoo.check whenever a model is pulled,
+published or verified, by zoo.index and zoo.illustrate.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pictures of a card: files in the bundle's folder that its prose shows, listed with their hashes.
 
-Only for a version that is not published yet: a picture is one of its files, and those never change. Called by zoo.publish, stemzoo.release
-and the scripts that make the zoo.
+Only for a version that is not published yet: a picture is one of its files, and those never change. Called by zoo.publish,
+evaluate.gallery and the scripts that make the zoo.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,10 +34,9 @@ def offered() -> tuple[Candidate, ...]:
     return tuple(found)
 
 
-def columns_of(recipe: str) -> tuple[Analysis, Scale]:
-    frame = next(draw_frames(RECIPES / f"{recipe}.toml", 1, 31, SETTINGS))
-    n, none = len(frame.yx), np.zeros(len(frame.yx))
-    columns = Columns(frame.yx, np.ones((n, 2)), none, none, none, none, pixel_size=frame.pixel_size)
+def columns_of(recipe: str, **settings: Any) -> tuple[Analysis, Scale]:
+    frame = next(draw_frames(RECIPES / f"{recipe}.toml", 1, 31, {**SETTINGS, **settings}))
+    columns = Columns.at(frame.yx, pixel_size=frame.pixel_size)
     frames = Frames(np.asarray(frame.image)[None], frame.pixel_size, "user", path=recipe)
     return Analysis(frames, (columns,), ModelId("truth@1", "0" * 64)), Scale(float(frame.pixel_size), "user")
 
@@ -50,6 +50,14 @@ def test_a_structure_gets_the_encoder_that_was_made_for_it(recipe: str, wanted: 
     chosen, why = choice.candidate, str(choice)
     assert chosen is not None and chosen.id == wanted
     assert f"Angles and latents are from {wanted}" in why and all(candidate.id in why for candidate in offered)
+
+
+def test_a_large_frame_is_looked_at_in_its_middle(offered: tuple[Candidate, ...]) -> None:
+    analysis, scale = columns_of("mos2", **{"frame.size_px": 512})
+    image = np.random.default_rng(0).normal(500, 500, (512, 512)).astype(np.float32)
+    image[64:-64, 64:-64] = analysis.frames.frame(0)[64:-64, 64:-64]
+    framed = replace(analysis, frames=replace(analysis.frames, data=image[None]))
+    assert choose(framed, scale, offered).candidate == offered[0]
 
 
 @pytest.mark.parametrize("recipe", ["gold_100", "iron", "graphene"])
@@ -80,8 +88,7 @@ def test_windows_that_rest_on_an_estimate_are_said_to(offered: tuple[Candidate, 
 
 def test_too_few_columns_choose_nothing(offered: tuple[Candidate, ...]) -> None:
     analysis, scale = columns_of("srtio3")
-    none = np.zeros(3)
-    few = Columns(analysis.columns[0].yx[:3], np.ones((3, 2)), none, none, none, none)
+    few = Columns.at(analysis.columns[0].yx[:3])
     choice = choose(Analysis(analysis.frames, (few,), analysis.segmenter), scale, offered)
     assert choice.candidate is None and "too few columns" in choice.why
     assert "--fit-encoder" not in choice.advice, "nor are they enough to fit one to"

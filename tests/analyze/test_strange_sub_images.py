@@ -12,7 +12,7 @@ from stemzoo.analyze import AnalyzeOptions, encode_file
 from stemzoo.analyze.choosing import FITS
 from stemzoo.errors import StemzooError
 from stemzoo.io.read_results import read_results
-from stemzoo.runtime import pipeline
+from stemzoo.runtime import cutting
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.doubts import STRANGE
 from stemzoo.runtime.encoder import Encoder
@@ -113,6 +113,6 @@ def test_a_faint_frame_of_known_structure_is_not_called_strange(tmp_path: Path) 
     outcome = encode_file(str(tmp_path / "frame.tif"), tmp_path / "columns.csv", tmp_path / "out", options)
     assert not any("trained on other structures" in notice for notice in outcome.notices), outcome.notices
     found, encoder = read_results(tmp_path / "out" / "analysis.h5"), Encoder(Bundle.load(folder))
-    pieces = pipeline.subimages(found, found.window_px, encoder.spec.window_px)
+    pieces = cutting.subimages(found, found.window_px, encoder.spec.window_px)
     share, known = (measure(pieces, encoder.encode(pieces)) for measure in (encoder.explained, encoder.knows))
     assert share is not None and known is not None and share < STRANGE < FITS < known

@@ -32,9 +32,7 @@ def layers(side: int = 224, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="module")
 def analysis() -> Analysis:
     image, yx = layers()
-    n = len(yx)
-    none = np.zeros(n)
-    return Analysis(Frames(image[None], 0.2, "user"), (Columns(yx, np.ones((n, 2)), none, none, none, none),), ModelId("truth@1", "0" * 64))
+    return Analysis(Frames(image[None], 0.2, "user"), (Columns.at(yx),), ModelId("truth@1", "0" * 64))
 
 
 def encoding(angle: np.ndarray, latents: np.ndarray, symmetry: int = 1) -> Encoding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import nn
 
 import stemzoo.export.bundle as bundle_module
 from stemzoo.errors import CardError, ExportError, OutputError
-from stemzoo.export.bundle import write_bundle
+from stemzoo.export.bundle import seal, write_bundle
 from stemzoo.export.cases import cases_for
 from stemzoo.export.parity import check_parity, references
 from stemzoo.runtime.bundle import Bundle
@@ -67,6 +68,18 @@ def test_golden_tensors_are_two_sizes_of_the_networks_own_output(published: tupl
                 wanted = network(torch.from_numpy(golden[f"input_image_{k}"])).numpy()
             np.testing.assert_allclose(golden[f"output_probability_{k}"], wanted, atol=1e-6)
             assert wanted.std() > 1e-3
+
+
+def test_a_folder_that_does_not_reproduce_its_golden_tensors_is_no_bundle(tmp_path: Path, published: tuple[Path, nn.Module]) -> None:
+    folder, _ = published
+    work = tmp_path / "work"
+    shutil.copytree(folder, work)
+    (work / "README.md").unlink()
+    with np.load(folder / "golden.npz") as golden:
+        changed = {name: array + 0.01 if name == "output_probability_1" else array for name, array in golden.items()}
+    np.savez(work / "golden.npz", **changed)
+    with pytest.raises(ExportError, match=r"elements differ on \S+; the worst by 0\.01, in probability_1"):
+        seal(work, read_card(folder)[0])
 
 
 def test_encoder_bundle_with_decoder(tmp_path: Path, encoder_modules: dict[str, nn.Module], encoder_draft: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stemzoo.geometry.cleaning import clean
-from stemzoo.runtime import cleaned, pipeline
+from stemzoo.runtime import cleaned, cutting, pipeline
 from stemzoo.runtime.cleaned import Cleaned
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.segmenter import Segmenter
@@ -46,5 +46,5 @@ def test_columns_in_a_hole_are_counted_and_get_no_angle(
     assert np.isnan(angle[deep]).all() and np.isnan(analysis.encoding.latents[deep]).all()
     n = int((inside & np.isnan(angle)).sum())
     assert n > 0 and any(text.startswith(f"{n} of {len(yx)} columns have too many pixels") for text in analysis.notices)
-    learned = pipeline.subimages(analysis, analysis.window_px).inside
+    learned = cutting.subimages(analysis, analysis.window_px).inside
     assert np.array_equal(learned, inside & np.isfinite(angle))

@@ -58,7 +58,7 @@ def test_windows_are_encoded_as_the_sub_images_they_are(encoder: Encoder, thread
     frames = Frames(np.random.default_rng(0).random((2, 90, 100), dtype=np.float32))
     n = 700
     yx, usable = np.random.default_rng(1).uniform(0, 89, (n, 2)), np.random.default_rng(2).random(n) < 0.9
-    columns = Columns(yx, np.ones((n, 2)), np.zeros(n), np.ones(n), np.ones(n), np.ones(n, bool), frame=1)
+    columns = Columns.at(yx, frame=1)
     pieces = cut(frames, columns, 25.0, 17)
     wanted = encoder.encode(replace(pieces, inside=pieces.inside & usable))
     found = Encoder(Bundle.load(encoder.bundle.folder, SessionOptions(threads=threads))).encode_windows(

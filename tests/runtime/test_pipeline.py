@@ -13,11 +13,11 @@ from stemzoo.errors import FrameError, ModelError
 from stemzoo.geometry.matching import scores
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.encoder import Encoder
-from stemzoo.runtime.pipeline import EncodeOptions, LocateOptions, analyze, encode, locate, subimages, window_for
+from stemzoo.runtime.pipeline import EncodeOptions, LocateOptions, analyze, encode, locate
 from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.simulation import load, simulate
 from stemzoo.simulation.noise import shift_rows
-from stemzoo.types import Columns, Frames
+from stemzoo.types import Frames
 
 LatticeFrames = tuple[Frames, np.ndarray]
 
@@ -150,19 +150,6 @@ def test_window_follows_the_scale_where_the_pixel_size_is_unknown(
     from_a_table = encode(replace(unknown, sampling=None), encoder)
     assert from_a_table.window_px == found.window_px
     assert encode(known, encoder, EncodeOptions(window_px=21.0)).window_px == 21.0
-
-
-def test_window_and_subimages_for_an_encoder_to_be_fitted(segmenter: Segmenter, lattice_frames: LatticeFrames) -> None:
-    frames, _ = lattice_frames
-    analysis = locate(frames, segmenter)
-    window = window_for(analysis)
-    assert window == pytest.approx(2.75 * 14.4, abs=1.5)  # the nearest of four displaced neighbours lies a little below the period of 15 px
-    pieces = subimages(analysis, window, 31)
-    assert pieces.data.shape == (len(analysis.columns[0]), 31, 31)
-    centre = pieces.data[:, 14:17, 14:17].mean(axis=(1, 2))
-    assert (centre > 2 * np.median(pieces.data)).all()
-    with pytest.raises(FrameError, match="no frame holds two columns"):
-        window_for(replace(analysis, columns=(Columns.empty(),)))
 
 
 def test_options_are_checked() -> None:

@@ -1,6 +1,6 @@
 """The live page: plain HTML, CSS and modules of JavaScript, used as they lie here. Owns the folder, and the report's colours for it.
 
-Called by live.server.
+Called by live.pages.
 """
 
 from __future__ import annotations

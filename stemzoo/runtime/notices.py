@@ -10,7 +10,8 @@ from stemzoo.runtime.scale import Scale
 from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.types import ORDERS
 
-ALIKE, RARE = 0.9, 0.01  # shares of the columns: so many of one order of symmetry make the others exceptions; and so few are mistakes
+MOST = 0.6  # of the columns: in a crystal so many are of one order of symmetry, else chance decides
+RARE = 0.03  # of the columns: an order that so few have is a mistake
 
 
 def scale_notices(scale: Scale, segmenter: Segmenter) -> Tuple[str, ...]:
@@ -48,10 +49,10 @@ def in_holes(unmeasured: int, total: int, window_px: float) -> str:
 
 def several_orders(symmetry: np.ndarray) -> Optional[str]:
     """Return the sentence that says that columns whose orders of symmetry are given (n,) cannot all be compared by their angles; None where
-    nearly all are of one order."""
+    most are of one order."""
     count = np.bincount(symmetry, minlength=ORDERS[-1] + 1)
     order = int(count.argmax())
-    if count[order] >= ALIKE * len(symmetry):
+    if count[order] >= MOST * len(symmetry):
         return None
     several = [n for n in ORDERS if count[n] > RARE * len(symmetry)]
     counted = ", ".join(f"{count[n]} are {n}-fold" for n in several)

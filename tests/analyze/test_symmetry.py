@@ -70,9 +70,9 @@ def test_the_order_sought_makes_two_grains_comparable(tmp_path: Path) -> None:
     [
         ({1: 40, 2: 30, 4: 30}, 4),
         ({1: 50, 3: 50}, 3),
-        ({2: 60, 3: 40}, None),
-        ({1: 60, 3: 39, 2: 1}, 3),
-        ({1: 95, 4: 5}, "nothing"),
+        ({2: 55, 3: 45}, None),
+        ({1: 58, 3: 41, 2: 1}, 3),
+        ({1: 72, 2: 28}, "nothing"),
         ({}, "nothing"),
     ],
 )

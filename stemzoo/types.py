@@ -270,6 +270,13 @@ class Encoding:
     def __len__(self) -> int:
         return len(self.latents)
 
+    @property
+    def folded(self) -> np.ndarray:
+        """The angles modulo 2π/n, in (−π/n, π/n] (N,): what is known of them, and what tables and maps give."""
+        period = 2 * np.pi / self.symmetry
+        folded: np.ndarray = self.angle - period * np.ceil(self.angle / period - 0.5)
+        return folded
+
     @classmethod
     def empty(cls, latents: int) -> Encoding:
         """Return the encoding of a frame without columns, by so many latents."""

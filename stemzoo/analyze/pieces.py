@@ -149,7 +149,7 @@ def _tables(plan: Plan, folder: Path, models: Models) -> None:
             for k, columns in enumerate(part.columns):
                 encoding = part.encoding[k] if part.encoding and latents is not None else None
                 totals.add(columns, encoding, failed)
-                table.add(columns, *((encoding.angle, encoding.latents) if encoding is not None else ()))
+                table.add(columns, encoding)
                 if results is not None:
                     results.add(columns, encoding)
         frames = frames_of(plan)

@@ -221,7 +221,7 @@ def _put(entry: h5py.Group, name: str, n: int, rows: slice, arrays: Mapping[str,
 def _write_maps(entry: h5py.Group, columns: Columns, encoding: Encoding) -> None:
     maps = _group(entry, "maps", "NXcollection")
     first, yx, size = slice(0, len(columns)), columns.yx, columns.pixel_size
-    _scatter(maps, "angle", "angle", np.asarray(encoding.angle)[first], "rad", yx, size)
+    _scatter(maps, "angle", "angle", encoding.folded[first], "rad", yx, size)
     for k in range(encoding.latents.shape[1]):
         _scatter(maps, f"latent_{k + 1}", f"latent {k + 1}", encoding.latents[first, k], "", yx, size)
 

@@ -27,7 +27,7 @@ def write_tracks(path: Path, analysis: Analysis, tracks: Tracks) -> None:
     cells += list(np.repeat(tracks.drift, counts, axis=0).T)
     header, row = "track,frame,column,y_px,x_px,drift_y_px,drift_x_px", "%d,%d,%d,%.6f,%.6f,%.4f,%.4f"
     if encoding is not None:
-        cells += [encoding.angle, *encoding.latents.T]
+        cells += [encoding.folded, *encoding.latents.T]
         header += ",angle_rad" + "".join(f",z{k + 1}" for k in range(encoding.latents.shape[1]))
         row += ",%.8g" * (1 + encoding.latents.shape[1])
     with path.open("w", encoding="utf-8") as file:

@@ -167,7 +167,7 @@ def _frame_out(analysis: Analysis, index: int) -> FrameOut:
     if encoding is not None:
         first = sum(len(earlier) for earlier in analysis.columns[:index])
         rows = slice(first, first + len(columns))
-        angle, sigma = _list(encoding.angle[rows], 5), _list(encoding.angle_sigma[rows], 5)
+        angle, sigma = _list(encoding.folded[rows], 5), _list(encoding.angle_sigma[rows], 5)
         symmetry = encoding.symmetry[rows].tolist()
         latents = [_list(encoding.latents[rows, k], 5) for k in range(encoding.latents.shape[1])]
     out = ColumnsOut.model_construct(

@@ -130,7 +130,9 @@ class Condensed(nn.Module):
         sigma = angle_sigma(seen.peak, seen.log_likelihood, self.net.log_inflation(seen.latents), symmetry)
         turn = self.weighing(seen.coefficients, seen.drawn.span, seen.drawn.expected, seen.peak).clamp(-FARTHEST, FARTHEST)
         angle = seen.peak.angle + torch.where(sigma < SURE, turn, torch.zeros_like(turn))
-        return wrap(angle + gauge, 2 * math.pi / symmetry), sigma, symmetry.to(torch.int64), seen.latents
+        # of a pattern that is only taken for n-fold, one of n turns alone lies on the sub-image
+        period = 2 * math.pi / (symmetry if self.net.symmetry is None else torch.ones_like(symmetry))
+        return wrap(angle + gauge, period), sigma, symmetry.to(torch.int64), seen.latents
 
     def look(self, subimages: Tensor) -> Seen:
         """Return what is seen in raw sub-images; those whose column is off the middle are cut anew around it and looked at again."""

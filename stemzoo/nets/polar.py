@@ -74,7 +74,7 @@ class PolarRVAE(nn.Module):
         offset_px: prior standard deviation of a column's offset from the middle, per axis [px]; offsets beyond 1.5 px are not followed.
         per_image: normalise each sub-image by its own mean and spread instead of the training set's. Then latents know nothing of gain,
             background or thickness, and the encoder may be used on frames in any units.
-        symmetry: one of `ORDERS`, by which all patterns are compared, their angle known modulo 2π/n; None takes each pattern's own.
+        symmetry: one of `ORDERS`, which every pattern is taken for; None takes each pattern's own.
     """
 
     def __init__(

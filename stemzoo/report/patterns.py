@@ -44,7 +44,7 @@ def scatter_figure(encoding: Encoding) -> Figure:
     figure = Figure(figsize=(11.2, 5.6), dpi=style.DPI, facecolor=style.PAPER)
     FigureCanvasAgg(figure)
     two = latents.shape[1] >= 2
-    x, y = (latents[:, 0], latents[:, 1]) if two else (latents[:, 0], np.rad2deg(encoding.angle))
+    x, y = (latents[:, 0], latents[:, 1]) if two else (latents[:, 0], np.rad2deg(encoding.folded))
     names = ("z1", "z2") if two else ("z1", "angle [°]")
     order = int(np.bincount(np.asarray(encoding.symmetry, dtype=np.int64)).argmax()) if len(encoding) else 1
     hue = style.cyclic_map()((np.asarray(encoding.angle) * order / (2 * np.pi)) % 1.0)

@@ -16,7 +16,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, TextIO, Tuple, Type
 import numpy as np
 
 from stemzoo.errors import OutputError, TableError
-from stemzoo.types import Analysis, Columns, Frames
+from stemzoo.types import Analysis, Columns, Encoding, Frames
 
 HEADER = ("frame", "column", "y_px", "x_px", "y_A", "x_A", "sigma_y_px", "sigma_x_px", "species", "intensity", "confidence", "fit_ok")
 ANGLE = "angle_rad"
@@ -65,8 +65,8 @@ class ColumnsWriter:
         self._put(",".join((*HEADER, *more)) + "\n")
         return self
 
-    def add(self, columns: Columns, angle: Optional[np.ndarray] = None, latents: Optional[np.ndarray] = None) -> None:
-        """Append one frame: its columns and, where they are encoded, their angle (n,) [rad] and latents (n, Z)."""
+    def add(self, columns: Columns, encoding: Optional[Encoding] = None) -> None:
+        """Append one frame: its columns and, where they are encoded, the encoding's rows that belong to them."""
         n = len(columns)
         if not n:
             return
@@ -82,9 +82,9 @@ class ColumnsWriter:
             _format("%.8g", columns.confidence),
             _format("%d", columns.fit_ok),
         ]
-        if self._latents is not None and angle is not None and latents is not None:
-            cells.append(_format("%.6f", angle))
-            cells.extend(_format("%.8g", latents[:, k]) for k in range(self._latents))
+        if self._latents is not None and encoding is not None:
+            cells.append(_format("%.6f", encoding.folded))
+            cells.extend(_format("%.8g", encoding.latents[:, k]) for k in range(self._latents))
         self._put("\n".join(map(",".join, zip(*cells))) + "\n")
 
     def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]) -> None:
@@ -117,10 +117,7 @@ def write_columns(path: Path, analysis: Analysis) -> None:
     with ColumnsWriter(path, None if encoding is None else encoding.latents.shape[1]) as writer:
         for columns in analysis.columns:
             rows = slice(first, first + len(columns))
-            if encoding is None:
-                writer.add(columns)
-            else:
-                writer.add(columns, encoding.angle[rows], encoding.latents[rows])
+            writer.add(columns, None if encoding is None else encoding.rows(rows))
             first = rows.stop
 
 

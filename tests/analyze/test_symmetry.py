@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import h5py
@@ -61,6 +62,11 @@ def test_the_order_sought_makes_two_grains_comparable(tmp_path: Path) -> None:
         assert len(grain) > 60
         assert np.degrees(difference(np.array(mean(grain, 4)), np.radians(turn), 4)) == pytest.approx(0, abs=0.5)
         assert np.degrees(spread(grain, 4)) < 0.5
+    with (tmp_path / "of_4" / "columns.csv").open() as file:
+        listed = np.array([float(row["angle_rad"] or "nan") for row in csv.DictReader(file)])
+    assert np.abs(listed[known]).max() <= np.pi / 4 + 1e-6
+    assert np.degrees(difference(listed[known], angle[known], 4)) == pytest.approx(0, abs=1e-3)
+    assert (np.abs(angle[known]) > np.pi / 4 + 0.01).any()  # whole angles, of which one alone lays the pattern on a lopsided sub-image
     card = (tmp_path / "of_4" / "encoder" / "README.md").read_text()
     assert "every pattern counts as 4-fold" in card
 

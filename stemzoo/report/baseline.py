@@ -54,21 +54,33 @@ def compare(encoding: Encoding, subimages: SubImages, decode: Decode) -> Baselin
     images = _scaled(np.asarray(subimages.data[chosen], dtype=np.float64).reshape(len(chosen), -1)[:, seen])
     drawn = decode(np.asarray(encoding.latents[chosen], np.float32), np.asarray(encoding.angle[chosen], np.float32))
     patterns = _scaled(drawn.reshape(len(chosen), -1)[:, seen].astype(np.float64))
-    mean = images.mean(axis=0)
-    _, _, axes = np.linalg.svd(images - mean, full_matrices=False)
-    scores = (images - mean) @ axes[:COMPONENTS].T
+    mean, scores, axes = _components(images, min(COMPONENTS, min(images.shape) - 1))
     numbers = encoding.latents.shape[1] + 1
-    pca, rebuilt = [], np.tile(mean, (len(images), 1))
-    for k in range(min(COMPONENTS, scores.shape[1])):
-        rebuilt = rebuilt + scores[:, k, None] * axes[k]
-        pca.append(float(explained(images, rebuilt).mean()))
-        if k + 1 == numbers:
-            beside = rebuilt
     shown = np.linspace(0, len(images) - 1, SHOWN).astype(int)
     examples = np.full((3, SHOWN, size * size), np.nan)
-    examples[:, :, seen] = np.stack([images[shown], patterns[shown], _scaled((beside if numbers <= len(pca) else rebuilt)[shown])])
+    examples[:, :, seen] = np.stack([images[shown], patterns[shown], _scaled(mean + scores[shown, :numbers] @ axes[:numbers])])
     rvae = float(explained(images, patterns).mean())
-    return Baseline(numbers, rvae, np.array(pca), examples.reshape(3, SHOWN, size, size), len(images))
+    return Baseline(numbers, rvae, _shares(images, mean, scores, axes), examples.reshape(3, SHOWN, size, size), len(images))
+
+
+def _components(images: np.ndarray, many: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the mean (P,) of images (n, P), the first components' scores (n, K) and these (K, P)."""
+    from scipy.sparse.linalg import svds
+
+    mean = images.mean(axis=0)
+    left, strength, axes = svds(images - mean, many, v0=np.ones(min(images.shape)))
+    return mean, (left * strength)[:, ::-1], axes[::-1]
+
+
+def _shares(images: np.ndarray, mean: np.ndarray, scores: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Return (K,) what 1 … K components explain of images, averaged, as `structure.explained`: sums over scores, since no image, and so
+    neither mean nor component, has a level."""
+    along = axes @ mean
+    together = (images @ mean)[:, None] + np.cumsum(scores * (scores + along), axis=1)
+    squared = mean @ mean + np.cumsum(scores * (scores + 2 * along), axis=1)
+    cosine = together / np.sqrt(np.maximum(squared * np.square(images).sum(axis=1)[:, None], 1e-24))
+    shares: np.ndarray = np.square(np.clip(cosine, 0, 1)).mean(axis=0)
+    return shares
 
 
 def baseline_figure(found: Baseline) -> Figure:

@@ -34,8 +34,10 @@ def explainable(images: np.ndarray, components: int = COMPONENTS) -> np.ndarray:
     scaled = scaled - scaled.mean(axis=1, keepdims=True)
     scaled /= np.maximum(scaled.std(axis=1, keepdims=True), 1e-12)
     mean = scaled.mean(axis=0)
-    axes = np.linalg.svd(scaled - mean, full_matrices=False)[2][: min(components, len(scaled) // 4)]
-    return explained(scaled, mean + (scaled - mean) @ axes.T @ axes)
+    scaled -= mean
+    # the images' own products give the same components as the pixels', of which there are more
+    strongest = np.linalg.eigh(scaled @ scaled.T)[1][:, len(scaled) - min(components, len(scaled) // 4) :]
+    return explained(mean + scaled, mean + strongest @ (strongest.T @ scaled))
 
 
 def disc(size: int) -> np.ndarray:

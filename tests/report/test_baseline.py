@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from stemzoo.report.baseline import COMPONENTS, baseline_figure, compare
+from stemzoo.runtime.structure import disc, explainable, explained
 from stemzoo.types import Encoding, SubImages
 
 from .conftest import decode
@@ -27,6 +28,21 @@ def test_a_turning_pattern_takes_pca_many_components() -> None:
     assert found.rvae > 0.98
     assert found.pca[2] < 0.95 * found.rvae < 0.95 * found.pca[-1] * 1.1
     assert (np.diff(found.pca) >= -1e-9).all() and len(found.pca) == COMPONENTS
+
+
+def test_components_are_those_of_all_images_and_their_shares_what_they_redraw() -> None:
+    encoding, subimages = turned(200, 0.2)
+    found = compare(encoding, subimages, decode)
+    assert found is not None
+    images = subimages.data[:, disc(24)].astype(np.float64)
+    images -= images.mean(axis=1, keepdims=True)
+    images /= images.std(axis=1, keepdims=True)
+    mean = images.mean(axis=0)
+    left, strength, axes = np.linalg.svd(images - mean, full_matrices=False)
+    for many in (1, 3, COMPONENTS):
+        redrawn = mean + (left[:, :many] * strength[:many]) @ axes[:many]
+        assert found.pca[many - 1] == pytest.approx(explained(images, redrawn).mean(), abs=1e-9)
+    assert explainable(images).mean() == pytest.approx(found.pca[-1], abs=1e-9)
 
 
 def test_an_encoder_that_knows_nothing_is_seen_to_be_worse_than_pca() -> None:

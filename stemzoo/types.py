@@ -319,6 +319,7 @@ class Analysis:
         sampling: Å/px taken for the frames when they were brought to a network's scale: the pixel size or, where that is missing or
             impossible, a stand-in from the lattice or the peaks, never used for a length in Å. None where nothing told.
         quality: one Quality per frame, in order; empty where nobody judged.
+        doubts: what else speaks against the result, one sentence each: of the encoder, or as it was said when the result was written.
     """
 
     frames: Frames
@@ -333,6 +334,7 @@ class Analysis:
     version: str = ""
     sampling: Optional[float] = None
     quality: Tuple[Quality, ...] = ()
+    doubts: Tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.columns) != len(self.frames):

@@ -17,7 +17,7 @@ import numpy as np
 from stemzoo.errors import StemzooError
 from stemzoo.live.feed import Feed, Shown
 from stemzoo.runtime.cleaned import Cleaned
-from stemzoo.runtime.doubts import strangeness
+from stemzoo.runtime.doubts import with_strangeness
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.pipeline import LocateOptions, Progress, encode, locate
 from stemzoo.runtime.segmenter import Segmenter
@@ -141,7 +141,7 @@ class Engine:
         if encoder is not None:
             analysis = encode(analysis, encoder, progress=tick, cleaned=cleaned)
         if self.encoder is not None:
-            why = strangeness(analysis, self.encoder) or ""
+            analysis = with_strangeness(analysis, self.encoder, "start serve with another --encoder, or with auto")
         return replace(analysis, notices=(*analysis.notices, why)) if why else analysis
 
     def _tell(self, shown: list[Shown], state: str, analysis: Analysis, began: float) -> None:

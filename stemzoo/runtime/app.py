@@ -23,7 +23,7 @@ import stemzoo
 from stemzoo.errors import ModelError, OutputError, ReadError, StemzooError
 from stemzoo.runtime.bundle import MODEL_FILE, Bundle
 from stemzoo.runtime.cores import keep_to, parse_cores
-from stemzoo.runtime.doubts import doubts_of, strangeness
+from stemzoo.runtime.doubts import doubts_of, with_strangeness
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.golden import verify
 from stemzoo.runtime.manifest import MANIFEST_FILE, check_manifest, check_vouched
@@ -129,10 +129,9 @@ def _run(models: Path, session: SessionOptions, options: argparse.Namespace) -> 
         if model is not None:
             check_vouched(models.parent, model.bundle.folder / MODEL_FILE, model.bundle.sha256)
     analysis = locate(frames, segmenter) if options.command == "locate" else analyze(frames, segmenter, encoder)
+    if encoder is not None:
+        analysis = with_strangeness(analysis, encoder, "pass --encoder none, or bring an encoder of this structure along")
     doubts = doubts_of(analysis)
-    strange = None if encoder is None else strangeness(analysis, encoder)
-    if strange is not None:
-        doubts = (*doubts, f"{strange}; pass --encoder none, or bring an encoder of this structure along")
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -9,6 +9,7 @@ import zlib
 import h5py
 import numpy as np
 import pytest
+import standins
 import tifffile
 
 pytest.importorskip("fastapi")
@@ -17,6 +18,8 @@ from stemzoo.errors import OutputError
 from stemzoo.live import linger
 from stemzoo.live.feed import REFUSED
 from stemzoo.live.server import ServeOptions
+from stemzoo.runtime.bundle import Bundle
+from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.pipeline import analyze
 from stemzoo.types import Frames
 
@@ -53,6 +56,18 @@ def test_an_answer_says_what_speaks_against_it(client, frame):
     assert client.analyze(frame, "?pixel_size=0.2").json["doubts"] == []
     blank = np.random.default_rng(0).poisson(20, (96, 96)).astype(np.uint16)
     assert any("No column was found" in doubt for doubt in client.analyze(blank, "?pixel_size=0.2").json["doubts"])
+
+
+def test_an_encoder_that_does_not_know_the_structure_is_among_the_doubts(start, frame, tmp_path):
+    """The stand-in's decoder draws constant patterns, which explain nothing; the answer says so, and what the page shows."""
+    client, engine = start()
+    standins.save_encoder(tmp_path / "model.onnx")
+    standins.save_decoder(tmp_path / "decoder.onnx")
+    engine.encoder = Encoder(Bundle.load(tmp_path, standins.ONE_THREAD))
+    for answer in (client.analyze(frame, "?pixel_size=0.2").json, client.get("/live/frames/1").json):
+        (doubt,) = answer["doubts"]
+        assert doubt.startswith("dipole@1 explains 0% of the structure around the columns") and "with another --encoder" in doubt
+        assert not any("explains" in notice for notice in answer["notices"])
 
 
 def test_a_frame_gets_the_encoder_that_fits_it_or_none(start, models, frame):

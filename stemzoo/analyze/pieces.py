@@ -30,7 +30,7 @@ from stemzoo.io.results import ResultsWriter
 from stemzoo.io.tracks import FILE, write_tracks
 from stemzoo.report.summary import summarise
 from stemzoo.runtime import cutting
-from stemzoo.runtime.doubts import with_strangeness
+from stemzoo.runtime.doubts import doubts_of, with_strangeness
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.notices import in_holes, over_the_edge, several_orders, without_columns
 from stemzoo.runtime.tables import ColumnsWriter
@@ -158,6 +158,7 @@ def _tables(plan: Plan, folder: Path, models: Models) -> None:
         analysis = replace(analysis, notices=tuple(dict.fromkeys(said)))
         if encoder is not None and pieces is not None:
             analysis = with_strangeness(analysis, encoder, "fit an encoder to the frame with --fit-encoder", pieces)
+        analysis = replace(analysis, doubts=doubts_of(analysis))  # whoever reads analysis.h5 has nothing to judge frames by
         if results is not None:
             results.finish(analysis, first_probability(plan), request.options.as_text(), frames)
     summary = summarise(analysis)

@@ -8,6 +8,7 @@ import io
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,41 @@ def test_what_is_said_of_a_column_goes_with_its_frame_and_a_lost_server_is_said(
     engine.feed.end()
     until(page, "!document.querySelector('#lost').hidden")
     assert page.locator("#lost").inner_text() == "no connection" and page.evaluate("document.body.classList.contains('lost')")
+
+
+def test_what_a_result_rests_on_can_be_read_in_full(open_page):
+    page, _, engine = open_page()
+    analysis = replace(grid(10), notices=("The pixel size is unknown.",), doubts=("Half of them are noise.", "dipole@1 explains 3%."))
+    show(engine, analysis)
+    until(page, "stemzoo.app.frame?.n === 100")
+    assert page.locator("#fold").inner_text() == "dipole@1 · mod 180°"
+    assert page.locator("#doubts").inner_text().startswith("Do not trust this unseen. Half of them are noise.")
+    assert not page.locator("#sentences").is_visible()
+    page.click("#notes")
+    sentences = page.locator("#sentences p")
+    assert sentences.all_inner_texts() == ["Half of them are noise.", "dipole@1 explains 3%.", "The pixel size is unknown."]
+    inside, around = (page.locator(name).bounding_box() for name in ("#sentences", ".card.scan"))
+    assert inside["y"] > around["y"] and inside["y"] + inside["height"] < around["y"] + around["height"]
+    on_top = "(p) => { const { x, y } = p.getBoundingClientRect(); return document.elementFromPoint(x + 5, y + 5) === p; }"
+    assert sentences.first.evaluate(on_top)
+    page.keyboard.press("Escape")
+    assert not page.locator("#sentences").is_visible()
+
+
+def test_a_frame_without_an_encoder_says_so_where_its_maps_would_be(open_page):
+    page, _, engine = open_page()
+    show(engine, replace(grid(10), encoding=None, encoder=None, notices=("No encoder of the zoo fits.",)))
+    until(page, "stemzoo.app.frame?.n === 100")
+    page.wait_for_timeout(200)
+    assert page.locator("#fold").inner_text() == "no encoder" and page.locator("#notes").inner_text() == "1 note"
+    drawn = page.evaluate(
+        """() => ["angle", "z1", "z2"].map((name) => {
+        const canvas = document.querySelector(`#${name} canvas.points`), { width, height } = canvas;
+        const rgba = canvas.getContext("2d").getImageData(0, 0, width, height).data, rows = new Set();
+        for (let k = 0; k < width * height; k++) if (rgba[4 * k + 3] > 100) rows.add(Math.floor(k / width));
+        return [Math.min(...rows) / height, Math.max(...rows) / height]; })"""
+    )
+    assert all(0.4 < top < bottom < 0.6 for top, bottom in drawn), "a line of text, and no dots that look like values"
 
 
 def test_choosing_in_latent_space_lights_the_columns_in_the_scan(open_page):

@@ -95,21 +95,27 @@ function show(entry, news) {
   app.chosen = mask(app.brushes);
   $("name").textContent = news.name + (news.frame ? `, frame ${news.frame}` : "");
   $("name").title = news.name;
-  const said = app.frame?.answer, doubts = said?.doubts ?? [];
-  $("doubts").hidden = !doubts.length;
-  $("doubts").textContent = `Do not trust this unseen. ${doubts.join(" ")}`;
-  $("doubts").title = doubts.join("\n");
-  $("fold").title = (said?.notices ?? []).join("\n");
+  say(app.frame?.answer);
   numbers(news);
   if (app.frame) {
     panels.stages($("stages"), app.frame.answer.seconds);
     for (const name of ["z1", "z2"]) if (app.frame.field[name]) panels.colourBar($(`${name}-scale`), app.maps.latent, ...limits(app.frame, name)); else $(`${name}-scale`).replaceChildren();
-    $("fold").textContent = app.frame.field.angle ? (app.frame.fold > 1 ? `mod ${+(360 / app.frame.fold).toFixed(0)}°` : "") : "no encoder";
+    const { encoder } = app.frame.answer, turns = app.frame.fold > 1 ? [`mod ${+(360 / app.frame.fold).toFixed(0)}°`] : [];
+    $("fold").textContent = $("fold").title = encoder ? [encoder, ...turns].join(" · ") : "no encoder";
   }
   views.forEach((view) => view.touch("ground", "points", "light"));
   $("welcome").hidden = true;
   light(true);
   series();
+}
+
+/** Say what speaks against the frame's result, and offer all that is to be said of it. */
+function say(answer) {
+  const doubts = answer?.doubts ?? [], notices = answer?.notices ?? [], all = doubts.length + notices.length;
+  $("said").hidden = !all;
+  $("doubts").textContent = doubts.length ? `Do not trust this unseen. ${doubts.join(" ")}` : "";
+  $("notes").textContent = all === 1 ? "1 note" : `${all} notes`;
+  panels.sentences($("sentences"), doubts, notices);
 }
 
 function numbers(news) {
@@ -221,7 +227,7 @@ $("csv").addEventListener("click", () => { if (app.frame) exporting.csv(app.fram
 $("csv-selected").addEventListener("click", () => { if (app.frame) exporting.csv(app.frame, app.chosen, true); $("export").open = false; });
 addEventListener("keydown", (event) => {
   if (event.target.matches("input:not([type=range]):not([type=checkbox]), select")) return;
-  if (event.key === "Escape") { app.clear(); $("export").open = false; }
+  if (event.key === "Escape") { app.clear(); $("export").open = $("said").open = false; }
   if (event.key === "ArrowLeft" && event.target.id !== "series") go(-1);
   if (event.key === "ArrowRight" && event.target.id !== "series") go(1);
   if ((event.key === "Enter" || event.key === " ") && event.target.matches("label.button")) $("open").click();

@@ -20,6 +20,11 @@ export function head(host, rows) {
   }));
 }
 
+/** All that is said of a frame, a sentence each: first what speaks against it, then what was decided. */
+export function sentences(host, doubts, notices) {
+  host.replaceChildren(...doubts.map((text) => element("p", text, "doubt")), ...notices.map((text) => element("p", text)));
+}
+
 /** One strip of the time by stage, and its legend; stages below 1 % are left to the strip. */
 export function stages(host, seconds) {
   const rows = Object.entries(seconds), total = rows.reduce((sum, [, value]) => sum + value, 0) || 1;

@@ -269,6 +269,24 @@ def test_the_slider_goes_through_the_series_and_live_comes_back(open_page):
     until(page, "stemzoo.app.frame?.n === 36")
 
 
+def test_frames_that_failed_are_stepped_over_and_say_why_when_asked(open_page):
+    page, _, engine = open_page()
+    show(engine, grid(4), "first")
+    engine.feed.refuse("b.npy", "b.npy: frame 0 is constant (7)")
+    engine.feed.refuse("c.tif", "the body cannot be read as tif")
+    show(engine, grid(5), "last")
+    until(page, "stemzoo.app.frame?.n === 25")
+    page.keyboard.press("ArrowLeft")
+    until(page, "stemzoo.app.frame?.n === 16")
+    page.keyboard.press("ArrowRight")
+    until(page, "stemzoo.app.frame?.n === 25 && stemzoo.app.live")
+    page.evaluate("document.querySelector('#toasts').replaceChildren()")  # what was said as they came
+    for number in ("1", "2"):
+        page.locator("#series").fill(number)
+    assert page.locator("#toasts p").all_inner_texts() == ["b.npy: frame 0 is constant (7)", "c.tif: the body cannot be read as tif"]
+    assert page.evaluate("stemzoo.app.frame.n") == 25 and page.locator("#where").inner_text() == "4 of 4"
+
+
 def test_the_view_and_the_columns_can_be_taken_away(open_page):
     from PIL import Image
 

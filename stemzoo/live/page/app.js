@@ -72,6 +72,9 @@ function toast(text, note = false) {
   setTimeout(() => line.remove(), 9000);
 }
 
+/** Why there is nothing to show of a file; most reasons name it themselves. */
+const refusal = ({ name, why }) => (why.startsWith(`${name}: `) ? why : `${name}: ${why}`);
+
 /** Offer the fields that the frame has, keeping what the user chose where it is still there. */
 function offer() {
   const fields = Object.keys(app.frame.field).filter((name) => !["x", "y", "species"].includes(name));
@@ -179,7 +182,7 @@ function heard(frames) {
   if (frames.length !== 1) app.news.clear();
   for (const news of frames) {
     app.news.set(news.id, news);
-    if (news.state === "failed" && frames.length === 1) toast(`${news.name}: ${news.why}`);
+    if (news.state === "failed" && frames.length === 1) toast(refusal(news));
   }
   while (app.news.size > 64) app.news.delete(app.news.keys().next().value);
   const usable = [...app.news.values()].filter((news) => news.state !== "failed");
@@ -190,12 +193,13 @@ function heard(frames) {
 
 async function sendAll(files) {
   for (const file of files) {
-    try { await api.send(file, $("pixel-size").value.trim().replace(",", ".")); } catch (error) { toast(`${file.name}: ${error.message}`); }
+    try { await api.send(file, $("pixel-size").value.trim().replace(",", ".")); } catch (error) { toast(refusal({ name: file.name, why: error.message })); }
   }
 }
 
+/** Go to the last frame, or one back or on; frames that failed have nothing to show and are stepped over. */
 function go(step) {
-  const ids = [...app.news.keys()], at = ids.indexOf(app.shownId);
+  const ids = [...app.news.values()].filter((news) => news.state !== "failed").map((news) => news.id), at = ids.indexOf(app.shownId);
   const next = ids[Math.max(0, Math.min(ids.length - 1, (step === Infinity ? ids.length - 1 : at + step)))];
   app.live = next === ids.at(-1) && step > 0;
   if (next) want(next);
@@ -203,9 +207,8 @@ function go(step) {
 }
 
 $("series").addEventListener("input", (event) => {
-  const ids = [...app.news.keys()];
-  app.live = Number(event.target.value) === ids.length - 1;
-  want(ids[event.target.value]);
+  const news = [...app.news.values()], there = news[event.target.value];
+  if (there?.state === "failed") toast(refusal(there)); else if (there) { app.live = there === news.at(-1); want(there.id); }
   series();
 });
 $("live").addEventListener("click", () => { app.live = !app.live; if (app.live) go(Infinity); series(); });

@@ -269,6 +269,28 @@ def test_the_slider_goes_through_the_series_and_live_comes_back(open_page):
     until(page, "stemzoo.app.frame?.n === 36")
 
 
+@pytest.mark.parametrize("n", [10, 5])
+def test_the_error_shown_is_the_reports_and_failed_fits_are_counted(open_page, n):
+    """The axes differ, a third of the fits failed and their errors are wide: only one definition gives the number."""
+    from stemzoo.report.summary import summarise
+
+    page, _, engine = open_page()
+    analysis = grid(n)
+    rng = np.random.default_rng(3)
+    failed = np.arange(n * n) % 3 == 0
+    sigma = rng.uniform(0.02, 0.3, (n * n, 2)) * [1, 3] + 5.0 * failed[:, None]
+    analysis = replace(analysis, columns=(replace(analysis.columns[0], sigma=sigma, fit_ok=~failed),))
+    show(engine, analysis)
+    until(page, f"stemzoo.app.frame?.n === {n * n}")
+    wanted = summarise(analysis)
+    head = page.locator("#numbers").inner_text().split("\n")
+    assert head[head.index("median error") + 1] == f"{wanted.sigma_pm:.1f} pm"
+    assert head[head.index("fits failed") + 1] == str(wanted.failed)
+    assert f"median error\t{wanted.sigma_pm:.1f} pm" in page.locator("#chosen").inner_text()
+    page.evaluate("stemzoo.app.choose({ x: 'x', y: 'y', polygon: [[-9, -9], [1, -9], [1, 1], [-9, 1]] }, false, true)")
+    until(page, "document.querySelector('#chosen .count').textContent.startsWith('0 ')")
+
+
 def test_frames_that_failed_are_stepped_over_and_say_why_when_asked(open_page):
     page, _, engine = open_page()
     show(engine, grid(4), "first")

@@ -57,6 +57,7 @@ function light(final) {
 
 function describe(i) {
   const { field, symmetry } = app.frame, parts = [`column ${i}`, `y ${field.y[i].toFixed(2)}  x ${field.x[i].toFixed(2)} ± ${field.sigma[i].toFixed(3)} px`];
+  if (!app.frame.raw.fit_ok[i]) parts.push("fit failed");
   if (field.angle && Number.isFinite(field.angle[i])) parts.push(`${((field.angle[i] * 180) / Math.PI).toFixed(1)}°${symmetry[i] > 1 ? ` mod ${+(360 / symmetry[i]).toFixed(0)}°` : ""}`);
   for (const name of ["z1", "z2"]) if (field[name] && Number.isFinite(field[name][i])) parts.push(`${name} ${field[name][i].toFixed(2)}`);
   return parts.join(" · ").replaceAll("-", "−");
@@ -123,9 +124,9 @@ function say(answer) {
 
 function numbers(news) {
   const { frame, pixelSize } = app, rows = [];
-  const sigma = frame ? frame.field.sigma.filter(Number.isFinite).sort()[frame.n >> 1] : NaN;
   rows.push([frame ? frame.n.toLocaleString("en") : "…", "", "columns"]);
-  if (frame?.n) rows.push(pixelSize ? [(100 * sigma * pixelSize).toFixed(1), "pm", "median error"] : [sigma.toFixed(3), "px", "median error"]);
+  if (frame?.n) rows.push([...panels.error(frame.error, pixelSize), "median error"]);
+  if (frame?.failed) rows.push([frame.failed.toLocaleString("en"), "", frame.failed === 1 ? "fit failed" : "fits failed"]);
   if (frame?.n > 1) rows.push(pixelSize ? [(frame.spacing * pixelSize).toFixed(2), "Å", "spacing"] : [frame.spacing.toFixed(1), "px", "spacing"]);
   rows.push([`${news.height} × ${news.width}`, pixelSize ? `${+pixelSize.toPrecision(3)} Å/px` : "px", "frame"]);
   rows.push([news.seconds ? panels.time(news.seconds) : "…", "", "per frame"]);

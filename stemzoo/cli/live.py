@@ -165,7 +165,7 @@ def _leave_cores() -> None:
 
 
 def _print_json(record: Mapping[str, Any]) -> None:
-    print(json.dumps(record, ensure_ascii=False), flush=True)
+    print(json.dumps(record), flush=True)
 
 
 def _print(record: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Dict, List, Optional
 import numpy as np
 
 import stemzoo
-from stemzoo.errors import ModelError, OutputError, ReadError, StemzooError
+from stemzoo.errors import ModelError, OutputError, ReadError, StemzooError, print_anything
 from stemzoo.runtime.bundle import MODEL_FILE, Bundle
 from stemzoo.runtime.cores import keep_to, parse_cores
 from stemzoo.runtime.doubts import doubts_of, with_strangeness
@@ -41,6 +41,7 @@ def main(argv: Optional[List[str]] = None, home: Optional[Path] = None) -> int:
         argv: the words after `stemzoo.pyz`; those of the process if None.
         home: the folder that holds `models/`; where the running file lies if None.
     """
+    print_anything()
     options = _parser().parse_args(argv)
     models = (home or Path(sys.argv[0]).resolve().parent) / "models"
     try:

@@ -35,6 +35,23 @@ def test_watch_writes_results_and_says_what_became_of_each(tmp_path, frame, caps
     assert "0 done, 0 failed" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_watch_goes_on_where_its_output_cannot_encode_a_name(tmp_path, frame, form):
+    """Output to a file or a pipe has the code page of Windows, in which there is no σ."""
+    (tmp_path / "in").mkdir()
+    for name in ("Å σ.npy", "b.npy"):
+        np.save(tmp_path / "in" / name, frame)
+    command = [sys.executable, "-m", "stemzoo", "watch", "in", "--out", "out", "--pixel-size", "0.2", "--encoder", "none", "--once", *form]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run(command, capture_output=True, cwd=tmp_path, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    out = done.stdout.decode("cp1252")
+    if form:
+        assert [json.loads(line).get("file") for line in out.splitlines()][1:5] == ["Å σ.npy"] * 2 + ["b.npy"] * 2
+    else:
+        assert [line.split(":")[0] for line in out.splitlines()] == ["Å \\u03c3.npy", "b.npy"]
+
+
 def test_serve_refuses_other_machines_without_a_token(capsys):
     pytest.importorskip("fastapi")
     assert main(["serve", "--host", "0.0.0.0"]) == 1

@@ -1,6 +1,7 @@
 """The folder for the microscope: runs by itself, gives the package's table, fails loudly when a model is damaged."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,17 @@ def test_application_alone_gives_the_table_of_the_package(folder, frame, tmp_pat
     segmenter, encoder = (Bundle.load(resolve(name)) for name in MODELS)
     write_columns(tmp_path / "package.csv", analyze(read(frame, 0.2), Segmenter(segmenter), Encoder(encoder)))
     assert (tmp_path / "alone" / "columns.csv").read_text() == (tmp_path / "package.csv").read_text()
+
+
+def test_application_prints_on_a_console_that_lacks_its_characters(folder, frame, tmp_path):
+    """A Japanese Windows has no Å in its code page, one of western Europe no σ."""
+    (tmp_path / "σ.npy").write_bytes(frame.read_bytes())
+    for encoding, words in (("cp932", ["analyze", "--help"]), ("cp1252", ["analyze", "σ.npy", "--out", "results"])):
+        command = [sys.executable, str(folder / "stemzoo.pyz"), *words]
+        environment = {**os.environ, "PYTHONIOENCODING": encoding}
+        done = subprocess.run(command, capture_output=True, cwd=tmp_path, env=environment, timeout=120)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"\\u03c3.npy: ")
 
 
 def test_application_says_what_speaks_against_its_result(folder, frame, tmp_path, capsys):

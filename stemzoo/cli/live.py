@@ -174,6 +174,9 @@ def _print(record: Mapping[str, Any]) -> None:
     if event == "done":
         doubts = "".join(f"; doubt: {doubt}" for doubt in record["doubts"])
         print(f"{record['file']}: {record['columns']} columns, {record['took_s']:.2f} s{doubts}", flush=True)
+        if ended := record.get("on_result"):
+            said = f"ended with exit code {ended}" if isinstance(ended, int) else ended
+            print(f"on-result: {record['file']}: {said}", file=sys.stderr, flush=True)
     elif event == "start":
         print(f"watching {record['folder']}; {record['known']} files known; ^C stops", file=sys.stderr, flush=True)
     elif event == "stop":

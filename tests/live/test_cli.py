@@ -52,6 +52,19 @@ def test_watch_goes_on_where_its_output_cannot_encode_a_name(tmp_path, frame, fo
         assert [line.split(":")[0] for line in out.splitlines()] == ["Å \\u03c3.npy", "b.npy"]
 
 
+def test_a_command_that_cannot_run_is_said_on_the_screen(tmp_path, frame, capsys):
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "a.npy", frame)
+    words = ["watch", tmp_path / "in", "--out", tmp_path / "out", "--pixel-size", "0.2", "--encoder", "none", "--once", "--settle", "0.1"]
+    assert main([*map(str, words), "--on-result", "no-such-program {out}"]) == 0
+    assert "on-result: a.npy: cannot be run (No such file or directory): no-such-program" in capsys.readouterr().err
+    np.save(tmp_path / "in" / "b.npy", frame)
+    assert main([*map(str, words), "--on-result", f"{sys.executable} -c 'raise SystemExit(3)'"]) == 0
+    assert "on-result: b.npy: ended with exit code 3" in capsys.readouterr().err
+    assert main([*map(str, words), "--on-result", " "]) == 1, "refused before any file is touched"
+    assert "names no program" in capsys.readouterr().err
+
+
 def test_serve_refuses_other_machines_without_a_token(capsys):
     pytest.importorskip("fastapi")
     assert main(["serve", "--host", "0.0.0.0"]) == 1

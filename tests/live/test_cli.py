@@ -35,6 +35,27 @@ def test_watch_writes_results_and_says_what_became_of_each(tmp_path, frame, caps
     assert "0 done, 0 failed" in capsys.readouterr().err
 
 
+def test_watch_says_of_each_result_what_it_rests_on(tmp_path, frame, capsys):
+    """Whoever stands at the microscope sees whether there are angles, whose, how well columns are known, and what speaks against it."""
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "a.npy", frame)
+    blank = np.random.default_rng(0).poisson(9, (96, 96)).astype(np.float32)
+    np.save(tmp_path / "in" / "blank.npy", blank)
+    words = ["watch", tmp_path / "in", "--out", tmp_path / "out", "--encoder", "rvae-sr3fe2o7", "--once", "--settle", "0.1"]
+    assert main([*map(str, words), "--threshold", "0.5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    told = [json.loads(line) for line in (tmp_path / "out" / "watch.jsonl").read_text(encoding="utf-8").splitlines()]
+    one, two = (record for record in told if record["event"] == "done")
+    run = json.loads((tmp_path / "out" / "a" / "run.json").read_text(encoding="utf-8"))
+    assert (one["sigma_px"], one["notices"]) == (run["summary"]["sigma_px"], run["notices"]) and one["pixel_size"] is None
+    error = f"median error {one['sigma_px']:.3g} px"
+    assert (
+        lines[0].startswith(f"a.npy: {one['columns']} columns, {error}, ") and "pixel size unknown, angles from rvae-sr3fe2o7@" in lines[0]
+    )
+    assert [line for line in lines if line.startswith("  ")] == [f"  warning: {doubt}" for doubt in (*one["doubts"], *two["doubts"])]
+    assert any("No column was found" in doubt for doubt in two["doubts"])
+
+
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_watch_goes_on_where_its_output_cannot_encode_a_name(tmp_path, frame, form):
     """Output to a file or a pipe has the code page of Windows, in which there is no σ."""

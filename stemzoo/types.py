@@ -190,6 +190,7 @@ class Quality:
         width: sigma of the typical peak [Å]; None where unknown.
         disputed: share of the columns that not all networks of an ensemble find; None for a single network.
         row_jitter: how far the scan shifts its rows sideways, rms [px]; 0 where it is not told from noise.
+        polarity: how much sharper bright than dark is in the frame, negative where its contrast is inverted; None where unknown.
     """
 
     short_pairs: Optional[float] = None
@@ -198,6 +199,7 @@ class Quality:
     width: Optional[float] = None
     disputed: Optional[float] = None
     row_jitter: float = 0.0
+    polarity: Optional[float] = None
 
 
 @dataclass(frozen=True)

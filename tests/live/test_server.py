@@ -1,6 +1,7 @@
 """The server: the package's own results, in every form; everything else refused with a reason, without growing or stalling."""
 
 import json
+import shutil
 import socket
 import threading
 import time
@@ -185,10 +186,19 @@ def test_files_that_point_to_others_are_not_followed(client, frame, tmp_path):
         frame,
         description='<?xml version="1.0"?><OME><TiffData><UUID FileName="/etc/other.tif">urn:uuid:1</UUID></TiffData></OME>',
     )
-    for name in ("link.h5", "raw.h5", "virtual.h5", "ome.tif"):
+    shutil.copy(tmp_path / "link.h5", tmp_path / "link.nxs")
+    for name in ("link.h5", "link.nxs", "raw.h5", "virtual.h5", "ome.tif"):
         said = client.ask("POST", f"/analyze?file={name}", (tmp_path / name).read_bytes(), RAW)
         assert said.status == 422 and "refers to another" in said.json["error"], (name, said.body)
-    assert client.ask("POST", "/analyze?file=a.h5&pixel_size=0.2", (tmp_path / "target.h5").read_bytes(), RAW).status == 200
+    for name in ("a.h5", "a.hdf5", "a.nxs"):
+        assert client.ask("POST", f"/analyze?file={name}&pixel_size=0.2", (tmp_path / "target.h5").read_bytes(), RAW).status == 200
+    assert ".emi are not taken" in client.ask("POST", "/analyze?file=a.emi", b"x", RAW).json["error"], "it names an .ser beside it"
+
+
+def test_a_parameter_that_is_misspelt_is_refused(client, frame):
+    said = client.analyze(frame, "?pixelsize=0.2")
+    assert said.status == 422
+    assert said.json["error"] == "query.pixelsize: is not known; wanted one of pixel_size, threshold, encode, name, file"
 
 
 def test_what_holds_too_much_is_413_and_what_lies_about_it_422(client, tmp_path):

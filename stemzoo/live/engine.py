@@ -137,7 +137,9 @@ class Engine:
     def _encode(self, analysis: Analysis, tick: Progress, cleaned: Cleaned) -> Analysis:
         encoder, why = self.encoder, ""
         if encoder is None and self._choose is not None:
+            began = time.perf_counter()
             encoder, why = self._choose(analysis)
+            analysis = replace(analysis, seconds={**analysis.seconds, "choose": time.perf_counter() - began})
         if encoder is not None:
             analysis = encode(analysis, encoder, progress=tick, cleaned=cleaned)
         if self.encoder is not None:

@@ -73,12 +73,19 @@ def test_an_encoder_that_does_not_know_the_structure_is_among_the_doubts(start, 
 
 def test_a_frame_gets_the_encoder_that_fits_it_or_none(start, models, frame):
     found = [(models[1], "It fits."), (None, "None fits.")]
-    client, _ = start(choose=lambda analysis: found[len(analysis.columns[0]) < 40])
+
+    def choose(analysis):
+        time.sleep(0.05)
+        return found[len(analysis.columns[0]) < 40]
+
+    client, _ = start(choose=choose)
     known, unknown = client.analyze(frame, "?pixel_size=0.2").json, client.analyze(frame[:80, :80], "?pixel_size=0.2").json
     assert (known["encoder"], known["notices"][-1]) == ("dipole@1", "It fits.")
     assert known["frames"][0]["columns"]["angle_rad"] is not None
     assert (unknown["encoder"], unknown["notices"][-1]) == (None, "None fits.")
     assert unknown["frames"][0]["columns"]["angle_rad"] is None and unknown["frames"][0]["n_columns"] > 0
+    assert all(answer["seconds"]["choose"] > 0.04 for answer in (known, unknown)), "time by stage leaves none of it out"
+    assert known["seconds"]["encode"] > 0
 
 
 def test_every_form_of_body_gives_the_same_columns(client, frame, tmp_path):

@@ -1,7 +1,7 @@
 // Numbers and small drawings beside the maps: the head, stages, series, what is chosen and its mean pattern. Takes values, draws them.
 import { label, medianError } from "./frame.js";
 
-const STAGE_COLOURS = { read: "#5d6977", clean: "#7b8794", scale: "#4a7d9c", resample: "#3c6e71", network: "#56b4e9", peaks: "#39c08f", refine: "#f5a623", cut: "#b07cc6", encode: "#e38bc0" };
+const STAGE_COLOURS = { read: "#5d6977", clean: "#7b8794", scale: "#4a7d9c", resample: "#3c6e71", network: "#56b4e9", peaks: "#39c08f", refine: "#f5a623", choose: "#8f7ee7", cut: "#b07cc6", encode: "#e38bc0" };
 
 function element(name, text = "", className = "") {
   const made = document.createElement(name);

@@ -24,6 +24,7 @@ CHROMIUM = os.environ.get("STEMZOO_CHROMIUM") or next(
 )
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; set STEMZOO_CHROMIUM")
 SIDE = 1024
+ENCODED = ("angle", "angle_sigma", "symmetry", "latents", "frame", "column", "inside")
 
 
 @pytest.fixture(scope="module")
@@ -331,6 +332,44 @@ def test_the_view_and_the_columns_can_be_taken_away(open_page):
     assert len(taken["grid_selection.csv"].decode().splitlines()) == 51
     image = np.asarray(Image.open(io.BytesIO(taken["grid_live.png"])))
     assert image.shape[1] > 1400 and image[..., :3].std() > 10
+
+
+def test_what_leaves_the_page_is_named_after_its_frame_and_carries_its_doubts(open_page):
+    from PIL import Image
+
+    page, _, engine = open_page()
+    two = grid(6)
+    stack = replace(two.frames, data=np.concatenate([two.frames.data] * 2), path="série 7.npy")
+    encoding = replace(two.encoding, **{name: np.concatenate([getattr(two.encoding, name)] * 2) for name in ENCODED})
+    tables = (two.columns[0], replace(two.columns[0], frame=1))
+    series = replace(two, frames=stack, columns=tables, encoding=encoding, doubts=("Half of them are noise.",))
+    for number in (0, 1):
+        engine.feed.update(engine.feed.show("série 7.npy", number, stack.frame(number)), "done", series, seconds=0.1)
+    until(page, "document.querySelector('#name').textContent === 'série 7.npy, frame 1' && stemzoo.app.frame?.n === 36")
+    taken = {}
+    for button in ("csv", "png"):
+        page.click("#export summary")
+        with page.expect_download() as download:
+            page.click(f"#{button}")
+        taken[download.value.suggested_filename] = Path(download.value.path()).read_bytes()
+    assert list(taken) == ["série_7_1_columns.csv", "série_7_1_live.png"], "several frames of a stack do not replace each other"
+    red = np.asarray(Image.open(io.BytesIO(taken["série_7_1_live.png"])))[30:56, :600, :3].astype(int)
+    assert ((red[..., 0] - red[..., 2]) > 100).sum() > 50, "the doubt is written above the panels"
+
+
+def test_marks_on_an_axis_differ(open_page):
+    """Of intensities beyond 10,000 only one digit was written: 15,000,000 and 20,000,000 read alike."""
+    page, _, engine = open_page()
+    analysis = grid(10)
+    bright = replace(analysis.columns[0], intensity=np.linspace(5e6, 2.4e7, 100))
+    show(engine, replace(analysis, columns=(bright,), encoding=None, encoder=None))
+    until(page, "stemzoo.app.frame?.n === 100")
+    said = page.evaluate(
+        """() => { const view = stemzoo.views.scatter, said = [], context = view.ground, draw = context.fillText;
+        context.fillText = (text) => said.push(text); view.place(); view.paint_ground(context); context.fillText = draw; return said; }"""
+    )
+    marks = [text for text in said if text[0].isdigit() and "e+" in text]
+    assert len(marks) == len(set(marks)) >= 3 and "1.5e+7" in marks
 
 
 def test_a_token_in_the_address_is_used_and_taken_out_of_it(open_page):

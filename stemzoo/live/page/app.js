@@ -226,7 +226,7 @@ $("demo").addEventListener("click", async (event) => {
   event.target.disabled = true;
   try { await api.demo(); } catch (error) { toast(error.message); } finally { event.target.disabled = false; }
 });
-$("png").addEventListener("click", () => { exporting.png($("name").textContent, [...$("numbers").children].map((cell) => `${cell.querySelector("dt").textContent} ${cell.querySelector("dd").textContent}`).join("   ")); $("export").open = false; });
+$("png").addEventListener("click", () => { exporting.png(app.news.get(app.shownId), [...$("numbers").children].map((cell) => `${cell.querySelector("dt").textContent} ${cell.querySelector("dd").textContent}`).join("   "), $("doubts").textContent); $("export").open = false; });
 $("csv").addEventListener("click", () => { if (app.frame) exporting.csv(app.frame, app.chosen, false); $("export").open = false; });
 $("csv-selected").addEventListener("click", () => { if (app.frame) exporting.csv(app.frame, app.chosen, true); $("export").open = false; });
 addEventListener("keydown", (event) => {

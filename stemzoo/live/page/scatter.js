@@ -93,5 +93,5 @@ function ticks(low, high, count) {
   return out;
 }
 
-const text = (value) => (Math.abs(value) >= 1e4 || (value !== 0 && Math.abs(value) < 1e-3) ? value.toExponential(0) : String(+value.toPrecision(4))).replace("-", "−");
+const text = (value) => (Math.abs(value) >= 1e4 || (value !== 0 && Math.abs(value) < 1e-3) ? (+value.toPrecision(4)).toExponential() : String(+value.toPrecision(4))).replace("-", "−");
 

@@ -1,7 +1,13 @@
 """Every refusal stemzoo makes, by name. The instrument layer, the package and the command line raise nothing else on purpose.
 
-A message names the object, the value it had, the value wanted and the next step; the command line prints it alone and exits with 1.
+A message names the object, the value it had, the value wanted and the next step; the command line prints it alone and exits with 1, on
+whatever the process prints to.
 """
+
+from __future__ import annotations
+
+import io
+import sys
 
 
 class StemzooError(Exception):
@@ -54,3 +60,13 @@ class OutputError(StemzooError):
 
 class TableError(StemzooError):
     """A table of columns lacks a field, or a field cannot be read."""
+
+
+def print_anything() -> None:
+    """Let this process print characters that its output cannot encode, escaped, rather than fail at one; command lines call it first.
+
+    Windows gives output that goes to a file or a pipe its code page, which lacks the σ or Å of a sentence, or a letter of a file's name.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -190,6 +190,7 @@ class Quality:
         width: sigma of the typical peak [Å]; None where unknown.
         disputed: share of the columns that not all networks of an ensemble find; None for a single network.
         row_jitter: how far the scan shifts its rows sideways, rms [px]; 0 where it is not told from noise.
+        polarity: how much sharper bright than dark is in the frame, negative where its contrast is inverted; None where unknown.
     """
 
     short_pairs: Optional[float] = None
@@ -198,6 +199,7 @@ class Quality:
     width: Optional[float] = None
     disputed: Optional[float] = None
     row_jitter: float = 0.0
+    polarity: Optional[float] = None
 
 
 @dataclass(frozen=True)
@@ -319,6 +321,7 @@ class Analysis:
         sampling: Å/px taken for the frames when they were brought to a network's scale: the pixel size or, where that is missing or
             impossible, a stand-in from the lattice or the peaks, never used for a length in Å. None where nothing told.
         quality: one Quality per frame, in order; empty where nobody judged.
+        doubts: what else speaks against the result, one sentence each: of the encoder, or as it was said when the result was written.
     """
 
     frames: Frames
@@ -333,6 +336,7 @@ class Analysis:
     version: str = ""
     sampling: Optional[float] = None
     quality: Tuple[Quality, ...] = ()
+    doubts: Tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.columns) != len(self.frames):

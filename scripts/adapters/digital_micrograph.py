@@ -16,6 +16,7 @@ import numpy as np  # noqa: E402
 
 from stemzoo.runtime import Bundle, Encoder, Segmenter, analyze  # noqa: E402
 from stemzoo.runtime.app import find_models  # noqa: E402
+from stemzoo.runtime.doubts import doubts_of, with_strangeness  # noqa: E402
 from stemzoo.runtime.session import SessionOptions  # noqa: E402
 from stemzoo.types import Frames  # noqa: E402
 
@@ -66,7 +67,10 @@ def main():
     unit = ANGSTROM.get(calibration[2])
     pixel_size = calibration[1] * unit if unit else None
     frames = Frames(data[np.newaxis], pixel_size, "file" if pixel_size else "unknown", image.GetName())
-    analysis = analyze(frames, *models())
+    segmenter, encoder = models()
+    analysis = analyze(frames, segmenter, encoder)
+    if encoder is not None:
+        analysis = with_strangeness(analysis, encoder, "bring an encoder of this structure along, or none")
     columns, encoding = analysis.columns[0], analysis.encoding
     mark(image, columns)
     if encoding is not None:
@@ -74,6 +78,10 @@ def main():
         for k in range(encoding.latents.shape[1]):
             show_map(encoding.latents[:, k], columns.yx, data.shape, f"Latent {k + 1} of {image.GetName()}", calibration)
     print(f"{len(columns)} columns, {sum(analysis.seconds.values()):.1f} s")
+    if len(columns) > MARKED:
+        print(f"warning: the first {MARKED} of them are marked")
+    for doubt in doubts_of(analysis):
+        print("warning:", doubt)
     for notice in analysis.notices:
         print("note:", notice)
 

@@ -1,12 +1,14 @@
 """A Nion Swift plug-in that marks the columns of the selected image and shows their angles, through `stemzoo serve` on the same machine.
 
 Put this file into a folder `nionswift_plugin/stemzoo_columns/` as `__init__.py`, start `stemzoo serve`, start Swift, and choose
-stemzoo > Find Columns. A skeleton: it waits for the answer in the user interface's thread, a few hundred milliseconds a frame.
+stemzoo > Find Columns. What speaks against a result is in Swift's Output panel. A skeleton: it waits for the answer in the user
+interface's thread, a few hundred milliseconds a frame.
 """
 
 import gettext
 import io
 import json
+import logging
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -66,6 +68,10 @@ class FindColumns:
         image = item.xdata.data
         answer = ask(image, scale and calibration.scale * scale, item.title)
         columns = answer["frames"][0]["columns"]
+        for doubt in answer["doubts"]:
+            logging.warning("%s: %s", item.title, doubt)
+        if len(columns["y_px"]) > MARKED:
+            logging.warning("%s: the first %d of %d columns are marked", item.title, MARKED, len(columns["y_px"]))
         for y, x in list(zip(columns["y_px"], columns["x_px"]))[:MARKED]:
             item.add_point_region((y + 0.5) / image.shape[0], (x + 0.5) / image.shape[1])
         if columns["angle_rad"]:

@@ -6,6 +6,8 @@ An encoder that was made for another structure gives angles and latents all the 
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +29,7 @@ CROP_PX = 384  # side of the middle of the frame that is looked at
 MOST = 300  # columns
 FEWEST = 12
 FEW = 100  # columns that do to see whether an encoder would fit at another scale
+ALIKE = 0.03  # as far as the sampling, and what encoders explain, may differ between frames that look alike
 OFF_BY = (0.7, 0.78, 0.87, 1.15, 1.28, 1.43)  # of an estimated sampling, which may be off by a third; a window bears some 7 %
 
 
@@ -59,6 +62,27 @@ def sample(frames: Frames, segmenter: Segmenter, scale: Scale | None, threshold:
     return pipeline.locate(replace(frames, data=middle_of(frames.frame(0), CROP_PX)[None]), segmenter, options, scale=scale)
 
 
+class Hints:
+    """What was said last of other samplings, for frames of a series that look alike: nothing is decided by it, and finding it out takes
+    longer than the choice itself.
+
+    Two frames look alike where their sampling differs by a few per cent, and what every encoder explains of them by little.
+    """
+
+    def __init__(self, most: int = 8) -> None:
+        self._said: deque[tuple[float, dict[str, float], str]] = deque(maxlen=most)
+
+    def find(self, sampling: float, shares: Mapping[str, float], ask: Callable[[], str]) -> str:
+        """Return what was said of a frame alike, or else what `ask` says. Args: shares: explained by each encoder, by its id."""
+        for known, explained, said in self._said:
+            near = all(abs(explained[name] - share) < ALIKE for name, share in shares.items() if name in explained)
+            if near and explained.keys() == shares.keys() and abs(known / sampling - 1) < ALIKE:
+                return said
+        said = ask()
+        self._said.append((sampling, dict(shares), said))
+        return said
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """The encoder that was chosen, if any; why, in a sentence; and what one may pass to `analyze` for another outcome."""
@@ -77,10 +101,13 @@ def choose(
     offered: tuple[Candidate, ...],
     session: SessionOptions | None = None,
     window_px: float | None = None,
+    hints: Hints | None = None,
 ) -> Choice:
     """Return which encoder fits the columns of the analysis' first frame.
 
-    Args: scale: of the frame. window_px: of the sub-images, where it was asked for; None takes each encoder's own.
+    Args:
+        scale: of the frame. window_px: of the sub-images, where it was asked for; None takes each encoder's own.
+        hints: what was said of earlier frames of a series, and will be of later ones.
     """
     if not offered:
         return Choice(None, "No zoo has an encoder, so there are no angles or latents", "pass --fit-encoder or --encoder NAME")
@@ -113,7 +140,9 @@ def choose(
         through = f" through a window of {window_px:.3g} px, which is not the one that they were made for"
     elif scale.estimated and scale.sampling is not None:
         through = f" in windows cut at an estimated {scale.sampling:.2g} Å/px"
-        none = f"{_elsewhere(analysis, scale.sampling, offered, session)}{none}"
+        sampling, by_id = scale.sampling, {candidate.id: share for share, candidate in shares}
+        hint = (hints or Hints()).find(sampling, by_id, lambda: _elsewhere(analysis, sampling, offered, session))
+        none = f"{hint}{none}"
         advice = "pass --pixel-size Å if you know it, --fit-encoder, or --encoder NAME to insist"
     why = f"they explain too little of the structure around the columns{through} ({seen}; wanted {FITS:.0%})"
     return Choice(None, f"No encoder of the zoo fits: {why}. {none}", advice)

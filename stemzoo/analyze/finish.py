@@ -63,7 +63,7 @@ def _take(piece: Path, folder: Path) -> Path:
 
 def _report(plan: Plan, models: Models, folder: Path, outcome: Outcome) -> None:
     """Write the report and its figures."""
-    analysis = replace(gathered(plan, models)[0], notices=outcome.notices)
+    analysis = replace(gathered(plan, models)[0], notices=outcome.notices, doubts=outcome.summary.doubts)
     encoder = encoder_of(plan, models)
     notes = tuple(
         note_of(role, model.bundle.folder, model.id.id, model.id.sha256)

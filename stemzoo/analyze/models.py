@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stemzoo.analyze.choosing import Candidate, candidates, choose, loaded
+from stemzoo.analyze.choosing import Candidate, Hints, candidates, choose, loaded
 from stemzoo.analyze.options import AUTO, NONE, AnalyzeOptions
 from stemzoo.runtime.scale import Scale
 from stemzoo.types import Analysis
@@ -51,10 +51,11 @@ class Models:
         offered = self.offered
         if offered is None:
             return None
+        hints = Hints()
 
         def fitting(analysis: Analysis) -> tuple[Encoder | None, str]:
             scale = Scale(analysis.sampling, analysis.frames.pixel_size_source, estimated=analysis.sampling != analysis.frames.pixel_size)
-            choice = choose(analysis, scale, offered, self.session)
+            choice = choose(analysis, scale, offered, self.session, hints=hints)
             return None if choice.candidate is None else loaded(choice.candidate.folder, self.session), choice.why
 
         return fitting

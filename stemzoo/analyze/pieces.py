@@ -30,7 +30,7 @@ from stemzoo.io.results import ResultsWriter
 from stemzoo.io.tracks import FILE, write_tracks
 from stemzoo.report.summary import summarise
 from stemzoo.runtime import cutting
-from stemzoo.runtime.doubts import strangeness
+from stemzoo.runtime.doubts import doubts_of, with_strangeness
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.notices import in_holes, over_the_edge, several_orders, without_columns
 from stemzoo.runtime.tables import ColumnsWriter
@@ -154,8 +154,11 @@ def _tables(plan: Plan, folder: Path, models: Models) -> None:
                     results.add(columns, encoding)
         frames = frames_of(plan)
         pieces = first_subimages(analysis, encoder) if results is not None else None
-        said = [*frames.notices, *_notices(plan, models, analysis, totals, chosen), *_strange(analysis, encoder, pieces)]
+        said = [*frames.notices, *_notices(plan, models, analysis, totals, chosen)]
         analysis = replace(analysis, notices=tuple(dict.fromkeys(said)))
+        if encoder is not None and pieces is not None:
+            analysis = with_strangeness(analysis, encoder, "fit an encoder to the frame with --fit-encoder", pieces)
+        analysis = replace(analysis, doubts=doubts_of(analysis))  # whoever reads analysis.h5 has nothing to judge frames by
         if results is not None:
             results.finish(analysis, first_probability(plan), request.options.as_text(), frames)
     summary = summarise(analysis)
@@ -212,9 +215,3 @@ def _notices(plan: Plan, models: Models, analysis: Analysis, totals: _Totals, ch
     if len(chosen) < good:
         said.append(f"Report and medians rest on {len(chosen)} of {good} frames, evenly drawn; columns.csv and analysis.h5 hold all")
     return said
-
-
-def _strange(analysis: Analysis, encoder: Encoder | None, pieces: SubImages | None) -> list[str]:
-    """Return a warning where the encoder does not know what it sees."""
-    said = None if encoder is None or pieces is None else strangeness(analysis, encoder, pieces)
-    return [] if said is None else [f"{said}; fit an encoder to the frame with --fit-encoder"]

@@ -16,7 +16,7 @@ import typer
 
 from stemzoo.cli import analysis, data, live, models, study, train, zoo
 from stemzoo.cli.evaluate import evaluate
-from stemzoo.errors import StemzooError
+from stemzoo.errors import StemzooError, print_anything
 
 INTERRUPTED = 130  # how the library below says that ^C ended a command
 TRAIN = {"torch", "torchvision", "lightning", "torchmetrics", "onnx", "onnxscript", "safetensors", "skimage"}
@@ -64,6 +64,7 @@ def _root(
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code; the console script `stemzoo` and `python -m stemzoo` end with it."""
+    print_anything()
     words = list(sys.argv[1:] if argv is None else argv)
     # NumPy's products here are small: a second thread of OpenBLAS waits more than it works. Read when NumPy is first imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -246,17 +246,7 @@ def _print(outcome: Outcome) -> None:
     from stemzoo.report.html import PAGE
 
     summary = outcome.summary
-    parts = [f"{summary.columns} columns" + (f" in {summary.frames} frames" if summary.frames > 1 else "")]
-    if len(summary.by_class) > 1:
-        parts[0] += " (" + ", ".join(f"{count} {name}" for name, count in summary.by_class.items()) + ")"
-    if summary.sigma_pm is not None:
-        parts.append(f"median error {summary.sigma_pm:.3g} pm")
-    elif summary.sigma_px is not None:
-        parts.append(f"median error {summary.sigma_px:.3g} px")
-    if summary.failed:
-        parts.append(f"{summary.failed} {'fit' if summary.failed == 1 else 'fits'} failed")
-    if summary.pixel_size is None:
-        parts.append("pixel size unknown")
+    parts = summary.headline()
     if outcome.failures:
         parts.append(f"{len(outcome.failures)} frames failed")
     parts.append("unchanged" if outcome.unchanged else f"{sum(outcome.seconds.values()):.1f} s")

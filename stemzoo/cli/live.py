@@ -79,8 +79,12 @@ def watch(
             "frames": summary.frames,
             "columns": summary.columns,
             "fits_failed": summary.failed,
+            "sigma_px": summary.sigma_px,
+            "pixel_size": summary.pixel_size,
+            "encoder": None if outcome.encoder is None else outcome.encoder.id,
             "failed_frames": [failure.frame for failure in outcome.failures],
             "doubts": list(summary.doubts),
+            "notices": list(outcome.notices),
             "seconds": {stage: round(value, 4) for stage, value in outcome.seconds.items()},
         }
 
@@ -165,15 +169,23 @@ def _leave_cores() -> None:
 
 
 def _print_json(record: Mapping[str, Any]) -> None:
-    print(json.dumps(record, ensure_ascii=False), flush=True)
+    print(json.dumps(record), flush=True)
 
 
 def _print(record: Mapping[str, Any]) -> None:
     """Print results on stdout, everything else that a person at the microscope should know on stderr."""
+    from stemzoo.runtime.headline import headline
+
     event = record["event"]
     if event == "done":
-        doubts = "".join(f"; doubt: {doubt}" for doubt in record["doubts"])
-        print(f"{record['file']}: {record['columns']} columns, {record['took_s']:.2f} s{doubts}", flush=True)
+        parts = headline(record["columns"], record["sigma_px"], record["pixel_size"], record["fits_failed"], record["frames"])
+        parts.append("no angles" if record["encoder"] is None else f"angles from {record['encoder']}")
+        print(f"{record['file']}: {', '.join(parts)}, {record['took_s']:.2f} s", flush=True)
+        for doubt in record["doubts"]:
+            print(f"  warning: {doubt}", flush=True)
+        if ended := record.get("on_result"):
+            said = f"ended with exit code {ended}" if isinstance(ended, int) else ended
+            print(f"on-result: {record['file']}: {said}", file=sys.stderr, flush=True)
     elif event == "start":
         print(f"watching {record['folder']}; {record['known']} files known; ^C stops", file=sys.stderr, flush=True)
     elif event == "stop":

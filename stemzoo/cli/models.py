@@ -30,7 +30,7 @@ def export(
     stated = {key: value for key, value in (("name", name), ("version", version)) if value is not None}
     card = export_checkpoint(checkpoint, out, stated)
     if as_json:
-        typer.echo(json.dumps({**card.model_dump(mode="json"), "folder": str(out)}, ensure_ascii=False))
+        typer.echo(json.dumps({**card.model_dump(mode="json"), "folder": str(out)}))
     else:
         typer.echo(f"{card.id} is in {out} ({readable_bytes(card.size_bytes)}); onnxruntime reproduces torch within {card.golden.atol:g}")
         typer.echo(f"Use it: stemzoo analyze FRAME {'--model' if card.task == 'segmentation' else '--encoder'} {out}", err=True)

@@ -36,7 +36,7 @@ def bars(title: str) -> Iterator[Progress | None]:
 
 def print_json(value: dict[str, Any]) -> None:
     """Print one JSON object on stdout; NaN, which JSON lacks, becomes null."""
-    print(json.dumps(_plain(value), ensure_ascii=False, indent=1))
+    print(json.dumps(_plain(value), indent=1))
 
 
 def readable_bytes(size: int) -> str:

@@ -59,7 +59,7 @@ def _print_listing(
     if words or material or sampling or licence:
         models = ranked(models)
     if as_json:
-        typer.echo(json.dumps({"models": models}, ensure_ascii=False))
+        typer.echo(json.dumps({"models": models}))
         return
     taken = _taken() if any(model["task"] == "segmentation" for model in models) else ""
     rows = [("model", "task", "Å/px", "window", "size", "score", "where", "materials")]

@@ -1,7 +1,8 @@
 """Signs that a frame nobody annotated was not located well. Owns `judge` and the sentences it gives; NumPy only.
 
 None of the signs needs counts or truth: columns too near each other, stretches of structure without columns, maxima of the network that are
-neither here nor there, peaks of another width than the network was shown. Called by runtime.pipeline; the report says the sentences.
+neither here nor there, peaks of another width than the network was shown, dark peaks. Called by runtime.pipeline; the report says the
+sentences.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Dict, Optional
 import numpy as np
 
 from stemzoo.geometry.neighbours import nearest_distance
+from stemzoo.geometry.polarity import polarity
 from stemzoo.types import Quality
 
 SHORT = 0.6  # of the usual distance to the nearest column
@@ -19,17 +21,20 @@ GAP = 1.6  # typical distances from the nearest column: beyond, another should h
 STRUCTURED = 0.7  # of the contrast around columns: as much of it elsewhere is structure too
 FEWEST = 12  # columns that tell what is usual
 MISTRUST_SHORT, MISTRUST_GAPS, MISTRUST_UNDECIDED, MISTRUST_DISPUTED = 0.08, 0.1, 0.25, 0.1
+MISTRUST_POLARITY = -0.2  # of 188 simulated frames none lies below, inverted 108 of 112 (scripts/bench_trust.py)
 KNOWN_WIDTHS = (0.25, 0.95)  # Å, sigma of the peaks that networks are trained on
 
 
-def judge(image: np.ndarray, yx: np.ndarray, accepted: int, doubtful: int, width: Optional[float] = None) -> Quality:
+def judge(
+    image: np.ndarray, yx: np.ndarray, accepted: int, doubtful: int, width: Optional[float] = None, width_px: Optional[float] = None
+) -> Quality:
     """Return the quality of the columns of one frame.
 
     Args:
         image: (H, W), cleaned.
         yx: (n, 2) px, located columns.
         accepted, doubtful: how many maxima of the network's map are columns to it, and how many are neither columns nor nothing.
-        width: sigma [Å] of the typical peak; None where unknown.
+        width, width_px: sigma of the typical peak, in Å and in pixels of the image; None where unknown.
     """
     n = len(yx)
     undecided = doubtful / max(accepted + doubtful, 1)
@@ -46,7 +51,7 @@ def judge(image: np.ndarray, yx: np.ndarray, accepted: int, doubtful: int, width
     # pairs and rows stand closer than what they leave between them
     spacing = max(usual, min(typical, 2 * usual))
     gaps = _gaps(image, yx, spacing) if scatter < REGULAR else None
-    return Quality(short, gaps, undecided, width)
+    return Quality(short, gaps, undecided, width, polarity=None if width_px is None else polarity(image, width_px))
 
 
 def reasons(quality: Quality) -> Dict[str, str]:
@@ -70,6 +75,11 @@ def reasons(quality: Quality) -> Dict[str, str]:
         said["disputed"] = (
             f"{quality.disputed:.0%} of the columns are not found by every network of the ensemble: the frame may be unlike what they were "
             "trained on."
+        )
+    if quality.polarity is not None and quality.polarity < MISTRUST_POLARITY:
+        said["polarity"] = (
+            "What is sharp in the frame is dark: its contrast is inverted, as in bright field, and what was found are the bright gaps "
+            "between the columns; take the dark-field signal, or invert the frame."
         )
     low, high = KNOWN_WIDTHS
     if quality.width is not None and not low <= quality.width <= high:

@@ -104,6 +104,7 @@ def _analysis(entry: h5py.Group) -> Analysis:
         seconds=json.loads(text("seconds")),
         version=text("stemzoo_version"),
         sampling=float(facts["sampling"][()]) if "sampling" in facts else None,
+        doubts=tuple(json.loads(text("doubts"))) if "doubts" in facts else (),
     )
 
 

@@ -101,7 +101,7 @@ class ResultsWriter:
         """Write frame, maps and provenance.
 
         Args:
-            about: notices, models and scale; its first frame and the columns of that are what is shown.
+            about: notices, doubts, models and scale; its first frame and the columns of that are what is shown.
             probability: (h, w) of that frame, over the whole frame at any sampling. options: as given by the user.
             frames: all that were analysed, where `about` holds some of them only.
         """
@@ -248,6 +248,7 @@ def _write_provenance(entry: h5py.Group, analysis: Analysis, frames: Frames, opt
         "metadata": json.dumps(dict(frames.metadata), default=str),
         "reader_notices": json.dumps(list(frames.notices)),
         "notices": json.dumps(list(analysis.notices)),
+        "doubts": json.dumps(list(analysis.doubts)),
         "seconds": json.dumps(dict(analysis.seconds)),
         "options": json.dumps(dict(options)),
         "segmenter": analysis.segmenter.id,

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from stemzoo.errors import ReadError
+from stemzoo.io.read import FORMATS
 
 PICTURES = (".png", ".jpg", ".jpeg")
 TIFF = (".tif", ".tiff")
-HDF5 = (".emd", ".h5", ".hspy")
+HDF5 = tuple(suffix for suffix, (module, _) in FORMATS.items() if module == "hdf5")
 PAGES = 4096  # of a TIFF
 UNCOMPRESSED, DEFLATE, LZMA = (1,), (8, 32946), (34925,)
 # HDF5's numbers of the filters whose output has a bound that can be looked at beforehand; an unpacked byte is at most one of the chunk.

@@ -17,7 +17,7 @@ import numpy as np
 from stemzoo.errors import StemzooError
 from stemzoo.live.feed import Feed, Shown
 from stemzoo.runtime.cleaned import Cleaned
-from stemzoo.runtime.doubts import strangeness
+from stemzoo.runtime.doubts import with_strangeness
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.pipeline import LocateOptions, Progress, encode, locate
 from stemzoo.runtime.segmenter import Segmenter
@@ -137,11 +137,13 @@ class Engine:
     def _encode(self, analysis: Analysis, tick: Progress, cleaned: Cleaned) -> Analysis:
         encoder, why = self.encoder, ""
         if encoder is None and self._choose is not None:
+            began = time.perf_counter()
             encoder, why = self._choose(analysis)
+            analysis = replace(analysis, seconds={**analysis.seconds, "choose": time.perf_counter() - began})
         if encoder is not None:
             analysis = encode(analysis, encoder, progress=tick, cleaned=cleaned)
         if self.encoder is not None:
-            why = strangeness(analysis, self.encoder) or ""
+            analysis = with_strangeness(analysis, self.encoder, "start serve with another --encoder, or with auto")
         return replace(analysis, notices=(*analysis.notices, why)) if why else analysis
 
     def _tell(self, shown: list[Shown], state: str, analysis: Analysis, began: float) -> None:

@@ -118,6 +118,7 @@ def create_app(engine: Engine, options: ServeOptions) -> FastAPI:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in (NPY, RAW, JSON):
             raise Refused(415, f"Content-Type is {kind[:80] or 'missing'}; wanted {NPY}, {RAW} or {JSON}")
+        _check_query(request)
         called = name if name != "frame" or file is None else Path(file).name
         _check_stated(request, limits.body_bytes)  # what will never be taken is not told to try again
         with metrics.latency.time():
@@ -185,6 +186,13 @@ def _admit(engine: Engine) -> Place:
         return engine.admit()
     except Busy:
         raise Refused(429, f"all {engine.capacity} places are taken; try again", {"Retry-After": "1"}) from None
+
+
+def _check_query(request: Request) -> None:
+    """Raise Refused for a parameter that is not known: one that is misspelt would be left out in silence."""
+    known = [field.alias for field in request.scope["route"].dependant.query_params]
+    if unknown := sorted(set(request.query_params) - set(known)):
+        raise Refused(422, f"query.{unknown[0][:40]}: is not known; wanted one of {', '.join(known)}")
 
 
 def _check_stated(request: Request, most: int) -> None:

@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 
 from stemzoo.errors import ReadError, StemzooError
-from stemzoo.io.read import read
+from stemzoo.io.read import FORMATS, read
 from stemzoo.live.claims import HDF5, TIFF, TooLargeError, check_claims
 from stemzoo.types import Frames
 
-FILES = (".npy", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".mrc", ".dm3", ".dm4", ".emd", ".h5", ".hspy")
+SEVERAL = (".ser", ".emi", ".zarr")  # are, or may be, more than one file
+FILES = tuple(suffix for suffix in FORMATS if suffix not in SEVERAL)
 SHAPE = r"^[0-9]{1,9}(,[0-9]{1,9}){1,2}$"
 DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64")
 

@@ -54,6 +54,25 @@ class WatchOptions:
                 raise OutputError(f"{name} is {getattr(self, name)}; wanted a positive number")
         if self.retries < 0:
             raise OutputError(f"--retries is {self.retries}; wanted 0 or more")
+        if self.on_result is not None:
+            words_of(self.on_result)
+
+
+def words_of(command: str, windows: bool = os.name == "nt") -> list[str]:
+    """Return the words of a command line; on Windows backslashes are those of paths. Raises: OutputError where there are none.
+
+    >>> words_of(r'"C:\\Program Files\\tell.exe" {out}', windows=True)
+    ['C:\\\\Program Files\\\\tell.exe', '{out}']
+    """
+    try:
+        words = shlex.split(command, posix=not windows)
+    except ValueError as error:
+        raise OutputError(f"--on-result {command!r}: {str(error).lower()}; wanted a program and its arguments") from None
+    if windows:  # the quotes stay there, and the program would be sought by a name that has them
+        words = [word[1:-1] if len(word) > 1 and word[0] == word[-1] and word[0] in "'\"" else word for word in words]
+    if not words or not words[0]:
+        raise OutputError(f"--on-result {command!r}: names no program; wanted one and its arguments")
+    return words
 
 
 @dataclass(slots=True)
@@ -224,15 +243,14 @@ class Watcher:
         """Run the user's command on a result and return what it said of itself."""
         if self.options.on_result is None:
             return {}
-        words = shlex.split(self.options.on_result, posix=os.name != "nt")
-        command = [word.replace("{input}", str(path)).replace("{out}", str(out)) for word in words]
+        command = [word.replace("{input}", str(path)).replace("{out}", str(out)) for word in words_of(self.options.on_result)]
         line = json.dumps({"input": str(path), "out": str(out), **facts}, ensure_ascii=False) + "\n"
         try:
             done = subprocess.run(command, input=line.encode(), timeout=self.options.hook_s, stdout=subprocess.DEVNULL)
         except subprocess.TimeoutExpired:
             return {"on_result": f"killed after {self.options.hook_s:g} s"}
         except OSError as error:
-            return {"on_result": f"cannot be run ({error.strerror}): {command[0]}"}
+            return {"on_result": f"cannot be run ({error.strerror or error}): {command[0]}"}
         return {"on_result": done.returncode}
 
     def _write(self, event: str, found: Found | None = None, patient: bool = True, **facts: Any) -> None:

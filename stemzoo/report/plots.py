@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from stemzoo.report import style
-from stemzoo.report.summary import PM_PER_ANGSTROM, nearest_distances, pixel_size_of
+from stemzoo.report.summary import nearest_distances, pixel_size_of
+from stemzoo.runtime.headline import PM_PER_ANGSTROM
 from stemzoo.types import Analysis
 
 SIZE = (4.6, 3.0)

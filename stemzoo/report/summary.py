@@ -12,9 +12,8 @@ import numpy as np
 
 from stemzoo.geometry.neighbours import nearest_distance
 from stemzoo.runtime.doubts import doubts_of
+from stemzoo.runtime.headline import PM_PER_ANGSTROM, headline, median_error
 from stemzoo.types import Analysis, Columns
-
-PM_PER_ANGSTROM = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +52,10 @@ class Summary:
         """Return the numbers as JSON-serialisable values."""
         return asdict(self)
 
+    def headline(self) -> list[str]:
+        """Return the parts of the line that stands for all of it."""
+        return headline(self.columns, self.sigma_px, self.pixel_size, self.failed, self.frames, self.by_class)
+
 
 def pixel_size_of(analysis: Analysis) -> float | None:
     """Return the Å/px that the columns are reported with, or None where unknown."""
@@ -78,8 +81,7 @@ def summarise(analysis: Analysis) -> Summary:
     size = pixel_size_of(analysis)
     confidence = _joined(columns, "confidence")
     held = _joined(columns, "fit_ok").astype(bool)
-    sigma = _joined(columns, "sigma").reshape(-1, 2)[held]
-    sigma_px = _known_median(sigma)
+    sigma_px = median_error(columns)
     spacing = np.concatenate([nearest_distances(c.yx) for c in columns])
     spacing_px = float(np.median(spacing)) if len(spacing) else None
     encoding = analysis.encoding

@@ -1,6 +1,6 @@
 """The instrument layer's own command line, the `__main__` of `stemzoo.pyz`: analyze, locate, verify. NumPy and onnxruntime only.
 
-    python stemzoo.pyz analyze FRAME.npy --model NAME@1 --encoder NAME@1 --pixel-size 0.12 --out DIR
+    python stemzoo.pyz analyze FRAME.npy… --model NAME@1 --encoder NAME@1 --pixel-size 0.12 --out DIR
     python stemzoo.pyz verify
 
 Models lie in `models/<name>/v<N>` beside the file. Writes the `columns.csv` that `stemzoo analyze` writes; returns 0, 1 for a refusal,
@@ -10,28 +10,31 @@ Models lie in `models/<name>/v<N>` beside the file. Writes the `columns.csv` tha
 from __future__ import annotations
 
 import argparse
+import glob
 import hashlib
 import json
+import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
 import stemzoo
-from stemzoo.errors import ModelError, OutputError, ReadError, StemzooError
+from stemzoo.errors import ModelError, OutputError, ReadError, StemzooError, print_anything
 from stemzoo.runtime.bundle import MODEL_FILE, Bundle
 from stemzoo.runtime.cores import keep_to, parse_cores
-from stemzoo.runtime.doubts import doubts_of, strangeness
+from stemzoo.runtime.doubts import doubts_of, with_strangeness
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.golden import verify
+from stemzoo.runtime.headline import headline, median_error
 from stemzoo.runtime.manifest import MANIFEST_FILE, check_manifest, check_vouched
 from stemzoo.runtime.pipeline import analyze, locate
 from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.runtime.session import PROVIDERS, SessionOptions, parse_providers
 from stemzoo.runtime.tables import write_columns
-from stemzoo.types import Frames
+from stemzoo.types import Analysis, Frames
 
 
 def main(argv: Optional[List[str]] = None, home: Optional[Path] = None) -> int:
@@ -41,6 +44,7 @@ def main(argv: Optional[List[str]] = None, home: Optional[Path] = None) -> int:
         argv: the words after `stemzoo.pyz`; those of the process if None.
         home: the folder that holds `models/`; where the running file lies if None.
     """
+    print_anything()
     options = _parser().parse_args(argv)
     models = (home or Path(sys.argv[0]).resolve().parent) / "models"
     try:
@@ -49,29 +53,34 @@ def main(argv: Optional[List[str]] = None, home: Optional[Path] = None) -> int:
         session = SessionOptions(threads=options.threads, providers=parse_providers(options.provider))
         if options.command == "verify":
             return _verify(models, session)
-        _run(models, session, options)
+        return int(_run(models, session, options) > 0)
     except StemzooError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; nothing half-written was left behind", file=sys.stderr)
         return 1
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="stemzoo.pyz", description=f"stemzoo {stemzoo.__version__}: columns, angles and latents of a frame."
     )
+    parser.add_argument("--version", action="version", version=f"stemzoo {stemzoo.__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, said in (("analyze", "columns with errors, angles and latents"), ("locate", "columns with errors only")):
         command = commands.add_parser(name, help=said)
-        command.add_argument("frame", metavar="FRAME.npy", type=Path, help="one frame (H, W) or a stack (T, H, W)")
+        command.add_argument("frames", metavar="FRAME.npy", nargs="+", help="a frame (H, W) or a stack (T, H, W); several, or scan*.npy")
         command.add_argument("--model", metavar="ID", help="segmenter: name, name@version or a folder; default: the only one here")
         if name == "analyze":
             command.add_argument("--encoder", metavar="ID", help="encoder, or none; default: the only one here")
         command.add_argument("--pixel-size", metavar="Å", type=float, help="Å per pixel")
-        command.add_argument("--out", metavar="DIR", type=Path, required=True, help="columns.csv and run.json go there")
+        command.add_argument(
+            "--out",
+            metavar="DIR",
+            type=Path,
+            help="folder of the results, or of a folder for each of several frames; default: <stem>_stemzoo",
+        )
     commands.add_parser("verify", help="check every file here and replay the golden tensors of every model")
     for command in commands.choices.values():
         command.add_argument("--threads", metavar="N", type=int, default=0, help="threads of the networks; 0: as many as there are cores")
@@ -117,9 +126,9 @@ def _load(models: Path, name: Optional[str], task: str, session: SessionOptions,
     return fitting[-1]
 
 
-def _run(models: Path, session: SessionOptions, options: argparse.Namespace) -> None:
-    began = time.perf_counter()
-    frames = read_npy(options.frame, options.pixel_size)
+def _run(models: Path, session: SessionOptions, options: argparse.Namespace) -> int:
+    """Analyse every frame asked for, each for itself; return how many failed. Raises: StemzooError where none could be begun."""
+    places = _places(_expanded(options.frames), options.out)
     opened: Dict[Path, Bundle] = {}
     segmenter = Segmenter(_load(models, options.model, "segmentation", session, opened))
     encoder = None
@@ -128,18 +137,52 @@ def _run(models: Path, session: SessionOptions, options: argparse.Namespace) -> 
     for model in (segmenter, encoder):
         if model is not None:
             check_vouched(models.parent, model.bundle.folder / MODEL_FILE, model.bundle.sha256)
-    analysis = locate(frames, segmenter) if options.command == "locate" else analyze(frames, segmenter, encoder)
+    failed = 0
+    for path, place in places.items():
+        try:
+            _one(path, place, segmenter, encoder, options.pixel_size)
+        except StemzooError as error:
+            if len(places) == 1:
+                raise
+            failed += 1
+            print(f"error: {error}", file=sys.stderr, flush=True)
+    if failed:
+        print(f"error: {failed} of {len(places)} frames failed, the others are done", file=sys.stderr)
+    return failed
+
+
+def _expanded(names: Sequence[str]) -> List[Path]:
+    """Return the files named, patterns such as scan*.npy replaced by what they match, which the shell of Windows leaves to programs."""
+    found = [sorted(glob.glob(name)) if glob.has_magic(name) and not Path(name).exists() else [name] for name in names]
+    return [Path(match) for name, matches in zip(names, found) for match in matches or [name]]
+
+
+def _places(paths: Sequence[Path], out: Optional[Path]) -> Dict[Path, Path]:
+    """Return the folder of results of each frame: `out` of a single one, one by its stem in `out` of several; <stem>_stemzoo without.
+
+    Raises: OutputError where two frames would share one.
+    """
+    places: Dict[Path, Path] = {}
+    taken: Dict[Path, Path] = {}
+    paths = list(dict.fromkeys(paths))
+    for path in paths:
+        place = Path(f"{path.stem}_stemzoo") if out is None else out if len(paths) == 1 else out / path.stem
+        if place in taken:
+            raise OutputError(f"{path}: its results would replace those of {taken[place]} in {place}; analyse the two one after the other")
+        places[path], taken[place] = place, path
+    return places
+
+
+def _one(path: Path, place: Path, segmenter: Segmenter, encoder: Optional[Encoder], pixel_size: Optional[float]) -> None:
+    """Analyse one frame or stack into a folder, and say what came of it."""
+    began = time.perf_counter()
+    frames = read_npy(path, pixel_size)
+    analysis = locate(frames, segmenter) if encoder is None else analyze(frames, segmenter, encoder)
+    if encoder is not None:
+        analysis = with_strangeness(analysis, encoder, "pass --encoder none, or bring an encoder of this structure along")
     doubts = doubts_of(analysis)
-    strange = None if encoder is None else strangeness(analysis, encoder)
-    if strange is not None:
-        doubts = (*doubts, f"{strange}; pass --encoder none, or bring an encoder of this structure along")
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{options.out}: cannot be made ({error.strerror}); choose another --out") from None
-    write_columns(options.out / "columns.csv", analysis)
     facts = {
-        "input": str(options.frame),
+        "input": str(path),
         "sha256": frames.sha256,
         "pixel_size": frames.pixel_size,
         "models": [_facts(model.bundle) for model in (segmenter, encoder) if model is not None],
@@ -148,11 +191,28 @@ def _run(models: Path, session: SessionOptions, options: argparse.Namespace) -> 
         "seconds": {stage: round(value, 4) for stage, value in analysis.seconds.items()},
         "version": stemzoo.__version__,
     }
-    (options.out / "run.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    _keep(place, analysis, json.dumps(facts, indent=1) + "\n")
+    total, failed = (sum(int(n) for n in counts) for counts in zip(*((len(c), (~c.fit_ok).sum()) for c in analysis.columns)))
+    parts = headline(total, median_error(analysis.columns), frames.pixel_size, failed, len(frames))
+    print(f"{path}: {', '.join(parts)}, {time.perf_counter() - began:.1f} s\n  {place}", flush=True)
     for kind, said in (("warning", doubts), ("note", analysis.notices)):
         for notice in said:
-            print(f"{kind}: {notice}", file=sys.stderr)
-    print(f"{options.frame}: {sum(len(columns) for columns in analysis.columns)} columns, {time.perf_counter() - began:.1f} s")
+            print(f"  {kind}: {notice}", file=sys.stderr, flush=True)
+
+
+def _keep(place: Path, analysis: Analysis, run: str) -> None:
+    """Write columns.csv and run.json so that the two belong together, or leave what was there. Raises: OutputError."""
+    waiting = place / f".run.json.{os.getpid()}.part"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        waiting.write_text(run, encoding="utf-8")
+        write_columns(place / "columns.csv", analysis)
+        os.replace(str(waiting), str(place / "run.json"))
+    except OSError as error:
+        raise OutputError(f"{error.filename or place}: cannot be written ({error.strerror}); choose another --out") from None
+    finally:
+        if waiting.is_file():
+            waiting.unlink()
 
 
 def _facts(bundle: Bundle) -> Dict[str, Any]:
@@ -167,7 +227,7 @@ def read_npy(path: Path, pixel_size: Optional[float]) -> Frames:
         data = np.load(str(path), mmap_mode="r", allow_pickle=False)
         shape, kind = data.shape, data.dtype.kind
     except (ValueError, OSError, EOFError, AttributeError):
-        raise ReadError(f"{path}: not a NumPy file; save the frame with numpy.save") from None
+        raise ReadError(f"{path}: not a NumPy file, or cut short; save the frame with numpy.save") from None
     if len(shape) not in (2, 3) or kind not in "uif":
         raise ReadError(f"{path}: holds {data.dtype} of shape {shape}; wanted real numbers (H, W) or (T, H, W)")
     digest = hashlib.sha256()

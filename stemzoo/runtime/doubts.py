@@ -22,11 +22,12 @@ LOOKED_AT = 300  # columns
 
 
 def doubts_of(analysis: Analysis) -> Tuple[str, ...]:
-    """Return the reasons not to trust the columns of an analysis, a sentence each; none where there are none."""
+    """Return the reasons not to trust an analysis, a sentence each: of its columns, its frames, and those that it brings along."""
     confidence = np.concatenate([columns.confidence for columns in analysis.columns])
     finite = confidence[np.isfinite(confidence)]
     failed = sum(int((~np.asarray(columns.fit_ok, dtype=bool)).sum()) for columns in analysis.columns)
-    return _of_columns(len(confidence), failed, float(np.median(finite)) if finite.size else None) + _of_frames(analysis)
+    said = _of_columns(len(confidence), failed, float(np.median(finite)) if finite.size else None) + _of_frames(analysis)
+    return tuple(dict.fromkeys((*said, *analysis.doubts)))
 
 
 def _of_columns(total: int, failed: int, confidence: Optional[float]) -> Tuple[str, ...]:
@@ -53,11 +54,18 @@ def _of_frames(analysis: Analysis) -> Tuple[str, ...]:
     )
 
 
-def strangeness(analysis: Analysis, encoder: Encoder, pieces: Optional[SubImages] = None) -> Optional[str]:
-    """Return a warning where the encoder does not know the structure around the columns of the first frame, else None.
+def with_strangeness(analysis: Analysis, encoder: Encoder, advice: str, pieces: Optional[SubImages] = None) -> Analysis:
+    """Return the analysis, with a doubt where the encoder does not know the structure around the columns of the first frame.
 
-    Args: pieces: the sub-images of all its columns, where they are at hand; else some are cut.
+    Args:
+        advice: what to do about it, the end of the sentence.
+        pieces: the sub-images of all columns of the first frame, where they are at hand; else some are cut.
     """
+    said = _strangeness(analysis, encoder, pieces)
+    return analysis if said is None else replace(analysis, doubts=(*analysis.doubts, f"{said}; {advice}"))
+
+
+def _strangeness(analysis: Analysis, encoder: Encoder, pieces: Optional[SubImages]) -> Optional[str]:
     if analysis.encoding is None or analysis.window_px is None or not len(analysis.columns[0]):
         return None
     step = 1 if pieces is not None else max(1, len(analysis.columns[0]) // LOOKED_AT)

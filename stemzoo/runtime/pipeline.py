@@ -138,9 +138,10 @@ def locate(
             columns, fit = _with_peaks(empty, peaks, agreed, 1 / factor, (image, touched) if options.refine else None)
             tables.append(columns)
         with stages.time("quality"):
-            width = None if fit is None or sampling is None or not fit.ok.any() else float(np.median(fit.width_px[fit.ok])) * sampling
+            width_px = None if fit is None or not fit.ok.any() else float(np.median(fit.width_px[fit.ok]))
+            width = None if width_px is None or sampling is None else width_px * sampling
             sure = int((maxima.confidence > DOUBTFUL[1]).sum())
-            judged = judge(image, columns.yx, sure, len(maxima.confidence) - sure, width)
+            judged = judge(image, columns.yx, sure, len(maxima.confidence) - sure, width, width_px)
             disputed = None if agreed is None else float((agreed < 1).mean()) if len(agreed) else 0.0
             quality.append(replace(judged, disputed=disputed, row_jitter=0.0 if fit is None else fit.row_jitter))
         if progress is not None:

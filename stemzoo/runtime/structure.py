@@ -34,10 +34,16 @@ def explainable(images: np.ndarray, components: int = COMPONENTS) -> np.ndarray:
     scaled = scaled - scaled.mean(axis=1, keepdims=True)
     scaled /= np.maximum(scaled.std(axis=1, keepdims=True), 1e-12)
     mean = scaled.mean(axis=0)
-    scaled -= mean
-    # the images' own products give the same components as the pixels', of which there are more
-    strongest = np.linalg.eigh(scaled @ scaled.T)[1][:, len(scaled) - min(components, len(scaled) // 4) :]
-    return explained(mean + scaled, mean + strongest @ (strongest.T @ scaled))
+    return explained(scaled, mean + _approximated(scaled - mean, min(components, len(scaled) // 4)))
+
+
+def _approximated(rows: np.ndarray, components: int) -> np.ndarray:
+    """Return what the first principal components of the rows (N, P) give of them: by the eigenvectors of the smaller of the two matrices of
+    their products, which takes a quarter of the time of a singular value decomposition."""
+    wide = rows.shape[0] <= rows.shape[1]
+    products = rows @ rows.T if wide else rows.T @ rows
+    axes = np.linalg.eigh(products)[1][:, products.shape[0] - components :]
+    return np.asarray(axes @ (axes.T @ rows) if wide else rows @ axes @ axes.T)
 
 
 def disc(size: int) -> np.ndarray:

@@ -49,11 +49,27 @@ made, each further one that all elements agree, and which execution provider run
 
 For each frame, saved with numpy.save as (H, W), or (T, H, W) for a stack:
 
-    python stemzoo.pyz analyze frame.npy --pixel-size 0.12 --out results
+    python stemzoo.pyz analyze frame.npy --pixel-size 0.12
 
---pixel-size is in Angstrom per pixel. results/columns.csv then holds one line a column: position with its error, confidence, angle
-and latents; results/run.json says which models made it. --cores 1 stays on one core of the PC (the second; they count from 0) and
-leaves the others to the acquisition.
+Several frames may be named, or scan*.npy. --pixel-size is in Angstrom per pixel; without it the scale is found from the lattice, and
+lengths in Angstrom stay empty. --cores 1 stays on one core of the PC (the second; they count from 0) and leaves the others to the
+acquisition. `locate` in place of `analyze` leaves angles and latents out.
+
+The results are in frame_stemzoo, or where --out says; those of an earlier run there are replaced. run.json says which models made them,
+and columns.csv holds one line a column:
+
+    frame, column            counted from 0
+    y_px, x_px, y_A, x_A     position; y runs downwards, the centre of the first pixel is (0, 0)
+    sigma_y_px, sigma_x_px   standard error of the position
+    species, intensity       class of the model; intensity above the local background
+    confidence               probability that a column is there
+    fit_ok                   0 where the fit failed: the position is the network's, its error is wide
+    angle_rad                by how much the pattern around the column is turned, counter-clockwise as displayed
+    z1, z2, ...              latents of the pattern; empty, as the angle, where its window reaches over the edge
+
+A line with `warning:` says what speaks against the result, and is kept in run.json among the doubts: look at the frame
+before its numbers are used. Where an encoder does not know the structure, `--encoder none` leaves its angles and latents out. A line
+with `note:` says what was decided.
 
 Models here:
 
@@ -104,7 +120,7 @@ def make_folder(models: Sequence[str], out: str | Path, wheels: Sequence[str] = 
         listed = "\n".join(f"    {card.id:<24} {card.title}" for card in cards)
         title = f"stemzoo {stemzoo.__version__}, for the microscope"
         text = README.format(version=stemzoo.__version__, line="=" * len(title), models=listed, wheels=_about_wheels(targets))
-        (work / "README.txt").write_text(text, encoding="utf-8")
+        (work / "README.txt").write_bytes(text.replace("\n", "\r\n").encode())  # old Notepads know no other ends of lines
         _list_files(work)
     return cards
 

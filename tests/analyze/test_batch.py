@@ -12,6 +12,7 @@ from stemzoo.analyze.batch import work
 from stemzoo.analyze.parts import Journal
 from stemzoo.errors import FrameError, ReadError
 from stemzoo.io.read_results import read_results
+from stemzoo.runtime.doubts import doubts_of
 from stemzoo.types import Quality
 
 OPTIONS = AnalyzeOptions(encoder="dipole", pixel_size=0.2, report=False)
@@ -110,3 +111,5 @@ def test_signs_that_a_frame_should_not_be_trusted_survive_the_batches(stack: Pat
     monkeypatch.setattr("stemzoo.runtime.pipeline.judge", lambda *of: undecided)
     outcome = analyze_file(str(stack), tmp_path / "out", OPTIONS)
     assert any("In 8 of 8 frames, first in frame 0: 90%" in doubt for doubt in outcome.summary.doubts)
+    again = read_results(tmp_path / "out" / "analysis.h5")
+    assert doubts_of(again) == outcome.summary.doubts, "the page of `watch` shows what is read again"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stemzoo.analyze.choosing import Candidate, choose
+from stemzoo.analyze.choosing import Candidate, Hints, choose
 from stemzoo.analyze.models import Models
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.encoder import Encoder
@@ -84,6 +84,30 @@ def test_windows_that_rest_on_an_estimate_are_said_to(offered: tuple[Candidate, 
     hint = re.search(r"At about ([\d.]+) Å/px rvae-hexagonal@1, of mos2, mose2, wse2, would explain (\d+)%", choice.why)
     assert hint is not None and float(hint[1]) == pytest.approx(scale.sampling, rel=0.1) and int(hint[2]) >= 55
     assert "would explain" not in choose(*columns_of("graphene"), offered).why, "graphene is MoS2 at another scale; its own is known"
+
+
+def test_a_hint_is_kept_for_frames_that_look_alike_and_for_no_others(
+    offered: tuple[Candidate, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr("stemzoo.analyze.choosing._elsewhere", lambda *of: asked.append(of[1]) or f"Hint {len(asked)}. ")
+    hints = Hints()
+    analysis, scale = columns_of("mos2")
+    assert scale.sampling is not None
+
+    def why(off: float) -> str:
+        return choose(analysis, Scale(scale.sampling * off, "lattice", estimated=True), offered, hints=hints).why
+
+    said = [why(off) for off in (1.43, 1.44, 1.9, 1.43)]
+    assert [re.search(r"Hint \d", text)[0] for text in said] == ["Hint 1", "Hint 1", "Hint 2", "Hint 1"] and len(asked) == 2
+    assert "No encoder" in said[0] and said[0].split("Hint")[0] != said[2].split("Hint")[0], (
+        "what is explained is said of each frame itself"
+    )
+    same = {"a": 0.2, "b": 0.3}
+    for shares, new in (({"a": 0.21, "b": 0.3}, False), ({"a": 0.2, "b": 0.4}, True), ({"a": 0.2}, True)):
+        fresh = Hints()
+        fresh.find(0.2, same, lambda: "first")
+        assert (fresh.find(0.2, shares, lambda: "second") == "second") is new
 
 
 def test_too_few_columns_choose_nothing(offered: tuple[Candidate, ...]) -> None:

@@ -96,10 +96,13 @@ def test_an_encoder_sees_its_own_window_at_its_own_sampling_whatever_the_frame_h
         assert outcome.window_px == pytest.approx(8.0 / pixel_size)
 
 
-def test_an_encoder_of_other_structures_is_named_in_the_notices(tmp_path: Path) -> None:
+def test_an_encoder_of_other_structures_is_among_the_doubts(tmp_path: Path) -> None:
     path, columns = written(tmp_path, np.random.default_rng(0).poisson(50, (SIDE, SIDE)))
-    outcome = encode_file(path, columns, tmp_path / "out", AnalyzeOptions(encoder=ENCODER, pixel_size=0.2, report=False))
-    assert any("trained on other structures" in notice and "--fit-encoder" in notice for notice in outcome.notices)
+    outcome = encode_file(path, columns, tmp_path / "out", AnalyzeOptions(encoder=ENCODER, pixel_size=0.2))
+    said = [doubt for doubt in outcome.summary.doubts if "trained on other structures" in doubt]
+    assert len(said) == 1 and "--fit-encoder" in said[0] and said[0] not in outcome.notices
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert page.count("trained on other structures") == 1 and page.index("trained on other structures") < page.index("<table")
 
 
 def test_a_faint_frame_of_known_structure_is_not_called_strange(tmp_path: Path) -> None:
@@ -111,7 +114,7 @@ def test_a_faint_frame_of_known_structure_is_not_called_strange(tmp_path: Path) 
     folder = ROOT / "model_cards" / "rvae-hexagonal" / "v2"
     options = AnalyzeOptions(encoder=str(folder), pixel_size=float(frame.pixel_size), report=False)
     outcome = encode_file(str(tmp_path / "frame.tif"), tmp_path / "columns.csv", tmp_path / "out", options)
-    assert not any("trained on other structures" in notice for notice in outcome.notices), outcome.notices
+    assert not any("trained on other structures" in doubt for doubt in outcome.summary.doubts), outcome.summary.doubts
     found, encoder = read_results(tmp_path / "out" / "analysis.h5"), Encoder(Bundle.load(folder))
     pieces = cutting.subimages(found, found.window_px, encoder.spec.window_px)
     share, known = (measure(pieces, encoder.encode(pieces)) for measure in (encoder.explained, encoder.knows))

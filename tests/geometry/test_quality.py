@@ -29,6 +29,35 @@ def test_nothing_speaks_against_a_crystal_whose_columns_were_all_found(kind: str
     assert reasons(quality) == {}
 
 
+@pytest.mark.parametrize("kind", ["square", "perovskite", "honeycomb", "dumbbell"])
+@pytest.mark.parametrize("counts", [5.0, 200.0])
+def test_inverted_contrast_is_said_of_every_lattice_and_of_none_as_it_is(kind: str, counts: float) -> None:
+    """Of a honeycomb the gaps form a lattice with more holes than columns, and are yet blunter than columns."""
+    image, yx = crystal(kind, counts)
+    inverted = image.max() - image
+    for background in (0.0, np.linspace(0, 3 * image.std(), SIZE)[:, None]):
+        as_it_is = judge(image + background, yx, len(yx), 0, width_px=SIGMA)
+        assert "polarity" not in reasons(as_it_is) and as_it_is.polarity > 0.1
+        assert "contrast is inverted" in reasons(judge(inverted + background, yx, len(yx), 0, width_px=1.4 * SIGMA))["polarity"]
+    assert judge(image, yx, len(yx), 0).polarity is None
+
+
+@pytest.mark.parametrize("spoilt", ["noise", "dark rows", "step", "flat"])
+def test_neither_noise_nor_dark_rows_nor_steps_look_inverted(spoilt: str) -> None:
+    rng = np.random.default_rng(5)
+    image, yx = crystal("square")
+    if spoilt == "dark rows":
+        image[50::60] = 0
+    if spoilt == "step":
+        image[:, SIZE // 2 :] *= 0.1
+    if spoilt == "noise":
+        image = rng.poisson(3, image.shape).astype(np.float64)
+    if spoilt == "flat":
+        image = np.full(image.shape, 7.0)
+    quality = judge(image, yx, len(yx), 0, width_px=SIGMA)
+    assert "polarity" not in reasons(quality) and quality.polarity is not None
+
+
 def test_columns_missed_in_a_part_of_the_frame_leave_a_gap() -> None:
     image, yx = crystal()
     quality = judge(image, yx[yx[:, 1] < 0.6 * SIZE], accepted=len(yx), doubtful=0)

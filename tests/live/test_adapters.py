@@ -1,15 +1,19 @@
 """The adapters for other programs, beside stand-ins for those programs and a real server or a real .pyz."""
 
 import importlib.util
+import logging
 import os
 import subprocess
 import sys
+import threading
 import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+
+from stemzoo.simulation import draw_frames
 
 ROOT = Path(__file__).resolve().parents[2]
 ADAPTERS = ROOT / "scripts" / "adapters"
@@ -65,7 +69,7 @@ class Swift:
         self.shown.append(item)
 
 
-def test_swift_gets_points_and_a_map(server, frame, monkeypatch):
+def test_swift_gets_points_a_map_and_doubts(server, frame, monkeypatch, caplog):
     plugin = load("nion_swift")
     monkeypatch.setattr(plugin, "SERVER", server)
     swift = Swift(Item(frame, 0.02, "nm"))
@@ -75,6 +79,13 @@ def test_swift_gets_points_and_a_map(server, frame, monkeypatch):
     assert len(points) == 42 and frame[tuple(np.round(points).astype(int).T)].mean() > 4 * np.median(frame)
     ((title, data),) = swift.made
     assert title == "Angles of HAADF 7" and swift.shown == [title] and data.shape == (24, 28) and np.isfinite(data).sum() > 50
+    swift.target_data_item = Item(np.random.default_rng(0).poisson(20, (96, 96)).astype(np.uint16), 0.02, "nm")
+    monkeypatch.setattr(plugin, "MARKED", 0)
+    with caplog.at_level(logging.WARNING):
+        swift.menu.menu_item_execute(swift)
+        swift.target_data_item = Item(frame, 0.02, "nm")
+        swift.menu.menu_item_execute(swift)
+    assert "HAADF 7: No column was found" in caplog.text and "HAADF 7: the first 0 of 42 columns are marked" in caplog.text
     with pytest.raises(RuntimeError, match="constant"):
         swift.target_data_item = Item(np.ones((64, 64)), 1, "")
         swift.menu.menu_item_execute(swift)
@@ -125,6 +136,10 @@ def test_digital_micrograph_runs_the_pyz_in_its_own_python(tmp_path):
     where, circles = lines[-1].split()
     assert "stemzoo.pyz" in where, "the package beside the test must not stand in for the zip"
     assert 150 < int(circles) < 350 and any(f"{circles} columns" in line for line in lines)
+    drawn = next(draw_frames(ROOT / "datasets" / "mos2.toml", 1, 31, {"frame.size_px": 256, "frame.sampling": 0.2, "defects": []}))
+    np.save(tmp_path / "front.npy", drawn.image)  # an encoder of Sr3Fe2O7 gives MoS2 angles as it gives any
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120)
+    assert "warning: rvae-sr3fe2o7@1 explains" in done.stdout, done.stderr
 
 
 # --- LiberTEM ----------------------------------------------------------------------------------------------------------------------------
@@ -177,6 +192,24 @@ def test_a_scan_is_analysed_as_it_fills(server, frame, monkeypatch):
     answers = list(adapter.columns_of_scan(context, scan(frame), inner_px=3, outer_px=9, pixel_size=0.2))
     counts = [answer["n_columns"] for answer in answers]
     assert counts[-1] == 42 and len(counts) >= 2 and counts == sorted(counts) and counts[0] < 42
+
+
+def test_the_whole_scan_waits_for_a_busy_server_and_vacuum_does_not_end_it(start, frame, monkeypatch):
+    client, engine = start(waiting=1)
+    context = stand_in(monkeypatch)
+    adapter = load("libertem_live")
+    monkeypatch.setattr(adapter, "SERVER", client.url.rstrip("/"))
+    vacuum = np.vstack([np.full((112, 112), 3, frame.dtype), frame])
+    answers = list(adapter.columns_of_scan(context, scan(vacuum), inner_px=3, outer_px=9, pixel_size=0.2))
+    assert answers[-1]["n_columns"] >= 42 and answers[-1]["doubts"] == []
+    places = [engine.admit() for _ in range(engine.capacity)]
+    threading.Timer(0.7, lambda: [place.free() for place in places]).start()
+    answers = list(adapter.columns_of_scan(context, scan(frame), inner_px=3, outer_px=9, pixel_size=0.2))
+    assert [answer["n_columns"] for answer in answers] == [42], "nothing of the scan as it filled, all of it once there is a place"
+    engine.admit(), engine.admit()
+    monkeypatch.setattr(adapter, "PATIENCE_S", 0.1)
+    with pytest.raises(adapter.Refused, match=r"busy for 0\.1 s"):
+        list(adapter.columns_of_scan(context, scan(frame), inner_px=3, outer_px=9, pixel_size=0.2))
 
 
 def test_with_libertem_itself(server, frame, monkeypatch):

@@ -35,6 +35,57 @@ def test_watch_writes_results_and_says_what_became_of_each(tmp_path, frame, caps
     assert "0 done, 0 failed" in capsys.readouterr().err
 
 
+def test_watch_says_of_each_result_what_it_rests_on(tmp_path, frame, capsys):
+    """Whoever stands at the microscope sees whether there are angles, whose, how well columns are known, and what speaks against it."""
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "a.npy", frame)
+    blank = np.random.default_rng(0).poisson(9, (96, 96)).astype(np.float32)
+    np.save(tmp_path / "in" / "blank.npy", blank)
+    words = ["watch", tmp_path / "in", "--out", tmp_path / "out", "--encoder", "rvae-sr3fe2o7", "--once", "--settle", "0.1"]
+    assert main([*map(str, words), "--threshold", "0.5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    told = [json.loads(line) for line in (tmp_path / "out" / "watch.jsonl").read_text(encoding="utf-8").splitlines()]
+    one, two = (record for record in told if record["event"] == "done")
+    run = json.loads((tmp_path / "out" / "a" / "run.json").read_text(encoding="utf-8"))
+    assert (one["sigma_px"], one["notices"]) == (run["summary"]["sigma_px"], run["notices"]) and one["pixel_size"] is None
+    error = f"median error {one['sigma_px']:.3g} px"
+    assert (
+        lines[0].startswith(f"a.npy: {one['columns']} columns, {error}, ") and "pixel size unknown, angles from rvae-sr3fe2o7@" in lines[0]
+    )
+    assert [line for line in lines if line.startswith("  ")] == [f"  warning: {doubt}" for doubt in (*one["doubts"], *two["doubts"])]
+    assert any("No column was found" in doubt for doubt in two["doubts"])
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_watch_goes_on_where_its_output_cannot_encode_a_name(tmp_path, frame, form):
+    """Output to a file or a pipe has the code page of Windows, in which there is no σ."""
+    (tmp_path / "in").mkdir()
+    for name in ("Å σ.npy", "b.npy"):
+        np.save(tmp_path / "in" / name, frame)
+    command = [sys.executable, "-m", "stemzoo", "watch", "in", "--out", "out", "--pixel-size", "0.2", "--encoder", "none", "--once", *form]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run(command, capture_output=True, cwd=tmp_path, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    out = done.stdout.decode("cp1252")
+    if form:
+        assert [json.loads(line).get("file") for line in out.splitlines()][1:5] == ["Å σ.npy"] * 2 + ["b.npy"] * 2
+    else:
+        assert [line.split(":")[0] for line in out.splitlines()] == ["Å \\u03c3.npy", "b.npy"]
+
+
+def test_a_command_that_cannot_run_is_said_on_the_screen(tmp_path, frame, capsys):
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "a.npy", frame)
+    words = ["watch", tmp_path / "in", "--out", tmp_path / "out", "--pixel-size", "0.2", "--encoder", "none", "--once", "--settle", "0.1"]
+    assert main([*map(str, words), "--on-result", "no-such-program {out}"]) == 0
+    assert "on-result: a.npy: cannot be run (No such file or directory): no-such-program" in capsys.readouterr().err
+    np.save(tmp_path / "in" / "b.npy", frame)
+    assert main([*map(str, words), "--on-result", f"{sys.executable} -c 'raise SystemExit(3)'"]) == 0
+    assert "on-result: b.npy: ended with exit code 3" in capsys.readouterr().err
+    assert main([*map(str, words), "--on-result", " "]) == 1, "refused before any file is touched"
+    assert "names no program" in capsys.readouterr().err
+
+
 def test_serve_refuses_other_machines_without_a_token(capsys):
     pytest.importorskip("fastapi")
     assert main(["serve", "--host", "0.0.0.0"]) == 1

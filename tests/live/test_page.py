@@ -8,6 +8,7 @@ import io
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ CHROMIUM = os.environ.get("STEMZOO_CHROMIUM") or next(
 )
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; set STEMZOO_CHROMIUM")
 SIDE = 1024
+ENCODED = ("angle", "angle_sigma", "symmetry", "latents", "frame", "column", "inside")
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +178,41 @@ def test_what_is_said_of_a_column_goes_with_its_frame_and_a_lost_server_is_said(
     assert page.locator("#lost").inner_text() == "no connection" and page.evaluate("document.body.classList.contains('lost')")
 
 
+def test_what_a_result_rests_on_can_be_read_in_full(open_page):
+    page, _, engine = open_page()
+    analysis = replace(grid(10), notices=("The pixel size is unknown.",), doubts=("Half of them are noise.", "dipole@1 explains 3%."))
+    show(engine, analysis)
+    until(page, "stemzoo.app.frame?.n === 100")
+    assert page.locator("#fold").inner_text() == "dipole@1 · mod 180°"
+    assert page.locator("#doubts").inner_text().startswith("Do not trust this unseen. Half of them are noise.")
+    assert not page.locator("#sentences").is_visible()
+    page.click("#notes")
+    sentences = page.locator("#sentences p")
+    assert sentences.all_inner_texts() == ["Half of them are noise.", "dipole@1 explains 3%.", "The pixel size is unknown."]
+    inside, around = (page.locator(name).bounding_box() for name in ("#sentences", ".card.scan"))
+    assert inside["y"] > around["y"] and inside["y"] + inside["height"] < around["y"] + around["height"]
+    on_top = "(p) => { const { x, y } = p.getBoundingClientRect(); return document.elementFromPoint(x + 5, y + 5) === p; }"
+    assert sentences.first.evaluate(on_top)
+    page.keyboard.press("Escape")
+    assert not page.locator("#sentences").is_visible()
+
+
+def test_a_frame_without_an_encoder_says_so_where_its_maps_would_be(open_page):
+    page, _, engine = open_page()
+    show(engine, replace(grid(10), encoding=None, encoder=None, notices=("No encoder of the zoo fits.",)))
+    until(page, "stemzoo.app.frame?.n === 100")
+    page.wait_for_timeout(200)
+    assert page.locator("#fold").inner_text() == "no encoder" and page.locator("#notes").inner_text() == "1 note"
+    drawn = page.evaluate(
+        """() => ["angle", "z1", "z2"].map((name) => {
+        const canvas = document.querySelector(`#${name} canvas.points`), { width, height } = canvas;
+        const rgba = canvas.getContext("2d").getImageData(0, 0, width, height).data, rows = new Set();
+        for (let k = 0; k < width * height; k++) if (rgba[4 * k + 3] > 100) rows.add(Math.floor(k / width));
+        return [Math.min(...rows) / height, Math.max(...rows) / height]; })"""
+    )
+    assert all(0.4 < top < bottom < 0.6 for top, bottom in drawn), "a line of text, and no dots that look like values"
+
+
 def test_choosing_in_latent_space_lights_the_columns_in_the_scan(open_page):
     page, _, engine = open_page()
     analysis = grid(24)
@@ -233,6 +270,46 @@ def test_the_slider_goes_through_the_series_and_live_comes_back(open_page):
     until(page, "stemzoo.app.frame?.n === 36")
 
 
+@pytest.mark.parametrize("n", [10, 5])
+def test_the_error_shown_is_the_reports_and_failed_fits_are_counted(open_page, n):
+    """The axes differ, a third of the fits failed and their errors are wide: only one definition gives the number."""
+    from stemzoo.report.summary import summarise
+
+    page, _, engine = open_page()
+    analysis = grid(n)
+    rng = np.random.default_rng(3)
+    failed = np.arange(n * n) % 3 == 0
+    sigma = rng.uniform(0.02, 0.3, (n * n, 2)) * [1, 3] + 5.0 * failed[:, None]
+    analysis = replace(analysis, columns=(replace(analysis.columns[0], sigma=sigma, fit_ok=~failed),))
+    show(engine, analysis)
+    until(page, f"stemzoo.app.frame?.n === {n * n}")
+    wanted = summarise(analysis)
+    head = page.locator("#numbers").inner_text().split("\n")
+    assert head[head.index("median error") + 1] == f"{wanted.sigma_pm:.1f} pm"
+    assert head[head.index("fits failed") + 1] == str(wanted.failed)
+    assert f"median error\t{wanted.sigma_pm:.1f} pm" in page.locator("#chosen").inner_text()
+    page.evaluate("stemzoo.app.choose({ x: 'x', y: 'y', polygon: [[-9, -9], [1, -9], [1, 1], [-9, 1]] }, false, true)")
+    until(page, "document.querySelector('#chosen .count').textContent.startsWith('0 ')")
+
+
+def test_frames_that_failed_are_stepped_over_and_say_why_when_asked(open_page):
+    page, _, engine = open_page()
+    show(engine, grid(4), "first")
+    engine.feed.refuse("b.npy", "b.npy: frame 0 is constant (7)")
+    engine.feed.refuse("c.tif", "the body cannot be read as tif")
+    show(engine, grid(5), "last")
+    until(page, "stemzoo.app.frame?.n === 25")
+    page.keyboard.press("ArrowLeft")
+    until(page, "stemzoo.app.frame?.n === 16")
+    page.keyboard.press("ArrowRight")
+    until(page, "stemzoo.app.frame?.n === 25 && stemzoo.app.live")
+    page.evaluate("document.querySelector('#toasts').replaceChildren()")  # what was said as they came
+    for number in ("1", "2"):
+        page.locator("#series").fill(number)
+    assert page.locator("#toasts p").all_inner_texts() == ["b.npy: frame 0 is constant (7)", "c.tif: the body cannot be read as tif"]
+    assert page.evaluate("stemzoo.app.frame.n") == 25 and page.locator("#where").inner_text() == "4 of 4"
+
+
 def test_the_view_and_the_columns_can_be_taken_away(open_page):
     from PIL import Image
 
@@ -255,6 +332,44 @@ def test_the_view_and_the_columns_can_be_taken_away(open_page):
     assert len(taken["grid_selection.csv"].decode().splitlines()) == 51
     image = np.asarray(Image.open(io.BytesIO(taken["grid_live.png"])))
     assert image.shape[1] > 1400 and image[..., :3].std() > 10
+
+
+def test_what_leaves_the_page_is_named_after_its_frame_and_carries_its_doubts(open_page):
+    from PIL import Image
+
+    page, _, engine = open_page()
+    two = grid(6)
+    stack = replace(two.frames, data=np.concatenate([two.frames.data] * 2), path="série 7.npy")
+    encoding = replace(two.encoding, **{name: np.concatenate([getattr(two.encoding, name)] * 2) for name in ENCODED})
+    tables = (two.columns[0], replace(two.columns[0], frame=1))
+    series = replace(two, frames=stack, columns=tables, encoding=encoding, doubts=("Half of them are noise.",))
+    for number in (0, 1):
+        engine.feed.update(engine.feed.show("série 7.npy", number, stack.frame(number)), "done", series, seconds=0.1)
+    until(page, "document.querySelector('#name').textContent === 'série 7.npy, frame 1' && stemzoo.app.frame?.n === 36")
+    taken = {}
+    for button in ("csv", "png"):
+        page.click("#export summary")
+        with page.expect_download() as download:
+            page.click(f"#{button}")
+        taken[download.value.suggested_filename] = Path(download.value.path()).read_bytes()
+    assert list(taken) == ["série_7_1_columns.csv", "série_7_1_live.png"], "several frames of a stack do not replace each other"
+    red = np.asarray(Image.open(io.BytesIO(taken["série_7_1_live.png"])))[30:56, :600, :3].astype(int)
+    assert ((red[..., 0] - red[..., 2]) > 100).sum() > 50, "the doubt is written above the panels"
+
+
+def test_marks_on_an_axis_differ(open_page):
+    """Of intensities beyond 10,000 only one digit was written: 15,000,000 and 20,000,000 read alike."""
+    page, _, engine = open_page()
+    analysis = grid(10)
+    bright = replace(analysis.columns[0], intensity=np.linspace(5e6, 2.4e7, 100))
+    show(engine, replace(analysis, columns=(bright,), encoding=None, encoder=None))
+    until(page, "stemzoo.app.frame?.n === 100")
+    said = page.evaluate(
+        """() => { const view = stemzoo.views.scatter, said = [], context = view.ground, draw = context.fillText;
+        context.fillText = (text) => said.push(text); view.place(); view.paint_ground(context); context.fillText = draw; return said; }"""
+    )
+    marks = [text for text in said if text[0].isdigit() and "e+" in text]
+    assert len(marks) == len(set(marks)) >= 3 and "1.5e+7" in marks
 
 
 def test_a_token_in_the_address_is_used_and_taken_out_of_it(open_page):

@@ -1,6 +1,7 @@
 """The server: the package's own results, in every form; everything else refused with a reason, without growing or stalling."""
 
 import json
+import shutil
 import socket
 import threading
 import time
@@ -9,6 +10,7 @@ import zlib
 import h5py
 import numpy as np
 import pytest
+import standins
 import tifffile
 
 pytest.importorskip("fastapi")
@@ -17,6 +19,8 @@ from stemzoo.errors import OutputError
 from stemzoo.live import linger
 from stemzoo.live.feed import REFUSED
 from stemzoo.live.server import ServeOptions
+from stemzoo.runtime.bundle import Bundle
+from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.pipeline import analyze
 from stemzoo.types import Frames
 
@@ -55,14 +59,33 @@ def test_an_answer_says_what_speaks_against_it(client, frame):
     assert any("No column was found" in doubt for doubt in client.analyze(blank, "?pixel_size=0.2").json["doubts"])
 
 
+def test_an_encoder_that_does_not_know_the_structure_is_among_the_doubts(start, frame, tmp_path):
+    """The stand-in's decoder draws constant patterns, which explain nothing; the answer says so, and what the page shows."""
+    client, engine = start()
+    standins.save_encoder(tmp_path / "model.onnx")
+    standins.save_decoder(tmp_path / "decoder.onnx")
+    engine.encoder = Encoder(Bundle.load(tmp_path, standins.ONE_THREAD))
+    for answer in (client.analyze(frame, "?pixel_size=0.2").json, client.get("/live/frames/1").json):
+        (doubt,) = answer["doubts"]
+        assert doubt.startswith("dipole@1 explains 0% of the structure around the columns") and "with another --encoder" in doubt
+        assert not any("explains" in notice for notice in answer["notices"])
+
+
 def test_a_frame_gets_the_encoder_that_fits_it_or_none(start, models, frame):
     found = [(models[1], "It fits."), (None, "None fits.")]
-    client, _ = start(choose=lambda analysis: found[len(analysis.columns[0]) < 40])
+
+    def choose(analysis):
+        time.sleep(0.05)
+        return found[len(analysis.columns[0]) < 40]
+
+    client, _ = start(choose=choose)
     known, unknown = client.analyze(frame, "?pixel_size=0.2").json, client.analyze(frame[:80, :80], "?pixel_size=0.2").json
     assert (known["encoder"], known["notices"][-1]) == ("dipole@1", "It fits.")
     assert known["frames"][0]["columns"]["angle_rad"] is not None
     assert (unknown["encoder"], unknown["notices"][-1]) == (None, "None fits.")
     assert unknown["frames"][0]["columns"]["angle_rad"] is None and unknown["frames"][0]["n_columns"] > 0
+    assert all(answer["seconds"]["choose"] > 0.04 for answer in (known, unknown)), "time by stage leaves none of it out"
+    assert known["seconds"]["encode"] > 0
 
 
 def test_every_form_of_body_gives_the_same_columns(client, frame, tmp_path):
@@ -170,10 +193,19 @@ def test_files_that_point_to_others_are_not_followed(client, frame, tmp_path):
         frame,
         description='<?xml version="1.0"?><OME><TiffData><UUID FileName="/etc/other.tif">urn:uuid:1</UUID></TiffData></OME>',
     )
-    for name in ("link.h5", "raw.h5", "virtual.h5", "ome.tif"):
+    shutil.copy(tmp_path / "link.h5", tmp_path / "link.nxs")
+    for name in ("link.h5", "link.nxs", "raw.h5", "virtual.h5", "ome.tif"):
         said = client.ask("POST", f"/analyze?file={name}", (tmp_path / name).read_bytes(), RAW)
         assert said.status == 422 and "refers to another" in said.json["error"], (name, said.body)
-    assert client.ask("POST", "/analyze?file=a.h5&pixel_size=0.2", (tmp_path / "target.h5").read_bytes(), RAW).status == 200
+    for name in ("a.h5", "a.hdf5", "a.nxs"):
+        assert client.ask("POST", f"/analyze?file={name}&pixel_size=0.2", (tmp_path / "target.h5").read_bytes(), RAW).status == 200
+    assert ".emi are not taken" in client.ask("POST", "/analyze?file=a.emi", b"x", RAW).json["error"], "it names an .ser beside it"
+
+
+def test_a_parameter_that_is_misspelt_is_refused(client, frame):
+    said = client.analyze(frame, "?pixelsize=0.2")
+    assert said.status == 422
+    assert said.json["error"] == "query.pixelsize: is not known; wanted one of pixel_size, threshold, encode, name, file"
 
 
 def test_what_holds_too_much_is_413_and_what_lies_about_it_422(client, tmp_path):

@@ -285,7 +285,15 @@ def test_a_folder_that_is_away_is_waited_for(place):
     assert sum("cannot be listed" in record.get("why", "") for record in said) == 1
 
 
-@pytest.mark.parametrize(("options", "message"), [({"settle_s": 0}, "settle_s is 0"), ({"retries": -1}, "--retries is -1")])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"settle_s": 0}, "settle_s is 0"),
+        ({"retries": -1}, "--retries is -1"),
+        ({"on_result": ""}, "names no program"),
+        ({"on_result": "tell 'it"}, "--on-result .* no closing quotation; wanted a program"),
+    ],
+)
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(OutputError, match=message):
         WatchOptions(**options)

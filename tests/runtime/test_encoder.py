@@ -132,6 +132,17 @@ def test_noise_cannot_be_explained() -> None:
     assert np.median(explainable(rng.normal(size=(300, 800)))) < 0.15
 
 
+@pytest.mark.parametrize("shape", [(300, 800), (120, 60), (3, 40)])
+def test_what_can_be_explained_is_what_principal_components_do(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(4)
+    images = rng.normal(size=(shape[0], 5)) @ rng.normal(size=(5, shape[1])) + 0.5 * rng.normal(size=shape)
+    rows = images - images.mean(axis=1, keepdims=True)
+    rows /= rows.std(axis=1, keepdims=True)
+    mean = rows.mean(axis=0)
+    axes = np.linalg.svd(rows - mean, full_matrices=False)[2][: min(16, shape[0] // 4)]
+    np.testing.assert_allclose(explainable(images), explained(rows, mean + (rows - mean) @ axes.T @ axes), atol=1e-9)
+
+
 def test_an_encoder_says_how_much_it_explains_of_what_it_was_made_for_and_of_noise(encoder: Encoder) -> None:
     """The stand-in's decoder draws constant patterns: it explains nothing of anything."""
     pieces = as_subimages(dipoles(np.linspace(-3, 3, 9), 17), np.arange(9) > 0)

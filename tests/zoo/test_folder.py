@@ -1,6 +1,8 @@
 """The folder for the microscope: runs by itself, gives the package's table, fails loudly when a model is damaged."""
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from stemzoo.errors import ModelError, OutputError
 from stemzoo.io.read import read
 from stemzoo.runtime import Bundle, Encoder, Segmenter, analyze, write_columns
 from stemzoo.runtime.app import main
+from stemzoo.runtime.tables import ANGLE, HEADER
 from stemzoo.simulation import draw_frames
 from stemzoo.zoo import resolve
 from stemzoo.zoo.folder import make_folder
@@ -56,6 +59,17 @@ def test_application_alone_gives_the_table_of_the_package(folder, frame, tmp_pat
     assert (tmp_path / "alone" / "columns.csv").read_text() == (tmp_path / "package.csv").read_text()
 
 
+def test_application_prints_on_a_console_that_lacks_its_characters(folder, frame, tmp_path):
+    """A Japanese Windows has no Å in its code page, one of western Europe no σ."""
+    (tmp_path / "σ.npy").write_bytes(frame.read_bytes())
+    for encoding, words in (("cp932", ["analyze", "--help"]), ("cp1252", ["analyze", "σ.npy", "--out", "results"])):
+        command = [sys.executable, str(folder / "stemzoo.pyz"), *words]
+        environment = {**os.environ, "PYTHONIOENCODING": encoding}
+        done = subprocess.run(command, capture_output=True, cwd=tmp_path, env=environment, timeout=120)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"\\u03c3.npy: ")
+
+
 def test_application_says_what_speaks_against_its_result(folder, frame, tmp_path, capsys):
     """An encoder of Sr3Fe2O7 gives MoS2 angles as it gives any; the operator must hear that they mean nothing."""
     drawn = next(draw_frames(ROOT / "datasets" / "mos2.toml", 1, 31, {"frame.size_px": 256, "frame.sampling": 0.2, "defects": []}))
@@ -71,6 +85,52 @@ def test_application_says_what_speaks_against_its_result(folder, frame, tmp_path
     np.save(tmp_path / "blank.npy", blank)
     assert main(["locate", str(tmp_path / "blank.npy"), "--pixel-size", "0.2", "--out", str(tmp_path / "blank")], folder) == 0
     assert "the frame may show no atomic contrast" in capsys.readouterr().err
+
+
+def test_each_of_several_frames_gets_a_folder_and_none_ends_the_others(folder, frame, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    data = np.load(frame)
+    for name in ("scan 1", "scan 3"):
+        np.save(f"{name}.npy", data)
+    Path("scan 2.npy").write_bytes(Path("scan 1.npy").read_bytes()[:9000])
+    assert main(["locate", "scan*.npy", "--pixel-size", "0.2"], folder) == 1, "the shell of Windows leaves patterns to programs"
+    printed = capsys.readouterr()
+    assert "scan 2.npy: not a NumPy file, or cut short" in printed.err and "1 of 3 frames failed" in printed.err
+    for name in ("scan 1", "scan 3"):
+        assert json.loads(Path(f"{name}_stemzoo", "run.json").read_text())["input"] == f"{name}.npy"
+        rows = Path(f"{name}_stemzoo", "columns.csv").read_text().splitlines()[1:]
+        assert f"{name}.npy: {len(rows)} columns, median error " in printed.out and " pm, " in printed.out
+    assert not Path("scan 2_stemzoo").exists()
+    Path("later").mkdir()
+    np.save("later/scan 1.npy", data[:128])
+    assert main(["locate", "scan 1.npy", "later/scan 1.npy", "--out", "all"], folder) == 1
+    assert "would replace those of scan 1.npy" in capsys.readouterr().err and not Path("all").exists()
+    assert main(["locate", "scan 1.npy", "scan 3.npy", "--out", "all"], folder) == 0
+    assert sorted(path.name for path in Path("all").iterdir()) == ["scan 1", "scan 3"]
+
+
+def test_results_that_cannot_be_written_are_refused_and_the_old_ones_stay(folder, frame, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.save("other.npy", np.load(frame)[:128])
+    for blocked in ("run.json", "columns.csv"):
+        (tmp_path / blocked / blocked / "in the way").mkdir(parents=True)
+        assert main(["locate", "other.npy", "--pixel-size", "0.2", "--out", blocked], folder) == 1
+        assert "cannot be written" in (said := capsys.readouterr().err) and len(said.strip().splitlines()) == 1
+    assert main(["locate", str(frame), "--pixel-size", "0.2", "--out", "out"], folder) == 0
+    before = {path.name: path.read_bytes() for path in Path("out").iterdir()}
+    monkeypatch.setattr("stemzoo.runtime.tables.os.replace", no_room)
+    assert main(["locate", "other.npy", "--pixel-size", "0.2", "--out", "out"], folder) == 1
+    assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == before, "a table and a run.json of different frames"
+
+
+def no_room(*names):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_the_page_for_the_operator_explains_every_column_of_the_table(folder):
+    text = (folder / "README.txt").read_bytes()
+    assert text.count(b"\r\n") == text.count(b"\n") > 30, "old Notepads know no other ends of lines"
+    assert all(name in text.decode() for name in (*HEADER, ANGLE, "z1", "warning:", "--encoder none"))
 
 
 def test_application_holds_source_of_the_layer_and_nothing_else(folder):

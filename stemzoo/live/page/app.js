@@ -57,6 +57,7 @@ function light(final) {
 
 function describe(i) {
   const { field, symmetry } = app.frame, parts = [`column ${i}`, `y ${field.y[i].toFixed(2)}  x ${field.x[i].toFixed(2)} ± ${field.sigma[i].toFixed(3)} px`];
+  if (!app.frame.raw.fit_ok[i]) parts.push("fit failed");
   if (field.angle && Number.isFinite(field.angle[i])) parts.push(`${((field.angle[i] * 180) / Math.PI).toFixed(1)}°${symmetry[i] > 1 ? ` mod ${+(360 / symmetry[i]).toFixed(0)}°` : ""}`);
   for (const name of ["z1", "z2"]) if (field[name] && Number.isFinite(field[name][i])) parts.push(`${name} ${field[name][i].toFixed(2)}`);
   return parts.join(" · ").replaceAll("-", "−");
@@ -71,6 +72,9 @@ function toast(text, note = false) {
   while ($("toasts").children.length > 4) $("toasts").firstChild.remove();
   setTimeout(() => line.remove(), 9000);
 }
+
+/** Why there is nothing to show of a file; most reasons name it themselves. */
+const refusal = ({ name, why }) => (why.startsWith(`${name}: `) ? why : `${name}: ${why}`);
 
 /** Offer the fields that the frame has, keeping what the user chose where it is still there. */
 function offer() {
@@ -95,16 +99,13 @@ function show(entry, news) {
   app.chosen = mask(app.brushes);
   $("name").textContent = news.name + (news.frame ? `, frame ${news.frame}` : "");
   $("name").title = news.name;
-  const said = app.frame?.answer, doubts = said?.doubts ?? [];
-  $("doubts").hidden = !doubts.length;
-  $("doubts").textContent = `Do not trust this unseen. ${doubts.join(" ")}`;
-  $("doubts").title = doubts.join("\n");
-  $("fold").title = (said?.notices ?? []).join("\n");
+  say(app.frame?.answer);
   numbers(news);
   if (app.frame) {
     panels.stages($("stages"), app.frame.answer.seconds);
     for (const name of ["z1", "z2"]) if (app.frame.field[name]) panels.colourBar($(`${name}-scale`), app.maps.latent, ...limits(app.frame, name)); else $(`${name}-scale`).replaceChildren();
-    $("fold").textContent = app.frame.field.angle ? (app.frame.fold > 1 ? `mod ${+(360 / app.frame.fold).toFixed(0)}°` : "") : "no encoder";
+    const { encoder } = app.frame.answer, turns = app.frame.fold > 1 ? [`mod ${+(360 / app.frame.fold).toFixed(0)}°`] : [];
+    $("fold").textContent = $("fold").title = encoder ? [encoder, ...turns].join(" · ") : "no encoder";
   }
   views.forEach((view) => view.touch("ground", "points", "light"));
   $("welcome").hidden = true;
@@ -112,11 +113,20 @@ function show(entry, news) {
   series();
 }
 
+/** Say what speaks against the frame's result, and offer all that is to be said of it. */
+function say(answer) {
+  const doubts = answer?.doubts ?? [], notices = answer?.notices ?? [], all = doubts.length + notices.length;
+  $("said").hidden = !all;
+  $("doubts").textContent = doubts.length ? `Do not trust this unseen. ${doubts.join(" ")}` : "";
+  $("notes").textContent = all === 1 ? "1 note" : `${all} notes`;
+  panels.sentences($("sentences"), doubts, notices);
+}
+
 function numbers(news) {
   const { frame, pixelSize } = app, rows = [];
-  const sigma = frame ? frame.field.sigma.filter(Number.isFinite).sort()[frame.n >> 1] : NaN;
   rows.push([frame ? frame.n.toLocaleString("en") : "…", "", "columns"]);
-  if (frame?.n) rows.push(pixelSize ? [(100 * sigma * pixelSize).toFixed(1), "pm", "median error"] : [sigma.toFixed(3), "px", "median error"]);
+  if (frame?.n) rows.push([...panels.error(frame.error, pixelSize), "median error"]);
+  if (frame?.failed) rows.push([frame.failed.toLocaleString("en"), "", frame.failed === 1 ? "fit failed" : "fits failed"]);
   if (frame?.n > 1) rows.push(pixelSize ? [(frame.spacing * pixelSize).toFixed(2), "Å", "spacing"] : [frame.spacing.toFixed(1), "px", "spacing"]);
   rows.push([`${news.height} × ${news.width}`, pixelSize ? `${+pixelSize.toPrecision(3)} Å/px` : "px", "frame"]);
   rows.push([news.seconds ? panels.time(news.seconds) : "…", "", "per frame"]);
@@ -173,7 +183,7 @@ function heard(frames) {
   if (frames.length !== 1) app.news.clear();
   for (const news of frames) {
     app.news.set(news.id, news);
-    if (news.state === "failed" && frames.length === 1) toast(`${news.name}: ${news.why}`);
+    if (news.state === "failed" && frames.length === 1) toast(refusal(news));
   }
   while (app.news.size > 64) app.news.delete(app.news.keys().next().value);
   const usable = [...app.news.values()].filter((news) => news.state !== "failed");
@@ -184,12 +194,13 @@ function heard(frames) {
 
 async function sendAll(files) {
   for (const file of files) {
-    try { await api.send(file, $("pixel-size").value.trim().replace(",", ".")); } catch (error) { toast(`${file.name}: ${error.message}`); }
+    try { await api.send(file, $("pixel-size").value.trim().replace(",", ".")); } catch (error) { toast(refusal({ name: file.name, why: error.message })); }
   }
 }
 
+/** Go to the last frame, or one back or on; frames that failed have nothing to show and are stepped over. */
 function go(step) {
-  const ids = [...app.news.keys()], at = ids.indexOf(app.shownId);
+  const ids = [...app.news.values()].filter((news) => news.state !== "failed").map((news) => news.id), at = ids.indexOf(app.shownId);
   const next = ids[Math.max(0, Math.min(ids.length - 1, (step === Infinity ? ids.length - 1 : at + step)))];
   app.live = next === ids.at(-1) && step > 0;
   if (next) want(next);
@@ -197,9 +208,8 @@ function go(step) {
 }
 
 $("series").addEventListener("input", (event) => {
-  const ids = [...app.news.keys()];
-  app.live = Number(event.target.value) === ids.length - 1;
-  want(ids[event.target.value]);
+  const news = [...app.news.values()], there = news[event.target.value];
+  if (there?.state === "failed") toast(refusal(there)); else if (there) { app.live = there === news.at(-1); want(there.id); }
   series();
 });
 $("live").addEventListener("click", () => { app.live = !app.live; if (app.live) go(Infinity); series(); });
@@ -216,12 +226,12 @@ $("demo").addEventListener("click", async (event) => {
   event.target.disabled = true;
   try { await api.demo(); } catch (error) { toast(error.message); } finally { event.target.disabled = false; }
 });
-$("png").addEventListener("click", () => { exporting.png($("name").textContent, [...$("numbers").children].map((cell) => `${cell.querySelector("dt").textContent} ${cell.querySelector("dd").textContent}`).join("   ")); $("export").open = false; });
+$("png").addEventListener("click", () => { exporting.png(app.news.get(app.shownId), [...$("numbers").children].map((cell) => `${cell.querySelector("dt").textContent} ${cell.querySelector("dd").textContent}`).join("   "), $("doubts").textContent); $("export").open = false; });
 $("csv").addEventListener("click", () => { if (app.frame) exporting.csv(app.frame, app.chosen, false); $("export").open = false; });
 $("csv-selected").addEventListener("click", () => { if (app.frame) exporting.csv(app.frame, app.chosen, true); $("export").open = false; });
 addEventListener("keydown", (event) => {
   if (event.target.matches("input:not([type=range]):not([type=checkbox]), select")) return;
-  if (event.key === "Escape") { app.clear(); $("export").open = false; }
+  if (event.key === "Escape") { app.clear(); $("export").open = $("said").open = false; }
   if (event.key === "ArrowLeft" && event.target.id !== "series") go(-1);
   if (event.key === "ArrowRight" && event.target.id !== "series") go(1);
   if ((event.key === "Enter" || event.key === " ") && event.target.matches("label.button")) $("open").click();

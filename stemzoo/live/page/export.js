@@ -9,11 +9,12 @@ function save(name, blob) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-const stem = (name) => name.replace(/\.[^.]*$/, "").replace(/[^\w.-]+/g, "_") || "frame";
+/** What a file that leaves the page is called; a frame of a stack has its number. */
+const stem = (name, frame) => (name.replace(/\.[^.]*$/, "").replace(/[^\p{L}\p{N}_.-]+/gu, "_") || "frame") + (frame ? `_${frame}` : "");
 
 /** All panels as they are on the screen, with the frame's name and numbers above. */
-export async function png(name, numbers) {
-  const ratio = window.devicePixelRatio || 1, main = document.querySelector("main").getBoundingClientRect(), head = 44;
+export async function png(news, numbers, doubts) {
+  const ratio = window.devicePixelRatio || 1, main = document.querySelector("main").getBoundingClientRect(), head = doubts ? 58 : 44;
   const canvas = document.createElement("canvas"), context = canvas.getContext("2d");
   canvas.width = Math.round(main.width * ratio); canvas.height = Math.round((main.height + head) * ratio);
   context.scale(ratio, ratio);
@@ -21,11 +22,16 @@ export async function png(name, numbers) {
   context.fillRect(0, 0, main.width, main.height + head);
   context.fillStyle = "#e9edf1";
   context.font = `600 16px ${FACE}`;
+  const name = document.getElementById("name").textContent;
   context.fillText(name, 2, 26);
   const after = context.measureText(name).width;
   context.fillStyle = "#93a0ad";
   context.font = `13px ${FACE}`;
   context.fillText(numbers, after + 22, 26);
+  if (doubts) {
+    context.fillStyle = "#ff6b6b";
+    context.fillText(doubts, 2, 45, main.width - 4);
+  }
   for (const card of document.querySelectorAll("main .card")) {
     const box = card.getBoundingClientRect(), x = box.left - main.left, y = box.top - main.top + head;
     context.fillStyle = "#12161b";
@@ -46,7 +52,7 @@ export async function png(name, numbers) {
       if (at.height < 40) context.fillText(text.textContent, at.left - main.left, at.bottom - main.top + head - 5);
     }
   }
-  save(`${stem(name)}_live.png`, await new Promise((done) => canvas.toBlob(done, "image/png")));
+  save(`${stem(news.name, news.frame)}_live.png`, await new Promise((done) => canvas.toBlob(done, "image/png")));
 }
 
 /** The frame's columns, all or the chosen ones, with the fields of columns.csv. */
@@ -63,5 +69,5 @@ export function csv(frame, chosen, onlyChosen) {
     if (raw.angle_rad) row.push(raw.angle_rad[i], ...latents.map((values) => values[i]));
     lines.push(row.map(cell).join(","));
   }
-  save(`${stem(answer.name)}${onlyChosen ? "_selection" : "_columns"}.csv`, new Blob([`${lines.join("\n")}\n`], { type: "text/csv" }));
+  save(`${stem(answer.name, answer.frames[0].frame)}${onlyChosen ? "_selection" : "_columns"}.csv`, new Blob([`${lines.join("\n")}\n`], { type: "text/csv" }));
 }

@@ -13,7 +13,8 @@ export function unpack(answer) {
   (c.latents ?? []).forEach((values, k) => { field[`z${k + 1}`] = numbers(values); });
   if (c.angle_rad) field.angle = numbers(c.angle_rad);
   const symmetry = c.symmetry ? Int16Array.from(c.symmetry) : null;
-  return { answer, n: c.y_px.length, field, symmetry, fold: symmetry ? commonest(symmetry, field.angle) : 1, raw: c, spacing: spacing(field, answer) };
+  const failed = c.fit_ok.filter((ok) => !ok).length;
+  return { answer, n: c.y_px.length, failed, error: medianError({ raw: c }, [...c.y_px.keys()]), field, symmetry, fold: symmetry ? commonest(symmetry, field.angle) : 1, raw: c, spacing: spacing(field, answer) };
 }
 
 function commonest(symmetry, angle) {
@@ -38,6 +39,12 @@ function spacing({ y, x }, { height, width }) {
     if (best < Infinity) found.push(best);
   }
   return found.sort((a, b) => a - b)[found.length >> 1] ?? cell;
+}
+
+/** Median standard error per axis over those of `members` whose fit held [px], as the report has it; NaN where none did. */
+export function medianError({ raw }, members) {
+  const all = members.filter((i) => raw.fit_ok[i]).flatMap((i) => [raw.sigma_y_px[i], raw.sigma_x_px[i]]).filter(Number.isFinite).sort((a, b) => a - b);
+  return all.length ? (all[(all.length - 1) >> 1] + all[all.length >> 1]) / 2 : NaN;
 }
 
 /** [low, high] of a field: the 1st and 99th percentile of what is finite; an angle's whole turn. Kept with the frame. */

@@ -1,7 +1,7 @@
 // Numbers and small drawings beside the maps: the head, stages, series, what is chosen and its mean pattern. Takes values, draws them.
-import { label } from "./frame.js";
+import { label, medianError } from "./frame.js";
 
-const STAGE_COLOURS = { read: "#5d6977", clean: "#7b8794", scale: "#4a7d9c", resample: "#3c6e71", network: "#56b4e9", peaks: "#39c08f", refine: "#f5a623", cut: "#b07cc6", encode: "#e38bc0" };
+const STAGE_COLOURS = { read: "#5d6977", clean: "#7b8794", scale: "#4a7d9c", resample: "#3c6e71", network: "#56b4e9", peaks: "#39c08f", refine: "#f5a623", choose: "#8f7ee7", cut: "#b07cc6", encode: "#e38bc0" };
 
 function element(name, text = "", className = "") {
   const made = document.createElement(name);
@@ -9,6 +9,9 @@ function element(name, text = "", className = "") {
   if (className) made.className = className;
   return made;
 }
+
+/** A standard error given in px, as text and unit. */
+export const error = (sigma, pixelSize) => (Number.isNaN(sigma) ? ["–", ""] : pixelSize ? [(100 * sigma * pixelSize).toFixed(1), "pm"] : [sigma.toFixed(3), "px"]);
 
 /** Numbers of the head: [[value, unit, what], …]. */
 export function head(host, rows) {
@@ -18,6 +21,11 @@ export function head(host, rows) {
     cell.append(element("dt", what), shown);
     return cell;
   }));
+}
+
+/** All that is said of a frame, a sentence each: first what speaks against it, then what was decided. */
+export function sentences(host, doubts, notices) {
+  host.replaceChildren(...doubts.map((text) => element("p", text, "doubt")), ...notices.map((text) => element("p", text)));
 }
 
 /** One strip of the time by stage, and its legend; stages below 1 % are left to the strip. */
@@ -94,8 +102,7 @@ function rows(frame, members, pixelSize) {
   const mean = (values) => values.reduce((sum, value) => sum + value, 0) / (values.length || 1);
   const spread = (values, middle = mean(values)) => Math.sqrt(mean(values.map((value) => (value - middle) ** 2)));
   if (!members.length) return out;
-  const sigma = of("sigma").sort((a, b) => a - b)[members.length >> 1];
-  out.push(["median error", pixelSize ? `${(100 * sigma * pixelSize).toFixed(1)} pm` : `${sigma.toFixed(3)} px`]);
+  out.push(["median error", error(medianError(frame, members), pixelSize).join(" ")]);
   if (field.angle) {
     let c = 0, s = 0, k = 0;
     for (const i of members) if (Number.isFinite(field.angle[i])) { c += Math.cos(frame.fold * field.angle[i]); s += Math.sin(frame.fold * field.angle[i]); k++; }

@@ -77,12 +77,8 @@ export class ScatterView extends View {
   }
 
   paint_points(context) {
-    const { frame } = this.app;
-    if (!frame.field[this.xName] || !frame.field[this.yName]) {
-      context.fillStyle = MUTED; context.font = `13px ${FACE}`; context.textAlign = "center";
-      context.fillText(`no ${label(frame.field[this.xName] ? this.yName : this.xName)} in this frame`, this.width / 2, this.height / 2);
-      return;
-    }
+    const lacking = [this.xName, this.yName].find((name) => this.lacks(name));
+    if (lacking) { this.missing(context, lacking); return; }
     this.disks(context, this.hue, this.radius(), { strength: 0.85 });
   }
 
@@ -97,5 +93,5 @@ function ticks(low, high, count) {
   return out;
 }
 
-const text = (value) => (Math.abs(value) >= 1e4 || (value !== 0 && Math.abs(value) < 1e-3) ? value.toExponential(0) : String(+value.toPrecision(4))).replace("-", "−");
+const text = (value) => (Math.abs(value) >= 1e4 || (value !== 0 && Math.abs(value) < 1e-3) ? (+value.toPrecision(4)).toExponential() : String(+value.toPrecision(4))).replace("-", "−");
 

@@ -51,13 +51,14 @@ export class SpatialView extends View {
 
   paint_points(context) {
     if (this.isScan && !this.app.columnsShown) return;
+    if (this.lacks(this.field())) { this.missing(context, this.field()); return; }
     const radius = this.radius(), found = this.field() === "found";
     this.disks(context, this.field(), radius, { line: found && radius > 3.2 ? 1.5 : 0 });
   }
 
   /** On the scan, chosen columns are amber, whatever the others are painted by. */
   lit(context, radius, chosen) {
-    if (!this.isScan) super.lit(context, radius, chosen);
+    if (!this.isScan) { if (!this.lacks(this.field())) super.lit(context, radius, chosen); }
     else if (this.app.columnsShown) this.disks(context, this.field(), Math.max(1.15 * radius, 1.8), { pick: chosen, colour: CHOSEN });
   }
 

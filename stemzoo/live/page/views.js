@@ -1,6 +1,6 @@
 // A panel that shows columns: three canvases (ground, points, light), of which only what changed is drawn anew, panel after panel for as long
 // as a screen frame has time. Owns cameras, lasso and nearest-column look-up; what is chosen is the app's. Extended by spatial.js, scatter.js.
-import { steps } from "./frame.js";
+import { label, steps } from "./frame.js";
 import { LARGEST, Stamps, word } from "./stamps.js";
 
 const INK = "#e9edf1", NONE = [58, 68, 78], ACCENT = [86, 180, 233];
@@ -138,6 +138,14 @@ export class View {
       if (d < best) { best = d; found = i; }
     }
     return found;
+  }
+
+  /** Say whether the frame has no such field; what `found` paints is no field. */
+  lacks(name) { return name !== "found" && !this.app.frame.field[name]; }
+
+  missing(context, name) {
+    context.fillStyle = MUTED; context.font = `13px ${FACE}`; context.textAlign = "center";
+    context.fillText(`no ${label(name)} in this frame`, this.width / 2, this.height / 2);
   }
 
   /** Draw a disk a column in the colours of a field, or of one `colour`; a ring where it has a `line`. `pick` says which, `keep` over what. */

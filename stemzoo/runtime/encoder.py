@@ -16,7 +16,7 @@ import numpy as np
 from stemzoo.errors import ModelError, ShapeError
 from stemzoo.geometry.angles import wrap
 from stemzoo.geometry.parallel import spread
-from stemzoo.geometry.subimages import Windows
+from stemzoo.geometry.subimages import Cutouts
 from stemzoo.runtime.bundle import DECODER_FILE, Bundle
 from stemzoo.runtime.cores import usable_cores
 from stemzoo.runtime.session import CPU, Session, open_session
@@ -61,7 +61,7 @@ class Encoder:
         self._check(subimages.window_px)
         return self._encoded(subimages.frame, subimages.column, subimages.inside, partial(_taken, subimages.data))
 
-    def encode_windows(self, windows: Windows, usable: np.ndarray) -> Encoding:
+    def encode_windows(self, windows: Cutouts, usable: np.ndarray) -> Encoding:
         """Return one row per column of a frame; those that are not `usable` (n,) bool get angle and latents NaN and symmetry 1.
 
         The same as `encode` of all sub-images, but each batch is cut by the thread that encodes it, just before.

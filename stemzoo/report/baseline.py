@@ -1,6 +1,6 @@
 """Principal components beside the rVAE, on the same sub-images: how much of them each explains with how many numbers a column.
 
-An rVAE that is no better than PCA must be seen to be so. Owns the measure, the PCA and their figure; called by `report.html`.
+An rVAE that is no better than PCA must be seen to be so. Owns the measure, the PCA and their figure; called by `report.pictures`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the latents mean, in pictures: their scatter, the decoder's manifold, and class averages beside reconstructions.
 
-Patterns are drawn turned to the gauge (angle 0), so that neighbouring panels differ only in structure. Called by `report.html`.
+Patterns are drawn turned to the gauge (angle 0), so that neighbouring panels differ only in structure. Called by `report.pictures`.
 """
 
 from __future__ import annotations

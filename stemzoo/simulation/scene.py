@@ -13,6 +13,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from stemzoo.errors import RecipeError
+from stemzoo.simulation.elements import atomic_number
 from stemzoo.simulation.intensity import Contrast
 from stemzoo.simulation.lattice import Placed
 
@@ -116,6 +117,20 @@ class Scene:
             thermal=np.concatenate([self.thermal, other.thermal]),
             home=np.concatenate([self.home, other.home]),
         )
+
+    def with_element(self, symbol: str) -> Scene:
+        """The scene in whose columns there may be atoms of `symbol`: as it is, or with a column of zeros in `atoms`.
+
+        Raises: StructureError for a symbol that is no element's.
+        """
+        atomic_number(symbol)
+        if symbol in self.elements:
+            return self
+        return replace(self, elements=(*self.elements, symbol), atoms=np.pad(self.atoms, ((0, 0), (0, 1))))
+
+    def with_class(self, name: str) -> Scene:
+        """The scene with a class `name` that columns may be of."""
+        return self if name in self.classes else replace(self, classes=(*self.classes, name))
 
     def of(self, species: str | None) -> np.ndarray:
         """True for the columns of one species, or for all that are truth.

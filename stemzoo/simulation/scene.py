@@ -133,7 +133,7 @@ class Scene:
         return self if name in self.classes else replace(self, classes=(*self.classes, name))
 
     def of(self, species: str | None) -> np.ndarray:
-        """True for the columns of one species, or for all that are truth.
+        """(n,) bool, True for the columns of one species, or for all that are truth.
 
         Raises: RecipeError if the structure shows no such species.
         """
@@ -144,7 +144,7 @@ class Scene:
         return np.asarray(self.species == self.classes.index(species))
 
     def homes(self, hit: np.ndarray) -> np.ndarray:
-        """`home` after a point defect changed the columns `hit`."""
+        """`home` (n,) after a point defect changed the columns `hit` (n,) bool."""
         return np.where(hit & (self.home == PRISTINE), self.species, self.home)
 
     def placed(self, wanted_by: str) -> Placed:

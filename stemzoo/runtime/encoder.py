@@ -50,6 +50,11 @@ class Encoder:
         """Name, version and hash of the model."""
         return self.bundle.id
 
+    @property
+    def decodes(self) -> bool:
+        """Whether the bundle can draw the patterns of latents."""
+        return (self.bundle.folder / DECODER_FILE).is_file()
+
     def encode(self, subimages: SubImages) -> Encoding:
         """Return one row per sub-image, in their order.
 
@@ -136,7 +141,7 @@ class Encoder:
     def _held_against(self, subimages: SubImages, encoding: Encoding, most: int) -> Optional[Tuple[np.ndarray, np.ndarray]]:
         """Return pixels (M, P) of sub-images that have an angle, and of what is drawn of them."""
         rows = np.flatnonzero(np.isfinite(encoding.angle) & np.isfinite(encoding.latents).all(axis=1))
-        if not len(rows) or not (self.bundle.folder / DECODER_FILE).is_file():
+        if not len(rows) or not self.decodes:
             return None
         rows, seen = rows[:: max(len(rows) // most, 1)], disc(subimages.window_px)
         return subimages.data[rows][:, seen], self.decode(encoding.latents[rows], encoding.angle[rows])[:, seen]

@@ -1,4 +1,4 @@
-"""The five things that travel through stemzoo: Frames, Columns, SubImages, Encoding, Analysis. NumPy only; frozen; validated when made.
+"""The things that travel through stemzoo: Frames, Columns, SubImages, Encoding, Analysis, Tracks. NumPy only; frozen; checked when made.
 
 Conventions, stated here once:
 

@@ -60,7 +60,7 @@ def give_up(plan: Plan, stage: str, number: int, reason: str) -> None:
 class _Lap:
     """Computes the frames of one batch, one after the other."""
 
-    def __init__(self, plan: Plan, encoder: Encoder | None, models: Models, before: Part | None, record: bool) -> None:
+    def __init__(self, plan: Plan, encoder: Encoder | None, models: Models, before: Part | None, *, record: bool) -> None:
         self.plan, self.segmenter, self.encoder = plan, models.segmenter, encoder
         self.options = pipeline.LocateOptions(threshold=plan.request.options.threshold)
         self.window = pipeline.EncodeOptions(window_px=window_of(plan))
@@ -108,10 +108,10 @@ class _Lap:
         assert segmenter is not None, "without a segmenter, columns come from a table"
         if not self.record or self.probability is not None:
             return pipeline.locate(one, segmenter, self.options, scale=self.plan.scale, cleaned=cleaned)
-        recording = Recording(segmenter.bundle, segmenter.max_tile_px)
-        analysis = pipeline.locate(one, recording, self.options, scale=self.plan.scale, cleaned=cleaned)
-        if recording.first is not None:
-            self.probability = np.clip(recording.first, 0, 1)
+        keeping = _KeepsFirstMap(segmenter.bundle, segmenter.max_tile_px)
+        analysis = pipeline.locate(one, keeping, self.options, scale=self.plan.scale, cleaned=cleaned)
+        if keeping.first is not None:
+            self.probability = np.clip(keeping.first, 0, 1)
         return analysis
 
     def _nothing(self, number: int, known: Columns | None) -> None:
@@ -122,7 +122,7 @@ class _Lap:
             self.encoding.append(Encoding.empty(self.encoder.spec.latents))
 
 
-class Recording(Segmenter):
+class _KeepsFirstMap(Segmenter):
     """A segmenter that keeps the probability (h, w) which it gives for the first frame, summed over classes, as `first`."""
 
     first: np.ndarray | None = None

@@ -70,11 +70,10 @@ def _report(plan: Plan, models: Models, folder: Path, outcome: Outcome) -> None:
         for role, model in (("segmenter", models.segmenter), ("encoder", encoder))
         if model is not None
     )
-    decodes = encoder is not None and (encoder.bundle.folder / "decoder.onnx").is_file()
     inputs = ReportInputs(
         probability=first_probability(plan),
         subimages=first_subimages(analysis, encoder),
-        decode=encoder.decode if encoder is not None and decodes else None,
+        decode=encoder.decode if encoder is not None and encoder.decodes else None,
         models=notes,
         options=plan.request.options.as_text(),
         tracks=read_linked(folder / ".tracks", analysis),

@@ -24,7 +24,7 @@ from stemzoo.analyze.window import propose
 from stemzoo.errors import ModelError
 from stemzoo.io.outputs import stem_of
 from stemzoo.runtime import cutting
-from stemzoo.runtime.bundle import Bundle
+from stemzoo.runtime.bundle import MODEL_FILE, Bundle
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.types import Analysis
 
@@ -60,7 +60,7 @@ def encoder_of(plan: Plan, models: Models) -> Encoder | None:
     if not plan.request.options.fit_encoder:
         return models.encoder if plan.encoder is None else loaded(plan.encoder, models.session)
     folder = plan.journal.folder / "encoder"
-    return _fitted(str(folder), stamp_of(str(folder / "model.onnx")), models.session) if folder.is_dir() else None
+    return _fitted(str(folder), stamp_of(str(folder / MODEL_FILE)), models.session) if folder.is_dir() else None
 
 
 @lru_cache(maxsize=1)

@@ -160,6 +160,8 @@ def agreement(one: Encoding, two: Encoding, rows: np.ndarray) -> float:
 
     Latents of two trainings agree up to any smooth map, of which a quadratic is fitted, both ways; angles up to one turn for each order of
     symmetry. Where a column has another order in the second training its angle counts as unknown.
+
+    Args: rows: numbers (n,) of the rows that are compared, the same columns in both.
     """
     shares = []
     for known, wanted in ((one.latents[rows], two.latents[rows]), (two.latents[rows], one.latents[rows])):

@@ -36,6 +36,7 @@ def calibration_curve(confidence: np.ndarray, right: np.ndarray, bins: int = 10)
 def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> float:
     """Return the expected calibration error: the mean gap between stated and found share of true columns, weighted by bin; NaN for none.
 
+    Args: confidence: (n,) in [0, 1]. right: (n,) bool, whether a column is there.
     Source: Guo et al., ICML 2017.
     """
     if not len(confidence):

@@ -18,7 +18,6 @@ from stemzoo.evaluate.run import frame_of
 from stemzoo.geometry.angles import difference
 from stemzoo.geometry.subimages import cut
 from stemzoo.io.datasets import Dataset
-from stemzoo.runtime.bundle import DECODER_FILE
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.structure import disc, explained
 from stemzoo.types import Columns, Encoding, Frames, SubImages
@@ -146,7 +145,7 @@ def _turned(encoder: Encoder, frame: Frames, yx: np.ndarray, before: Encoding, t
 def _explained(encoder: Encoder, subimages: SubImages, encoding: Encoding) -> np.ndarray:
     share = np.full(len(subimages), np.nan)
     rows = np.flatnonzero(encoding.inside & np.isfinite(encoding.angle))
-    if len(rows) and (encoder.bundle.folder / DECODER_FILE).is_file():
+    if len(rows) and encoder.decodes:
         seen = disc(subimages.window_px)
         drawn = encoder.decode(encoding.latents[rows], encoding.angle[rows])
         share[rows] = explained(subimages.data[rows][:, seen], drawn[:, seen])

@@ -16,7 +16,7 @@ COUNTS = 300.0  # in a column's peak
 
 
 def cases_for(card: Card) -> list[dict[str, np.ndarray]]:
-    """Return four inputs for the model of `card`, float32 raw intensities."""
+    """Return four inputs for the model of `card`, float32 raw intensities: `image` (B, 1, H, W) or `subimages` (B, S, S)."""
     rng = np.random.default_rng(SEED)
     if card.task == "segmentation":
         stride = card.stride_px or 1
@@ -30,7 +30,7 @@ def cases_for(card: Card) -> list[dict[str, np.ndarray]]:
 
 
 def decoder_cases(card: Card) -> list[dict[str, np.ndarray]]:
-    """Return four inputs for the decoder of `card`: latents of a standard normal, angles over the circle."""
+    """Return four inputs for the decoder of `card`: `latents` (B, Z) of a standard normal, `angle` (B,) over the circle."""
     rng = np.random.default_rng(SEED)
     latents = card.latents or 0
     return [

@@ -1,6 +1,6 @@
 """Square windows cut around columns, interpolated so that each column lies exactly in the middle. NumPy only.
 
-`cut` returns all at once, for whoever learns from them; `Windows` cuts some at a time, for runtime.encoder. Called by runtime.pipeline and
+`cut` returns all at once, for whoever learns from them; `Cutouts` cuts some at a time, for runtime.encoder. Called by runtime.pipeline and
 by the training data module that fits an rVAE to one frame.
 """
 
@@ -24,9 +24,9 @@ def cut(frames: Frames, columns: Union[Columns, Sequence[Columns]], window_px: f
     Args:
         frames: the stack that the columns were found in.
         columns: one Columns per frame, or a single one for one frame; `Columns.frame` says which.
-        window_px, size: as in `Windows`, which also says where the column lies.
+        window_px, size: as in `Cutouts`, which also says where the column lies.
 
-    What reaches over the edge of the frame is filled by reflection and marked `inside=False`. Raises: as `Windows`.
+    What reaches over the edge of the frame is filled by reflection and marked `inside=False`. Raises: as `Cutouts`.
     """
     tables = [columns] if isinstance(columns, Columns) else list(columns)
     samples, step = _sampling(frames, window_px, size)
@@ -36,7 +36,7 @@ def cut(frames: Frames, columns: Union[Columns, Sequence[Columns]], window_px: f
     for table in tables:
         stop = start + len(table)
         if len(table):
-            windows = Windows(frames, table, window_px, size)
+            windows = Cutouts(frames, table, window_px, size)
             inside[start:stop] = windows.inside
             windows.cut(np.arange(len(table)), data[start:stop])
         start = stop
@@ -49,8 +49,8 @@ def cut(frames: Frames, columns: Union[Columns, Sequence[Columns]], window_px: f
     )
 
 
-class Windows:
-    """The windows of one frame's columns, each cut when it is asked for; several threads may ask.
+class Cutouts:
+    """The sub-images of one frame's columns, each cut when it is asked for; several threads may ask.
 
     The column lies at ((S − 1) / 2, (S − 1) / 2) and samples are window_px / S apart; interpolation is cubic.
 
@@ -98,7 +98,7 @@ class Windows:
 
 
 def _sampling(frames: Frames, window_px: float, size: Optional[int]) -> Tuple[int, float]:
-    """Return the samples along the side of a window and the pixels of the frame from one to the next. Raises: as `Windows`."""
+    """Return the samples along the side of a window and the pixels of the frame from one to the next. Raises: as `Cutouts`."""
     samples, limit = round(float(window_px)) if size is None else int(size), 4 * min(frames.shape)
     if samples < 2 or not 2 <= window_px <= limit:
         got = f"a window of {window_px:g} px with {samples} samples"

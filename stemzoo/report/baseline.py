@@ -1,24 +1,23 @@
 """Principal components beside the rVAE, on the same sub-images: how much of them each explains with how many numbers a column.
 
-An rVAE that is no better than PCA must be seen to be so. Owns the measure, the PCA and their figure; called by `report.html`.
+An rVAE that is no better than PCA must be seen to be so. Owns the measure, the PCA and their figure; called by `report.pictures`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from stemzoo.report import style
+from stemzoo.report.patterns import Decode
 from stemzoo.runtime.structure import disc, explained
 from stemzoo.types import Encoding, SubImages
 
 MOST = 1500  # sub-images compared; spread evenly over those there are
 COMPONENTS = 16
 SHOWN = 4
-Decode = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,25 +84,14 @@ def _shares(images: np.ndarray, mean: np.ndarray, scores: np.ndarray, axes: np.n
 
 def baseline_figure(found: Baseline) -> Figure:
     """Return the share explained against the number of components, the rVAE marked, and examples beside."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    figure = Figure(figsize=(11.2, 5.0), dpi=style.DPI, facecolor=style.PAPER)
-    FigureCanvasAgg(figure)
-    figure.text(0.025, 0.94, "Against principal components", color=style.INK, fontsize=15, fontweight="bold", va="center")
     at = found.pca[min(found.numbers, len(found.pca)) - 1]
     said = f"With {found.numbers} numbers a column the rVAE explains {found.rvae:.0%} of the sub-images, PCA {at:.0%}"
-    figure.text(0.025, 0.88, said, color=style.MUTED, fontsize=10.5, va="center")
+    figure = style.card(11.2, 5.0, "Against principal components", said)
     axes = figure.add_axes((0.075, 0.13, 0.37, 0.66))
-    axes.set_facecolor(style.PANEL)
-    for spine in axes.spines.values():
-        spine.set_color(style.EDGE)
-    axes.tick_params(colors=style.MUTED, labelsize=10, length=3)
-    axes.grid(True, color="#1b2229", linewidth=0.7)
+    style.dark_axes(axes, ("numbers a column", "variance explained [%]"))
     axes.plot(np.arange(1, len(found.pca) + 1), 100 * found.pca, color=style.CLASS_COLOURS[1], marker="o", markersize=4, label="PCA")
     axes.plot([found.numbers], [100 * found.rvae], color=style.CLASS_COLOURS[0], marker="D", markersize=9, linestyle="", label="rVAE")
     axes.set_ylim(0, 102)
-    axes.set_xlabel("numbers a column", color=style.INK)
-    axes.set_ylabel("variance explained [%]", color=style.INK)
     axes.legend(frameon=False, labelcolor=style.INK, loc="lower right")
     rows = ("measured", "rVAE", f"PCA, {min(found.numbers, len(found.pca))}")
     side = 0.205

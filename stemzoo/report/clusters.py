@@ -1,6 +1,6 @@
 """Kinds of local structure: clusters of columns in latent space, their number chosen by the Bayesian information criterion.
 
-Owns the mixture, `clusters.csv` and the figure; called by `report.html`. A proposal to look at, no truth: latents that vary smoothly are
+Owns the mixture, `clusters.csv` and the figure; called by report.pictures. A proposal to look at, no truth: latents that vary smoothly are
 cut into pieces by any mixture.
 """
 

@@ -1,6 +1,6 @@
 """One frame, ready to draw: its columns, which column fills each pixel of a map, and the part that is magnified.
 
-Called by report.html and analyze.study; drawn by report.figures.
+Called by report.pictures and analyze.study; drawn by report.figures.
 """
 
 from __future__ import annotations

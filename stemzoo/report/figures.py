@@ -1,7 +1,7 @@
 """Plates of the field: the frame with its columns, the segmentation, and maps of angle and latents. Each returns a matplotlib Figure.
 
 A map fills each column's neighbourhood with the column's colour (nearest column, cut off at about one spacing), so that layers,
-domains and single columns read at any magnification. Called by `report.html`; saving is there.
+domains and single columns read at any magnification. Called by `report.pictures`; saving is there.
 """
 
 from __future__ import annotations

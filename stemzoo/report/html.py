@@ -10,18 +10,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stemzoo.errors import OutputError
-from stemzoo.io.tracks import FILE as TRACKS_FILE
 from stemzoo.report.summary import Summary, summarise, thousands
 from stemzoo.types import Analysis, SubImages, Tracks
 
+if TYPE_CHECKING:
+    from stemzoo.report.pictures import Album
+
 PAGE = "report.html"
-MAX_LATENT_MAPS = 6
-MAX_TRAVERSALS = 4
 SOURCES = {"file": "from the file", "user": "given by the user", "lattice": "from the lattice", "unknown": "unknown"}
 
 
@@ -59,106 +59,23 @@ class ReportInputs:
     options: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """One figure on the page: a data URI or an <svg> element, and the file that holds it as PNG."""
-
-    file: str
-    heading: str
-    caption: str
-    uri: str = ""
-    svg: str = ""
-
-
 def write_report(analysis: Analysis, folder: Path, inputs: ReportInputs | None = None) -> Path:
     """Write the figures and `report.html` into `folder`, which exists; return the page's path.
 
     Raises: OutputError if the folder cannot be written to. Stacks show frame 0 and the course over the frames.
     """
+    from stemzoo.report.pictures import draw
+
     inputs = inputs or ReportInputs()
     try:
-        plates, plots = _pictures(analysis, inputs, folder)
-        page = folder / PAGE
-        page.write_text(_page(analysis, inputs, plates, plots), encoding="utf-8")
+        page, album = folder / PAGE, draw(analysis, inputs, folder)
+        page.write_text(_page(analysis, inputs, album), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"report in {folder} cannot be written: {error.strerror or error}; choose another --out") from error
     return page
 
 
-def _pictures(analysis: Analysis, inputs: ReportInputs, folder: Path) -> tuple[list[Picture], list[Picture]]:
-    """Draw and save every figure that the analysis supports."""
-    import matplotlib
-
-    from stemzoo.report import baseline, clusters, figures, patterns, plots, render, style, tracks
-    from stemzoo.report.field import field_of
-
-    plates: list[Picture] = []
-    drawings: list[Picture] = []
-
-    def plate(file: str, heading: str, caption: str, figure: Any) -> None:
-        plates.append(Picture(file, heading, caption, uri=render.as_jpeg(render.save_png(figure, folder / file))))
-
-    def drawing(file: str, heading: str, caption: str, figure: Any) -> None:
-        render.save_png(figure, folder / file)
-        drawings.append(Picture(file, heading, caption, svg=render.as_drawing(figure)))
-
-    encoding = analysis.encoding
-    with matplotlib.rc_context(style.FONT):
-        view = field_of(analysis)
-        first = slice(0, len(view.columns))
-        plate("frame.png", "Columns", "A ring marks each column, a cross a fit that failed.", figures.frame_figure(view))
-        if inputs.probability is not None:
-            caption = "The network's probability of a column; contours at 0.25, 0.5 and 0.75 on the right."
-            plate("segmentation.png", "Segmentation", caption, figures.segmentation_figure(view, inputs.probability))
-        if encoding is not None and len(view.columns) and np.isfinite(encoding.angle).any():
-            shown = encoding.rows(first)
-            plate("angle.png", "Angle", _angle_caption(figures.angle_colours(shown)[1]), figures.angle_figure(view, shown))
-            for k in range(min(encoding.latents.shape[1], MAX_LATENT_MAPS)):
-                caption = "Each column's neighbourhood takes the colour of its latent; the histogram is the key."
-                plate(f"latent_{k + 1}.png", f"Latent {k + 1}", caption, figures.latent_figure(view, encoding.latents[first, k], k + 1))
-            known = encoding.rows(np.isfinite(encoding.angle) & np.isfinite(encoding.latents).all(axis=1))
-            plate("latents.png", "Latent space", "Every column by its first two latents.", patterns.scatter_figure(known))
-            if inputs.decode is not None:
-                caption = "Read along an axis to see what that latent means."
-                plate("manifold.png", "Latent manifold", caption, patterns.manifold_figure(known, inputs.decode))
-            pieces = inputs.subimages
-            if pieces is not None:
-                of_pieces = encoding.rows(slice(0, len(pieces)))
-                latents = range(min(encoding.latents.shape[1], MAX_TRAVERSALS))
-                groups = [patterns.groups_of(of_pieces, pieces, inputs.decode, k) for k in latents]
-                if groups and groups[0]:
-                    caption = "Averages of measured sub-images along each latent: what it stands for in the data."
-                    plate("patterns.png", "Measured patterns", caption, patterns.groups_figure(groups))
-                against = None if inputs.decode is None else baseline.compare(of_pieces, pieces, inputs.decode)
-                if against is not None:
-                    caption = f"{against.n} sub-images inside the inscribed disc; PCA was fitted to these very ones."
-                    plate("baseline.png", "rVAE and PCA", caption, baseline.baseline_figure(against))
-            kinds = clusters.find_clusters(encoding)
-            if kinds is not None:
-                clusters.write_clusters(folder / clusters.FILE, encoding, kinds)
-                caption = f"A proposal to look at: clusters of columns in latent space; every column's is in {clusters.FILE}."
-                plate("clusters.png", "Kinds of local structure", caption, clusters.cluster_figure(view, kinds, first))
-        if any(np.isfinite(columns.sigma).any() for columns in analysis.columns):
-            drawing("sigma.png", "Precision", "Standard error of each position, from the fit.", plots.sigma_figure(analysis))
-        if any(np.isfinite(columns.confidence).any() for columns in analysis.columns):
-            drawing("confidence.png", "Confidence", "Probability that a column is there.", plots.confidence_figure(analysis))
-        if len(view.columns) > 1:
-            drawing("spacing.png", "Spacing", "Distance to the nearest neighbour.", plots.spacing_figure(analysis))
-        if len(analysis.frames) > 1:
-            drawing("series.png", "Over the frames", "How the stack develops.", plots.series_figure(analysis))
-            courses = None if inputs.tracks is None else tracks.tracks_figure(analysis, inputs.tracks)
-            if courses is not None:
-                caption = f"Each column's latents through the stack; those that change most are named as in {TRACKS_FILE}."
-                drawing("tracks.png", "Columns through the stack", caption, courses)
-    return plates, drawings
-
-
-def _angle_caption(order: int) -> str:
-    arms = "An arm shows" if order == 1 else f"{order} arms show"
-    return f"{arms} each column's direction on the right; the wheel turns as the image is displayed."
-
-
-def _page(analysis: Analysis, inputs: ReportInputs, plates: list[Picture], plots: list[Picture]) -> str:
+def _page(analysis: Analysis, inputs: ReportInputs, album: Album) -> str:
     from jinja2 import Environment
 
     folder = resources.files("stemzoo.report") / "templates"
@@ -174,8 +91,8 @@ def _page(analysis: Analysis, inputs: ReportInputs, plates: list[Picture], plots
         summary=summary,
         tiles=_tiles(summary, analysis),
         notices=list(dict.fromkeys((*frames.notices, *analysis.notices))),
-        plates=plates,
-        plots=plots,
+        plates=album.plates,
+        plots=album.drawings,
         provenance=_provenance(analysis, inputs, summary),
         models=inputs.models or _bare_models(analysis),
         seconds=[(stage.replace("_", " "), f"{value:.2f} s") for stage, value in analysis.seconds.items()],

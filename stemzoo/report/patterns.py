@@ -1,6 +1,6 @@
 """What the latents mean, in pictures: their scatter, the decoder's manifold, and class averages beside reconstructions.
 
-Patterns are drawn turned to the gauge (angle 0), so that neighbouring panels differ only in structure. Called by `report.html`.
+Patterns are drawn turned to the gauge (angle 0), so that neighbouring panels differ only in structure. Called by `report.pictures`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from stemzoo.report import style
@@ -41,20 +39,16 @@ def scatter_figure(encoding: Encoding) -> Figure:
     Every row's angle and latents are finite.
     """
     latents = encoding.latents
-    figure = Figure(figsize=(11.2, 5.6), dpi=style.DPI, facecolor=style.PAPER)
-    FigureCanvasAgg(figure)
     two = latents.shape[1] >= 2
     x, y = (latents[:, 0], latents[:, 1]) if two else (latents[:, 0], np.rad2deg(encoding.folded))
     names = ("z1", "z2") if two else ("z1", "angle [°]")
     order = int(np.bincount(np.asarray(encoding.symmetry, dtype=np.int64)).argmax()) if len(encoding) else 1
     hue = style.cyclic_map()((np.asarray(encoding.angle) * order / (2 * np.pi)) % 1.0)
     size = float(np.clip(9000 / max(len(x), 1), 2.0, 26.0))
-    figure.text(0.025, 0.945, "Latent space", color=style.INK, fontsize=15, fontweight="bold", va="center")
-    caption = f"{thousands(len(x))} columns; left: density, right: coloured by angle"
-    figure.text(0.025, 0.888, caption, color=style.MUTED, fontsize=10.5, va="center")
+    figure = style.card(11.2, 5.6, "Latent space", f"{thousands(len(x))} columns; left: density, right: coloured by angle")
     for k, colours in enumerate((_density_colours(x, y), hue)):
         axes = figure.add_axes((0.075 + 0.485 * k, 0.12, 0.42, 0.71))
-        _dark_axes(axes, names)
+        style.dark_axes(axes, names)
         axes.set(xlim=_limits(x), ylim=_limits(y))
         axes.scatter(x, y, s=size, c=colours, linewidths=0, alpha=0.9, rasterized=True)
     return figure
@@ -80,11 +74,8 @@ def manifold_figure(encoding: Encoding, decode: Decode) -> Figure:
     side, head, pad = 7.0, 0.85, 0.9
     tall = side * tile.shape[0] / tile.shape[1]
     width, height = 11.2, tall + head + pad  # as wide as the other plates, so that the page shows its text as large as theirs
-    figure = Figure(figsize=(width, height), dpi=style.DPI, facecolor=style.PAPER)
-    FigureCanvasAgg(figure)
-    figure.text(0.025, 1 - 0.30 / height, "Latent manifold", color=style.INK, fontsize=15, fontweight="bold", va="center")
     note = "Patterns the decoder draws over the latents, each at the reference angle of its own kind"
-    figure.text(0.025, 1 - 0.57 / height, note, color=style.MUTED, fontsize=10.5, va="center")
+    figure = style.card(width, height, "Latent manifold", note)
     axes = figure.add_axes(((width - side) / 2 / width, pad / height, side / width, tall / height))
     finite = tile[np.isfinite(tile)]
     top_value = float(np.percentile(finite, 99.8))
@@ -133,16 +124,13 @@ def groups_figure(traversals: Sequence[tuple[Group, ...]]) -> Figure:
     side, gap, left, head, foot = 1.55, 0.12, 1.35, 0.95, 0.55
     block = rows * (side + gap) + foot
     width, height = left + len(first) * (side + gap) + 0.2, head + len(traversals) * block
-    figure = Figure(figsize=(width, height), dpi=style.DPI, facecolor=style.PAPER)
-    FigureCanvasAgg(figure)
     title = "Measured and drawn" if rows == 2 else "Class averages"
-    figure.text(0.28 / width, 1 - 0.30 / height, title, color=style.INK, fontsize=15, fontweight="bold", va="center")
     note = "Columns in order of each latent in turn; each sub-image turned to the reference before averaging"
-    figure.text(0.28 / width, 1 - 0.57 / height, note, color=style.MUTED, fontsize=10.5, va="center")
+    figure = style.card(width, height, title, note)
     for number, groups in enumerate(traversals):
         for row, name in enumerate((f"z{number + 1}\nmeasured\naverage", "decoder")[:rows]):
             bottom = height - head - number * block - (row + 1) * (side + gap) + gap
-            figure.text(0.28 / width, (bottom + side / 2) / height, name, color=style.INK, fontsize=11, va="center")
+            figure.text(style.PAD / width, (bottom + side / 2) / height, name, color=style.INK, fontsize=11, va="center")
             for k, group in enumerate(groups):
                 picture = group.turned if row == 0 else group.reconstruction
                 assert picture is not None
@@ -194,14 +182,3 @@ def _density_colours(x: np.ndarray, y: np.ndarray, bins: int = 90) -> np.ndarray
 def _limits(values: np.ndarray) -> tuple[float, float]:
     low, high = style.robust_limits(values, 0.3, 99.7)
     return low - 0.08 * (high - low), high + 0.08 * (high - low)
-
-
-def _dark_axes(axes: Axes, names: tuple[str, str]) -> None:
-    axes.set_facecolor(style.PANEL)
-    for spine in axes.spines.values():
-        spine.set_color(style.EDGE)
-    axes.tick_params(colors=style.MUTED, labelsize=10, length=3)
-    axes.grid(True, color="#1b2229", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.set_xlabel(names[0], color=style.INK)
-    axes.set_ylabel(names[1], color=style.INK)

@@ -1,4 +1,4 @@
-"""Figures to bytes: PNG files for slides, and what the page carries inside it. Called by `report.html`.
+"""Figures to bytes: PNG files for slides, and what the page carries inside it. Called by `report.pictures`.
 
 A dark plate enters the page as JPEG with full colour resolution, so that thin coloured rings survive at a third of the PNG's size;
 a plot on white enters as a drawing whose ink follows the page's light or dark colours.

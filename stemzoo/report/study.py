@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -40,14 +39,11 @@ def study_figure(field: Field, trials: Sequence[Trial]) -> Figure:
     names = ["angle", *(f"latent {k + 1}" for k in range(min(latents, 2))), "pattern"]
     side, gap, left, head, foot = 2.5, 0.12, 0.95, 1.25, 0.75
     width, height = left + len(trials) * (side + gap) + 0.15, head + len(names) * (side + gap) + foot
-    figure = Figure(figsize=(width, height), dpi=style.DPI, facecolor=style.PAPER)
-    FigureCanvasAgg(figure)
-    figure.text(0.25 / width, 1 - 0.30 / height, "How large a sub-image", color=style.INK, fontsize=15, fontweight="bold", va="center")
     note = "An encoder fitted at each size; score: agreement of two trainings × share of the structure explained"
-    figure.text(0.25 / width, 1 - 0.58 / height, note, color=style.MUTED, fontsize=10.5, va="center")
+    figure = style.card(width, height, "How large a sub-image", note)
     for row, name in enumerate(names):
         bottom = height - head - (row + 1) * (side + gap) + gap
-        figure.text(0.25 / width, (bottom + side / 2) / height, name, color=style.INK, fontsize=11, va="center", rotation=90)
+        figure.text(style.PAD / width, (bottom + side / 2) / height, name, color=style.INK, fontsize=11, va="center", rotation=90)
         for k, trial in enumerate(trials):
             axes = figure.add_axes(((left + k * (side + gap)) / width, bottom / height, side / width, side / height))
             _panel(axes, field, trial, row, len(names))

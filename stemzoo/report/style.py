@@ -1,7 +1,7 @@
-"""How every figure looks: palette, cyclic colours, contrast, scale bars, plates. Owns no physics; matplotlib with the Agg canvas only.
+"""How every figure looks: palette, cyclic colours, contrast, scale bars, cards. Owns no physics; matplotlib with the Agg canvas only.
 
-A *plate* is a dark card: the whole field on the left, a magnified part on the upper right, a legend on the lower right.
-Called by `report.figures`, `report.plots` and `report.patterns`.
+A *card* is a dark figure with a title; a *plate* is a card with three places: the whole field on the left, a magnified part on the upper
+right, a legend on the lower right. Called by `report.figures`, `report.plots` and `report.patterns`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 DPI = 130
-PAPER, PANEL, INK, MUTED, EDGE = "#12161b", "#0a0d10", "#e9edf1", "#93a0ad", "#2a323b"
+PAD = 0.28  # between the parts of a card [inch]
+PAPER, PANEL, INK, MUTED, EDGE, GRID = "#12161b", "#0a0d10", "#e9edf1", "#93a0ad", "#2a323b", "#1b2229"
 ALARM = "#ff5d5d"
 CLASS_COLOURS = ("#56b4e9", "#f5a623", "#39c08f", "#e38bc0", "#f0e442", "#b59cff", "#ff8f6b", "#c9d1d9")
 PLOT_INK, PLOT_MUTED, PLOT_GRID, PLOT_FILL, PLOT_MARK = "#1b2430", "#5d6977", "#e3e7ec", "#2f7fb8", "#d1495b"
@@ -148,16 +149,36 @@ class Plate:
     points_per_px: float
 
 
+def card(width: float, height: float, title: str, caption: str) -> Figure:
+    """Return a dark figure [inch] with a title and a caption at its upper left, down to 0.7 inch below its upper edge."""
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER)
+    FigureCanvasAgg(figure)
+    figure.text(PAD / width, 1 - 0.30 / height, title, color=INK, fontsize=15, fontweight="bold", va="center")
+    figure.text(PAD / width, 1 - 0.57 / height, caption, color=MUTED, fontsize=10.5, va="center")
+    return figure
+
+
+def dark_axes(axes: Axes, names: tuple[str, str]) -> None:
+    """Style an axes for a card: a panel with a quiet grid behind the data, named along x and y."""
+    axes.set_facecolor(PANEL)
+    for spine in axes.spines.values():
+        spine.set_color(EDGE)
+    axes.tick_params(colors=MUTED, labelsize=10, length=3)
+    axes.grid(True, color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(names[0], color=INK)
+    axes.set_ylabel(names[1], color=INK)
+
+
 def plate(shape: tuple[int, int], title: str, caption: str) -> Plate:
     """Return an empty plate whose field has the aspect of a frame of `shape` (H, W)."""
     height, width = shape
     aspect = width / height
     field_w, field_h = (7.4, 7.4 / aspect) if aspect >= 1 else (max(7.4 * aspect, 3.0), 7.4)
     field_h = max(field_h, 4.6)
-    side, pad, head = 3.25, 0.28, 0.78
+    side, pad, head = 3.25, PAD, 0.78
     total_w, total_h = field_w + side + 3 * pad, field_h + head + pad
-    figure = Figure(figsize=(total_w, total_h), dpi=DPI, facecolor=PAPER)
-    FigureCanvasAgg(figure)
+    figure = card(total_w, total_h, title, caption)
 
     def place(x: float, y: float, w: float, h: float) -> Axes:
         return figure.add_axes((x / total_w, y / total_h, w / total_w, h / total_h))
@@ -168,8 +189,6 @@ def plate(shape: tuple[int, int], title: str, caption: str) -> Plate:
     bare(field)
     bare(zoom)
     legend.set_axis_off()
-    figure.text(pad / total_w, 1 - 0.30 / total_h, title, color=INK, fontsize=15, fontweight="bold", va="center")
-    figure.text(pad / total_w, 1 - 0.57 / total_h, caption, color=MUTED, fontsize=10.5, va="center")
     shown_px = max(width / field_w, height / field_h)
     return Plate(figure, field, zoom, legend, 72 / shown_px)
 

@@ -1,4 +1,4 @@
-"""Columns' courses through a stack as a drawing: the latents that change. io.tracks owns their table. Called by `report.html`."""
+"""Columns' courses through a stack as a drawing: the latents that change. io.tracks owns their table. Called by `report.pictures`."""
 
 from __future__ import annotations
 

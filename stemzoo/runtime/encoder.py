@@ -16,7 +16,7 @@ import numpy as np
 from stemzoo.errors import ModelError, ShapeError
 from stemzoo.geometry.angles import wrap
 from stemzoo.geometry.parallel import spread
-from stemzoo.geometry.subimages import Windows
+from stemzoo.geometry.subimages import Cutouts
 from stemzoo.runtime.bundle import DECODER_FILE, Bundle
 from stemzoo.runtime.cores import usable_cores
 from stemzoo.runtime.session import CPU, Session, open_session
@@ -50,6 +50,11 @@ class Encoder:
         """Name, version and hash of the model."""
         return self.bundle.id
 
+    @property
+    def decodes(self) -> bool:
+        """Whether the bundle can draw the patterns of latents."""
+        return (self.bundle.folder / DECODER_FILE).is_file()
+
     def encode(self, subimages: SubImages) -> Encoding:
         """Return one row per sub-image, in their order.
 
@@ -61,7 +66,7 @@ class Encoder:
         self._check(subimages.window_px)
         return self._encoded(subimages.frame, subimages.column, subimages.inside, partial(_taken, subimages.data))
 
-    def encode_windows(self, windows: Windows, usable: np.ndarray) -> Encoding:
+    def encode_windows(self, windows: Cutouts, usable: np.ndarray) -> Encoding:
         """Return one row per column of a frame; those that are not `usable` (n,) bool get angle and latents NaN and symmetry 1.
 
         The same as `encode` of all sub-images, but each batch is cut by the thread that encodes it, just before.
@@ -136,7 +141,7 @@ class Encoder:
     def _held_against(self, subimages: SubImages, encoding: Encoding, most: int) -> Optional[Tuple[np.ndarray, np.ndarray]]:
         """Return pixels (M, P) of sub-images that have an angle, and of what is drawn of them."""
         rows = np.flatnonzero(np.isfinite(encoding.angle) & np.isfinite(encoding.latents).all(axis=1))
-        if not len(rows) or not (self.bundle.folder / DECODER_FILE).is_file():
+        if not len(rows) or not self.decodes:
             return None
         rows, seen = rows[:: max(len(rows) // most, 1)], disc(subimages.window_px)
         return subimages.data[rows][:, seen], self.decode(encoding.latents[rows], encoding.angle[rows])[:, seen]

@@ -19,7 +19,7 @@ from stemzoo.geometry.peaks import Peaks, agreement, find_peaks
 from stemzoo.geometry.quality import judge
 from stemzoo.geometry.refine import Fit, RefineOptions, refine
 from stemzoo.geometry.resample import rescale, to_original
-from stemzoo.geometry.subimages import Windows
+from stemzoo.geometry.subimages import Cutouts
 from stemzoo.runtime.cleaned import Cleaned
 from stemzoo.runtime.cutting import encoder_window
 from stemzoo.runtime.encoder import Encoder
@@ -222,7 +222,7 @@ def encode(
     frames, parts, unmeasured = cleaned.frames(), [], 0
     for index, columns in enumerate(analysis.columns):
         with stages.time("cut"):
-            windows = Windows(frames, replace(columns, frame=index), window, encoder.spec.window_px)
+            windows = Cutouts(frames, replace(columns, frame=index), window, encoder.spec.window_px)
             hidden = cleaned.unmeasured(index, columns.yx, window) & windows.inside
         with stages.time("encode"):
             parts.append(encoder.encode_windows(windows, ~hidden))

@@ -26,7 +26,10 @@ def atoms_of_rings(centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def settled(points: np.ndarray, free: np.ndarray, spacing: float) -> np.ndarray:
-    """Ring centres moved, where `free`, until neighbours lie about `spacing` apart; the neighbours are found anew on the way."""
+    """Return ring centres (n, 2) [Å] moved, where `free` (n,) bool, until neighbours lie about `spacing` [Å] apart.
+
+    The neighbours are found anew on the way.
+    """
     if not free.any():
         return points.copy()
     near = np.isfinite(cKDTree(points[free]).query(points, distance_upper_bound=_SHELL * spacing)[0])

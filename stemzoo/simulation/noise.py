@@ -80,7 +80,7 @@ def shift_rows(image: np.ndarray, shift_px: np.ndarray) -> np.ndarray:
 
 
 def smooth_field(shape: tuple[int, int], period_px: float, rng: np.random.Generator) -> np.ndarray:
-    """Return a random field of zero mean and unit rms, made of eight long waves of at least about `period_px`; float32."""
+    """Return a random field (H, W) of zero mean and unit rms, made of eight long waves of at least about `period_px`; float32."""
     y, x = 2 * np.pi * np.arange(shape[0]), 2 * np.pi * np.arange(shape[1])
     frequency = rng.uniform(0.2, 1.0, 8) / period_px
     direction, phase = rng.uniform(0, 2 * np.pi, (2, 8))
@@ -90,7 +90,7 @@ def smooth_field(shape: tuple[int, int], period_px: float, rng: np.random.Genera
 
 
 def amorphous(shape: tuple[int, int], correlation_px: float, rng: np.random.Generator) -> np.ndarray:
-    """Return the speckle of amorphous material: Gaussian-correlated noise of zero mean and unit rms; float32."""
+    """Return the speckle (H, W) of amorphous material: Gaussian-correlated noise of zero mean and unit rms; float32."""
     decay = -2 * (np.pi * correlation_px) ** 2
     spectrum = scipy.fft.rfft2(rng.standard_normal(shape, dtype=np.float32))
     spectrum *= np.outer(np.exp(decay * np.fft.fftfreq(shape[0]) ** 2), np.exp(decay * np.fft.rfftfreq(shape[1]) ** 2)).astype(np.float32)

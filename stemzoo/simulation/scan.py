@@ -57,7 +57,7 @@ class ScanPath:
         return self.hum != 0 or bool(self.jumps)
 
     def row_shift(self, rows: np.ndarray, n_rows: int, pixel_size: float) -> np.ndarray:
-        """Shift of rows to the right [px] by hum and jumps, in a scan of `n_rows`."""
+        """Shift (n,) of the rows numbered `rows` (n,) to the right [px] by hum and jumps, in a scan of `n_rows`; `pixel_size` in Å."""
         shift = self.hum * np.sin(2 * np.pi * rows / self.hum_rows + self.hum_phase)
         for place, step in self.jumps:
             shift = shift + step * (rows >= place * n_rows)

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from stemzoo.errors import RecipeError
+from stemzoo.simulation.elements import atomic_number
 from stemzoo.simulation.intensity import Contrast
 from stemzoo.simulation.lattice import Placed
 
@@ -117,8 +118,22 @@ class Scene:
             home=np.concatenate([self.home, other.home]),
         )
 
+    def with_element(self, symbol: str) -> Scene:
+        """The scene in whose columns there may be atoms of `symbol`: as it is, or with a column of zeros in `atoms`.
+
+        Raises: StructureError for a symbol that is no element's.
+        """
+        atomic_number(symbol)
+        if symbol in self.elements:
+            return self
+        return replace(self, elements=(*self.elements, symbol), atoms=np.pad(self.atoms, ((0, 0), (0, 1))))
+
+    def with_class(self, name: str) -> Scene:
+        """The scene with a class `name` that columns may be of."""
+        return self if name in self.classes else replace(self, classes=(*self.classes, name))
+
     def of(self, species: str | None) -> np.ndarray:
-        """True for the columns of one species, or for all that are truth.
+        """(n,) bool, True for the columns of one species, or for all that are truth.
 
         Raises: RecipeError if the structure shows no such species.
         """
@@ -129,7 +144,7 @@ class Scene:
         return np.asarray(self.species == self.classes.index(species))
 
     def homes(self, hit: np.ndarray) -> np.ndarray:
-        """`home` after a point defect changed the columns `hit`."""
+        """`home` (n,) after a point defect changed the columns `hit` (n,) bool."""
         return np.where(hit & (self.home == PRISTINE), self.species, self.home)
 
     def placed(self, wanted_by: str) -> Placed:

@@ -5,8 +5,6 @@ Called by `analyze --fit-encoder`, by the study of windows and by `scripts/`.
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable
 
 import lightning as L
@@ -17,6 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from stemzoo.nets.graphs import DecoderGraph, EncoderGraph
 from stemzoo.training.encoding import EncoderTask, epochs_for
 from stemzoo.training.encoding_config import EncoderConfig
+from stemzoo.training.quiet import quiet
 from stemzoo.training.subimages import SubImageData
 from stemzoo.types import Encoding, SubImages
 
@@ -46,19 +45,8 @@ def fit_encoder(subimages: SubImages, config: EncoderConfig | None = None, progr
     """
     config = (config or EncoderConfig()).model_copy(update={"validation_fraction": 0.0})
     data = SubImageData.from_subimages(subimages, config)
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with torch.random.fork_rng(devices=[]), quiet("`val_dataloader`", "`IterableDataset` has `__len__`"):
         torch.manual_seed(config.seed)
-        for name in ("lightning.pytorch", "lightning.fabric"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
-        warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
-        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
-        warnings.filterwarnings("ignore", message=".*`val_dataloader`.*")
-        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-        warnings.filterwarnings("ignore", message=".*`IterableDataset` has `__len__`.*")
-        warnings.filterwarnings("ignore", message=".*Starting from v1.9.0.*")
-        warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
         task = EncoderTask.for_data(config, data)
         trainer = L.Trainer(
             accelerator="cpu",

@@ -10,12 +10,10 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
-import logging
 import os
 import platform
 import sys
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +30,7 @@ from stemzoo.errors import ModelError, OutputError, StemzooError
 from stemzoo.schema import Strict
 from stemzoo.training.config import CONFIG_FILE
 from stemzoo.training.guards import HearSlurm, KeepNewest, SeedSteps, StopWhenLost
+from stemzoo.training.quiet import quiet
 from stemzoo.training.replay import Memory
 from stemzoo.training.saving import LAST, AtomicCheckpoints, left_by_slurm, refuse_longer, sound, tidy
 
@@ -111,17 +110,7 @@ def fit(
     newest = ModelCheckpoint(checkpoints, filename="last", monitor=None, save_on_train_epoch_end=True, enable_version_counter=False)
     options = config.model_dump()
     guards = [SeedSteps(options.get("seed", 0)), HearSlurm(), StopWhenLost(), KeepNewest(checkpoints / LAST)]
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
-        warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
-        warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # it is: see saving.batches_done
-        warnings.filterwarnings("ignore", message=".*Starting from v1.9.0.*")
-        warnings.filterwarnings("ignore", message=".*`srun` command is available.*")  # wherever SLURM is installed, also beside its jobs
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+    with quiet("exists and is not empty", "your dataloader is not resumable"):  # it is: see saving.batches_done
         trainer = L.Trainer(
             accelerator="auto",
             devices=options.get("devices", "auto"),

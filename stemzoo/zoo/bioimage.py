@@ -19,6 +19,7 @@ import yaml
 import stemzoo
 from stemzoo.errors import CardError, OutputError
 from stemzoo.zoo.card import CARD_FILE, Card, read_card
+from stemzoo.zoo.catalog import MODEL_FILE
 from stemzoo.zoo.check import check_files, sha256_of
 from stemzoo.zoo.whole import whole_file, whole_folder
 
@@ -52,7 +53,7 @@ def export_bioimage(folder: Path, out: Path) -> Path:
 
 def _fill(package: Path, card: Card, prose: str, folder: Path) -> None:
     """Write the files of the package into an empty folder."""
-    shutil.copyfile(folder / "model.onnx", package / "model.onnx")
+    shutil.copyfile(folder / MODEL_FILE, package / MODEL_FILE)
     shutil.copyfile(folder / CARD_FILE, package / "card.md")
     (package / DOCUMENTATION).write_text(prose, encoding="utf-8")
     tensors = _tensors(card, folder, package)
@@ -133,7 +134,7 @@ def _description(card: Card, package: Path, inputs: list[dict[str, Any]], output
         "documentation": DOCUMENTATION,
         "inputs": inputs,
         "outputs": outputs,
-        "weights": {"onnx": {"source": "model.onnx", "sha256": sha256_of(package / "model.onnx"), "opset_version": 18}},
+        "weights": {"onnx": {"source": MODEL_FILE, "sha256": sha256_of(package / MODEL_FILE), "opset_version": 18}},
         "config": {
             "bioimageio": {"reproducibility_tolerance": [tolerance] if stated else []},
             "stemzoo": {"id": card.id, "version": stemzoo.__version__},

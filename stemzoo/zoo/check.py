@@ -15,10 +15,11 @@ from typing import Any
 
 from stemzoo.errors import CardError
 from stemzoo.zoo.card import Card
+from stemzoo.zoo.catalog import MODEL_FILE
 from stemzoo.zoo.contents import check_content, graph_metadata, tensor_header
 
 WEIGHTS_FILE = "weights.safetensors"
-NEEDED_FILES = ("golden.npz", "model.onnx", WEIGHTS_FILE)
+NEEDED_FILES = ("golden.npz", MODEL_FILE, WEIGHTS_FILE)
 METADATA_KEY = "stemzoo_card"
 
 

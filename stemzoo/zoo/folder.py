@@ -13,9 +13,9 @@ from pathlib import Path
 
 import stemzoo
 from stemzoo.errors import ModelError, OutputError
-from stemzoo.zoo.card import Card, read_card
+from stemzoo.zoo.card import CARD_FILE, Card, read_card
 from stemzoo.zoo.catalog import resolve
-from stemzoo.zoo.check import check_files, sha256_of
+from stemzoo.zoo.check import WEIGHTS_FILE, check_files, sha256_of
 from stemzoo.zoo.wheels import Target, fetch
 from stemzoo.zoo.whole import whole_folder
 
@@ -111,7 +111,7 @@ def make_folder(models: Sequence[str], out: str | Path, wheels: Sequence[str] = 
         for folder, card in zip(folders, cards, strict=True):
             place = work / "models" / card.name / f"v{card.version}"
             place.mkdir(parents=True)
-            for name in ("README.md", *(file.name for file in card.files if file.name != "weights.safetensors")):
+            for name in (CARD_FILE, *(file.name for file in card.files if file.name != WEIGHTS_FILE)):
                 shutil.copyfile(folder / name, place / name)
         for target in targets:
             place = work / "wheels" / target.name

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stemzoo.errors import CardError, OutputError
 from stemzoo.zoo.card import CARD_FILE, Card, dump_card, read_card
-from stemzoo.zoo.check import check_files, check_graphs
+from stemzoo.zoo.check import WEIGHTS_FILE, check_files, check_graphs
 from stemzoo.zoo.illustrate import new_pictures
 from stemzoo.zoo.index import INDEX_FILE, change, parse_index, write_index
 from stemzoo.zoo.whole import whole_file, whole_folder
@@ -68,7 +68,7 @@ def _check_new(card: Card, place: Path, root: Path) -> None:
     problem = change(before.get(card.id, card.files), card.files)
     if problem:
         raise CardError(f"{root}: {card.id} {problem}")
-    weights = card.file("weights.safetensors").sha256
+    weights = card.file(WEIGHTS_FILE).sha256
     for name, files in before.items():
         if name != card.id and name.startswith(f"{card.name}@") and any(file.sha256 == weights for file in files):
             raise CardError(f"{root}: {name} has these very weights already; there is nothing new to publish as {card.id}")

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
-from simulated import lattice, scene
 
 from stemzoo.geometry import coupling
 from stemzoo.geometry.coupling import Joint, joint_step
 from stemzoo.geometry.jointfit import JointFit
-from stemzoo.geometry.neighbours import nearest_distance
-from stemzoo.geometry.progress import Starts
 
 
 @pytest.fixture(params=[("square", 16.0), ("dumbbell", 6.5)], ids=["apart", "overlapping"])
-def fit(request: pytest.FixtureRequest) -> JointFit:
+def fit(request: pytest.FixtureRequest, begin: Callable[[str, float, int, float], JointFit]) -> JointFit:
     """A fit of a small frame about to take its first step."""
-    yx, amplitude = lattice(*request.param, 70)
-    made = scene(yx, 200 * amplitude, 2.5, (70, 70), 40.0)
-    starts = made.starts(0)
-    starts = starts[np.argsort(starts[:, 0])]
-    begin = Starts(np.arange(len(starts)), starts, nearest_distance(starts, 16.0))
-    fit = JointFit(made.noisy(0) / 200, np.ones((70, 70), bool), begin, 2.5)
-    fit.evaluate(first=True)
+    fit = begin(*request.param, 70, 40.0)
     fit.couple()
     return fit
 

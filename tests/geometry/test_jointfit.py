@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
-from simulated import lattice, scene
 
 from stemzoo.geometry.jointfit import JointFit
-from stemzoo.geometry.neighbours import nearest_distance
-from stemzoo.geometry.progress import Starts
 
 
 @pytest.fixture
-def fit() -> JointFit:
+def fit(begin: Callable[[str, float, int, float], JointFit]) -> JointFit:
     """A fit after its first step."""
-    yx, amplitude = lattice("square", 16, 160)
-    made = scene(yx, 200 * amplitude, 2.5, (160, 160), 10.0)
-    starts = made.starts(0)
-    starts = starts[np.argsort(starts[:, 0])]
-    begin = Starts(np.arange(len(starts)), starts, nearest_distance(starts, 16.0))
-    fit = JointFit(made.noisy(0) / 200, np.ones((160, 160), bool), begin, 2.5)
-    fit.evaluate(first=True)
+    fit = begin("square", 16, 160, 10.0)
     fit._steady()
     fit.couple()
     fit.step()

@@ -7,7 +7,7 @@ import pytest
 from simulated import lattice, scene
 
 from stemzoo.errors import ShapeError
-from stemzoo.geometry.subimages import Windows, cut
+from stemzoo.geometry.subimages import Cutouts, cut
 from stemzoo.types import Columns, Frames
 
 
@@ -66,7 +66,7 @@ def test_a_window_larger_than_the_frame_works_and_absurd_ones_are_refused() -> N
 def test_windows_are_the_same_however_they_are_asked_for(window: float) -> None:
     frames = Frames(np.random.default_rng(0).random((1, 64, 70), dtype=np.float32))
     columns = Columns.at(np.random.default_rng(1).uniform(0, 63, (400, 2)))
-    whole, windows = cut(frames, columns, window, 9), Windows(frames, columns, window, 9)
+    whole, windows = cut(frames, columns, window, 9), Cutouts(frames, columns, window, 9)
     assert np.array_equal(windows.inside, whole.inside) and len(windows) == len(whole)
     some = np.flatnonzero(whole.inside)[5::7]
     assert np.array_equal(windows.cut(some), whole.data[some])
@@ -75,5 +75,5 @@ def test_windows_are_the_same_however_they_are_asked_for(window: float) -> None:
 
 
 def test_a_frame_without_columns_has_no_windows() -> None:
-    windows = Windows(Frames(np.zeros((1, 20, 24), np.float32)), Columns.empty(), 9)
+    windows = Cutouts(Frames(np.zeros((1, 20, 24), np.float32)), Columns.empty(), 9)
     assert len(windows) == 0 and windows.cut(np.zeros(0, int)).shape == (0, 9, 9)

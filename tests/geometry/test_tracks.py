@@ -49,6 +49,17 @@ def test_a_column_that_is_missed_once_is_still_itself_and_one_that_is_gone_is_no
     assert tracks.track[-1][-1] == len(yx) and tracks.n == len(yx) + 1
 
 
+@pytest.mark.parametrize(("share", "itself"), [(0.4, True), (0.5, False)])
+def test_a_column_that_moved_too_far_against_its_neighbours_is_another(share, itself):
+    yx = lattice(8, noise=0.0)
+    moved = yx.copy()
+    moved[30] += (share * SPACING, 0.0)
+    tracks = link([yx, moved])
+    others = np.arange(len(yx)) != 30
+    assert np.array_equal(tracks.track[0][others], tracks.track[1][others])
+    assert (tracks.track[1][30] == tracks.track[0][30]) == itself
+
+
 def test_most_columns_outvote_those_that_move():
     yx = lattice(10)
     moved = yx + np.array([2.0, 1.0])

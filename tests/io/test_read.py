@@ -23,7 +23,6 @@ from PIL import Image
 from stemzoo.errors import FrameError, PixelSizeError, ReadError, ShapeError
 from stemzoo.io import raw
 from stemzoo.io.read import FORMATS, read
-from stemzoo.io.units import Axis, angstrom, is_reciprocal, pixel_size
 
 Axes = tuple[tuple[float, str], tuple[float, str]]
 
@@ -694,44 +693,7 @@ def test_dm4_colour_records(tmp_path: Path, image: np.ndarray, monkeypatch: pyte
         read(path)
 
 
-# --- units and signals -------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("unit", "expected"),
-    [
-        *(("nm", 10.0), ("[n_m]", 10.0), (" NM ", 10.0), ("pm", 0.01), ("um", 1e4), ("\u00b5m", 1e4), ("\u03bcm", 1e4), ("m", 1e10)),
-        *(("meters", 1e10), ("\u00c5", 1.0), ("\u212b", 1.0), ("A", 1.0), ("Angstrom", 1.0)),
-        *(("", None), ("px", None), ("1/nm", None), ("eV", None), ("furlong", None)),
-    ],
-)
-def test_units(unit: str, expected: float | None) -> None:
-    assert angstrom(unit) == expected
-
-
-@pytest.mark.parametrize("unit", ["1/nm", "1 / nm", "nm^-1", "1/m", "Å⁻¹", "mrad", "[n_m^-1]"])
-def test_reciprocal_units(unit: str) -> None:
-    assert is_reciprocal(unit) and not is_reciprocal("nm")
-
-
-@pytest.mark.parametrize(
-    ("step", "unit", "notice"),
-    [
-        (1.0, "", "not calibrated"),
-        (0.0, "nm", "is no pixel size"),
-        (float("nan"), "nm", "is no pixel size"),
-        (0.03, "furlong", "in 'furlong', which is no length"),
-        (7.0, "px", "scale of 7 has no unit, so the pixel size is unknown"),
-        (5.0, "nm", "50 Å/px lies outside"),
-    ],
-)
-def test_calibrations_that_say_nothing(step: float, unit: str, notice: str) -> None:
-    size, notices = pixel_size((Axis(step, unit), Axis(step, unit)), "a.dm3")
-    assert size is None and notice in notices[0]
-
-
-def test_negative_scales_are_lengths() -> None:
-    assert pixel_size((Axis(-0.02, "nm"), Axis(0.02, "nm")), "a.dm3") == (pytest.approx(0.2), ())
+# --- signals -------------------------------------------------------------------------------------------------------------------------
 
 
 def test_the_best_named_signal_is_chosen() -> None:

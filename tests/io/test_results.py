@@ -16,7 +16,7 @@ from stemzoo.errors import OutputError, ReadError
 from stemzoo.io import results
 from stemzoo.io.read_results import read_results
 from stemzoo.io.results import write_results
-from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId
+from stemzoo.types import COLUMN_FIELDS, ENCODING_FIELDS, Analysis, Columns, Encoding, Frames, ModelId
 
 
 def analysis(n_frames: int = 2, pixel_size: float | None = 0.2) -> Analysis:
@@ -29,11 +29,8 @@ def analysis(n_frames: int = 2, pixel_size: float | None = 0.2) -> Analysis:
     for t in range(n_frames):
         n = 7 + t
         ok = np.arange(n) != 2
-        tables.append(
-            Columns(
-                rng.random((n, 2)) * 40, rng.random((n, 2)), np.arange(n) % 2, rng.random(n), rng.random(n), ok, ("Sr", "Fe"), pixel_size, t
-            )
-        )
+        found = Columns(rng.random((n, 2)) * 40, rng.random((n, 2)), np.arange(n) % 2, rng.random(n), rng.random(n), ok, ("Sr", "Fe"))
+        tables.append(dataclasses.replace(found, pixel_size=pixel_size, frame=t, agreement=np.arange(n) % 4 / 3))
     n = sum(len(c) for c in tables)
     frame = np.repeat(np.arange(n_frames), [len(c) for c in tables])
     number = np.concatenate([np.arange(len(c)) for c in tables])
@@ -61,11 +58,11 @@ def test_round_trip_keeps_every_number(tmp_path: Path, pixel_size: float | None)
     write_results(tmp_path / "analysis.h5", written)
     read = read_results(tmp_path / "analysis.h5")
     for a, b in zip(written.columns, read.columns, strict=True):
-        for name in ("yx", "sigma", "species", "intensity", "confidence", "fit_ok"):
+        for name in COLUMN_FIELDS:
             assert np.array_equal(getattr(a, name), getattr(b, name)), name
         assert (a.classes, a.pixel_size, a.frame) == (b.classes, b.pixel_size, b.frame)
     assert read.encoding is not None and written.encoding is not None
-    for name in ("angle", "angle_sigma", "symmetry", "latents", "frame", "column", "inside"):
+    for name in ENCODING_FIELDS:
         assert np.array_equal(getattr(written.encoding, name), getattr(read.encoding, name), equal_nan=True), name
     assert np.array_equal(read.frames.frame(0), written.frames.frame(0))
     for name in ("segmenter", "encoder", "sampling_factor", "window_px", "notices", "seconds", "version", "sampling"):
@@ -109,6 +106,13 @@ def test_unknown_pixel_size_gives_px_axes_and_empty_angstrom(tmp_path: Path) -> 
     with h5py.File(tmp_path / "analysis.h5") as file:
         assert file["entry/frame/x"].attrs["units"] == "px" and file["entry/frame/x"][3] == 3
         assert np.isnan(file["entry/columns/x_A"][()]).all()
+
+
+def test_a_file_from_before_ensembles_says_nothing_of_agreement(tmp_path: Path) -> None:
+    write_results(tmp_path / "analysis.h5", analysis())
+    with h5py.File(tmp_path / "analysis.h5", "a") as file:
+        del file["entry/columns/agreement"]
+    assert all(np.isnan(columns.agreement).all() for columns in read_results(tmp_path / "analysis.h5").columns)
 
 
 def test_frame_without_columns_round_trips(tmp_path: Path) -> None:

@@ -137,6 +137,15 @@ def test_angle_is_compared_on_the_circle(tmp_path: Path, encoder_folder: Path) -
     assert verify(Bundle.load(folder, standins.ONE_THREAD)).ok
 
 
+@pytest.mark.parametrize("kept, said", [("input", "holds no output for case 0 of"), ("neither", "holds no input_…/output_… arrays")])
+def test_golden_tensors_that_prove_nothing(tmp_path: Path, segmenter_folder: Path, kept: str, said: str) -> None:
+    folder = shutil.copytree(segmenter_folder, tmp_path / "b")
+    with np.load(folder / "golden.npz") as archive:
+        np.savez(folder / "golden.npz", other=np.zeros(3), **{name: array for name, array in archive.items() if name.startswith(kept)})
+    with pytest.raises(ModelError, match=f"golden.npz: {said}"):
+        verify(Bundle.load(folder))
+
+
 def test_missing_or_damaged_golden(tmp_path: Path, segmenter_folder: Path) -> None:
     shutil.copy(segmenter_folder / "model.onnx", tmp_path / "model.onnx")
     bundle = Bundle.load(tmp_path)

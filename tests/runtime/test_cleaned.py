@@ -29,6 +29,13 @@ def test_the_frame_that_was_cleaned_last_is_not_cleaned_again(monkeypatch: pytes
     assert np.array_equal(one.frames().frame(0), image) and len(done) == 3
 
 
+def test_a_hole_is_its_frames_own_in_whatever_order_they_are_asked_for() -> None:
+    data = np.random.default_rng(0).poisson(100, (2, 64, 64)).astype(np.float32)
+    data[0, 10:30, 10:30] = np.nan
+    one, yx = Cleaned(Frames(data)), np.array([[20.0, 20.0], [45.0, 45.0]])
+    assert [one.unmeasured(index, yx, 12.0).tolist() for index in (0, 1, 0)] == [[True, False], [False, False], [True, False]]
+
+
 def test_columns_in_a_hole_are_counted_and_get_no_angle(
     segmenter: Segmenter, encoder: Encoder, lattice_frames: tuple[Frames, np.ndarray]
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from stemzoo.errors import ModelError, ShapeError
 from stemzoo.geometry.angles import difference
-from stemzoo.geometry.subimages import Windows, cut
+from stemzoo.geometry.subimages import Cutouts, cut
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.encoder import MULTIPLE, Encoder, _parts
 from stemzoo.runtime.segmenter import Segmenter
@@ -62,7 +62,7 @@ def test_windows_are_encoded_as_the_sub_images_they_are(encoder: Encoder, thread
     pieces = cut(frames, columns, 25.0, 17)
     wanted = encoder.encode(replace(pieces, inside=pieces.inside & usable))
     found = Encoder(Bundle.load(encoder.bundle.folder, SessionOptions(threads=threads))).encode_windows(
-        Windows(frames, columns, 25.0, 17), usable
+        Cutouts(frames, columns, 25.0, 17), usable
     )
     for name in ("angle", "angle_sigma", "symmetry", "latents", "frame", "column"):
         assert np.array_equal(getattr(found, name), getattr(wanted, name), equal_nan=True), name

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from stemzoo.errors import RecipeError
+from stemzoo.errors import RecipeError, StructureError
 from stemzoo.simulation import defects, load
 from stemzoo.simulation.defects import apply
 from stemzoo.simulation.layout import lay_out
@@ -188,6 +188,17 @@ def test_adatoms_add_to_the_column_below_or_stand_alone() -> None:
     assert alone.sum() > 10 and distance.min() > 1.2
     on_top = (covered.atoms[: len(scene.yx), covered.elements.index("W")] > 0).sum()
     assert alone.sum() + on_top == pytest.approx(0.02 * 160**2, rel=0.25)  # some are too near to each other
+
+
+def test_defects_share_elements_and_classes_that_are_there_and_add_those_that_are_not() -> None:
+    scene = _scene("mos2")
+    twice = _with(_with(scene, "adatom", element="W", density=0.01), "adatom", seed=1, element="W", density=0.01)
+    assert twice.elements == (*scene.elements, "W") and twice.classes == (*scene.classes, "adatom")
+    own = _with(scene, "dopant", fraction=0.2, element="S", name=scene.classes[0])
+    assert (own.elements, own.classes) == (scene.elements, scene.classes)
+    for kind, arguments in (("adatom", {"density": 0.01}), ("dopant", {"fraction": 0.1})):
+        with pytest.raises(StructureError, match="element 'Xx' is not a chemical symbol"):
+            _with(scene, kind, element="Xx", **arguments)
 
 
 def test_a_particle_ends_at_its_facets_and_thins_towards_them() -> None:

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial import cKDTree
 
-from stemzoo.simulation.elements import atomic_number
 from stemzoo.simulation.scene import FREE, SLACK, Scene
 
 _APART = 1.2
@@ -16,10 +15,8 @@ _APART = 1.2
 
 def adatom(scene: Scene, rng: np.random.Generator, *, element: str, density: float, name: str = "adatom") -> Scene:
     """Scatter single atoms of `element`, `density` for each Å²; those near a column add to it, others are columns of the class `name`."""
-    atomic_number(element)
-    elements = scene.elements if element in scene.elements else (*scene.elements, element)
-    wide = np.concatenate([scene.atoms, np.zeros((len(scene.atoms), len(elements) - len(scene.elements)))], axis=1)
-    scene = replace(scene, elements=elements, atoms=wide)
+    scene = scene.with_element(element)
+    which = scene.elements.index(element)
     reach = scene.extent / 2 + SLACK
     yx = rng.uniform(-reach, reach, (rng.poisson(density * (2 * reach) ** 2), 2))
     if not len(yx):
@@ -28,26 +25,26 @@ def adatom(scene: Scene, rng: np.random.Generator, *, element: str, density: flo
         distance, nearest = cKDTree(scene.yx).query(yx)
         on_top = distance < _APART
         atoms, hit = scene.atoms.copy(), np.zeros(len(scene.yx), dtype=bool)
-        np.add.at(atoms[:, elements.index(element)], nearest[on_top], 1.0 / np.maximum(scene.repeats[nearest[on_top]], 1.0))
+        np.add.at(atoms[:, which], nearest[on_top], 1.0 / np.maximum(scene.repeats[nearest[on_top]], 1.0))
         hit[nearest[on_top]] = True
         scene, yx = replace(scene, atoms=atoms, home=scene.homes(hit)), yx[~on_top]
     pairs = cKDTree(yx).query_pairs(2 * _APART, output_type="ndarray") if len(yx) else np.zeros((0, 2), int)
     keep = np.ones(len(yx), dtype=bool)
     keep[pairs[:, 1]] = False
     yx = yx[keep]
-    classes = scene.classes if name in scene.classes else (*scene.classes, name)
+    scene = scene.with_class(name)
     thickness = float(np.median(scene.repeats)) if len(scene.repeats) and scene.repeat > 0 else 1.0
-    one = np.zeros((len(yx), len(elements)))
-    one[:, elements.index(element)] = 1.0 / thickness
+    one = np.zeros((len(yx), len(scene.elements)))
+    one[:, which] = 1.0 / thickness
     added = Scene(
         yx=yx,
         atoms=one,
         repeats=np.full(len(yx), thickness),
-        species=np.full(len(yx), classes.index(name)),
+        species=np.full(len(yx), scene.classes.index(name)),
         thermal=np.full(len(yx), float(np.median(scene.thermal)) if len(scene.thermal) else 0.08),
-        elements=elements,
-        classes=classes,
+        elements=scene.elements,
+        classes=scene.classes,
         extent=scene.extent,
         home=np.full(len(yx), FREE),
     )
-    return replace(scene, classes=classes).joined(added)
+    return scene.joined(added)

@@ -37,19 +37,18 @@ def dopant(
     scene = replace(scene, home=scene.homes(hit))
     if name is None:
         return scene
-    classes = scene.classes if name in scene.classes else (*scene.classes, name)
-    return replace(scene, classes=classes, species=np.where(hit, classes.index(name), scene.species))
+    scene = scene.with_class(name)
+    return replace(scene, species=np.where(hit, scene.classes.index(name), scene.species))
 
 
 def _substituted(scene: Scene, hit: np.ndarray, element: str, share: float) -> Scene:
-    """Heaviest atoms of the columns `hit` replaced by `element`; lighter ones of the same column (the oxygen of Ti-O) stay."""
-    atomic_number(element)
-    elements = scene.elements if element in scene.elements else (*scene.elements, element)
-    atoms = np.concatenate([scene.atoms, np.zeros((len(scene.atoms), len(elements) - len(scene.elements)))], axis=1)
-    numbers = np.array([atomic_number(e) for e in elements])
+    """Return the scene with the heaviest atoms of the columns `hit` replaced by `element`; lighter ones of the same column (the oxygen of
+    Ti-O) stay."""
+    scene = scene.with_element(element)
+    atoms, numbers = scene.atoms.copy(), np.array([atomic_number(e) for e in scene.elements])
     rows = np.flatnonzero(hit)
     heaviest = np.where(atoms[rows] > 0, numbers, 0).argmax(axis=1)
     moved = share * atoms[rows, heaviest]
     atoms[rows, heaviest] -= moved
-    atoms[rows, elements.index(element)] += moved
-    return replace(scene, elements=elements, atoms=atoms)
+    atoms[rows, scene.elements.index(element)] += moved
+    return replace(scene, atoms=atoms)

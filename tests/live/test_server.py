@@ -56,7 +56,10 @@ def test_an_answer_says_what_speaks_against_it(client, frame):
     """Single atoms in noise: half of what is found there is nothing, and the operator hears of it beside the columns."""
     assert client.analyze(frame, "?pixel_size=0.2").json["doubts"] == []
     blank = np.random.default_rng(0).poisson(20, (96, 96)).astype(np.uint16)
-    assert any("No column was found" in doubt for doubt in client.analyze(blank, "?pixel_size=0.2").json["doubts"])
+    doubts = client.analyze(blank, "?pixel_size=0.2").json["doubts"]
+    assert any("No column was found" in doubt for doubt in doubts)
+    assert json.loads(client.analyze(blank, "?pixel_size=0.2", Accept="text/csv").headers["x-doubts"]) == doubts
+    assert client.analyze(frame, "?pixel_size=0.2", Accept="text/csv").headers["x-doubts"] == "[]"
 
 
 def test_an_encoder_that_does_not_know_the_structure_is_among_the_doubts(start, frame, tmp_path):

@@ -184,8 +184,9 @@ def _elsewhere(analysis: Analysis, sampling: float, offered: tuple[Candidate, ..
 
 
 def _thinned(analysis: Analysis, most: int = MOST) -> Analysis:
-    """Return the middle of the first frame alone, with some of its columns, evenly drawn."""
-    image, columns = analysis.frames.frame(0), analysis.columns[0]
+    """Return the middle of the first frame with columns alone, with some of them, evenly drawn."""
+    shown = cutting.first_shown(analysis)
+    image, columns = analysis.frames.frame(shown), analysis.columns[shown]
     part = middle_of(image, CROP_PX)
     corner = (np.array(image.shape) - part.shape) // 2
     yx = columns.yx - corner

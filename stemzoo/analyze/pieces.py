@@ -32,7 +32,7 @@ from stemzoo.report.summary import summarise
 from stemzoo.runtime import cutting
 from stemzoo.runtime.doubts import doubts_of, with_strangeness
 from stemzoo.runtime.encoder import Encoder
-from stemzoo.runtime.notices import in_holes, over_the_edge, several_orders, without_columns
+from stemzoo.runtime.notices import frames_lost, in_holes, over_the_edge, several_orders, without_columns
 from stemzoo.runtime.tables import ColumnsWriter
 from stemzoo.types import Analysis, Columns, Encoding, SubImages, Tracks
 
@@ -208,9 +208,7 @@ def _notices(plan: Plan, models: Models, analysis: Analysis, totals: _Totals, ch
     if analysis.encoding is not None:
         said += filter(None, [several_orders(analysis.encoding.symmetry[np.isfinite(analysis.encoding.angle)])])
     if totals.failures:
-        shown = "; ".join(f"frame {failure.frame}: {failure.reason}" for failure in totals.failures[:3])
-        shown += " …" if len(totals.failures) > 3 else ""
-        said.append(f"{len(totals.failures)} of {plan.n_frames} frames failed and have no columns ({shown})")
+        said.append(frames_lost({failure.frame: failure.reason for failure in totals.failures}, plan.n_frames))
     good = plan.n_frames - len(totals.failures)
     if len(chosen) < good:
         said.append(f"Report and medians rest on {len(chosen)} of {good} frames, evenly drawn; columns.csv and analysis.h5 hold all")

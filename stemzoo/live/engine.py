@@ -88,7 +88,7 @@ class Engine:
                 raise GivenUp
             try:
                 frames = read()
-                first = frames.frame(0)
+                first = frames.frame(0) if len(frames) == 1 else np.asarray(frames.data[0])
             except StemzooError as error:
                 self.feed.refuse(name, str(error))
                 raise

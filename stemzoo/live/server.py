@@ -8,6 +8,7 @@ and the page's routes live.pages'. Called by live.listening.
 from __future__ import annotations
 
 import asyncio
+import json
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -30,6 +31,7 @@ from stemzoo.live.linger import Lingering
 from stemzoo.live.metrics import CONTENT_TYPE, Counting, Metrics
 from stemzoo.live.pages import add_live, add_page
 from stemzoo.live.refusal import Refused, add_refusals, first_of, may_say
+from stemzoo.runtime.doubts import doubts_of
 from stemzoo.runtime.tables import write_columns
 from stemzoo.types import Analysis, Frames
 
@@ -67,7 +69,8 @@ _DTYPE: dict[str, Any] = {"enum": [*upload.DTYPES, None]}
 _ANALYSIS_ANSWER = {
     200: {
         "model": AnalysisOut,
-        "description": "the columns; as text/csv, which is columns.csv, where Accept asks for it",
+        "description": "the columns; as text/csv, which is columns.csv, where Accept asks for it: the header X-Doubts then lists, in JSON, "
+        "what speaks against them",
         "content": {CSV: {}},
     }
 }
@@ -269,9 +272,10 @@ async def _result(
 
 
 def _answer(analysis: Analysis, as_csv: bool) -> Response:
-    timing = {"Server-Timing": ", ".join(f"{stage};dur={1000 * value:.1f}" for stage, value in analysis.seconds.items())}
+    headers = {"Server-Timing": ", ".join(f"{stage};dur={1000 * value:.1f}" for stage, value in analysis.seconds.items())}
     if not as_csv:
-        return Response(analysis_out(analysis).model_dump_json(), media_type=JSON, headers=timing)
+        return Response(analysis_out(analysis).model_dump_json(), media_type=JSON, headers=headers)
+    headers["X-Doubts"] = json.dumps(doubts_of(analysis))  # ASCII, as a header must be; the table has no room for sentences
     with tempfile.TemporaryDirectory(prefix="stemzoo-") as folder:
         write_columns(Path(folder) / "columns.csv", analysis)
-        return Response((Path(folder) / "columns.csv").read_bytes(), media_type=CSV, headers=timing)
+        return Response((Path(folder) / "columns.csv").read_bytes(), media_type=CSV, headers=headers)

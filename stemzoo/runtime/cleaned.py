@@ -41,6 +41,8 @@ class Cleaned:
 
     def unmeasured(self, index: int, yx: np.ndarray, window_px: float) -> np.ndarray:
         """Return (n,) bool: of which columns of frame `index`, at yx (n, 2), the window holds too many pixels that were replaced."""
+        if not len(yx):
+            return np.zeros(0, dtype=bool)
         if self._last is None or self._last[0] != index:
             self.clean(index, self._source.frame(index))
         assert self._last is not None, "it was just cleaned"
@@ -49,7 +51,7 @@ class Cleaned:
         top, bottom = (np.clip(np.rint(yx[:, 0] + side * window_px / 2 + 0.5).astype(int), 0, height) for side in (-1, 1))
         left, right = (np.clip(np.rint(yx[:, 1] + side * window_px / 2 + 0.5).astype(int), 0, width) for side in (-1, 1))
         most = MOST_REPLACED * np.maximum((bottom - top) * (right - left), 1)
-        if not len(yx) or np.count_nonzero(touched) <= most.min():  # single pixels: the rule
+        if np.count_nonzero(touched) <= most.min():  # single pixels: the rule
             return np.zeros(len(yx), dtype=bool)
         sums = np.zeros((height + 1, width + 1), np.int32)
         np.cumsum(touched, axis=0, dtype=np.int32, out=sums[1:, 1:])

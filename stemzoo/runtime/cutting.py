@@ -22,12 +22,17 @@ from stemzoo.types import Analysis, SubImages
 WINDOW_SPACINGS = 2.75  # side of a default window in nearest-neighbour spacings: the first and second shell around a column, whole
 
 
+def first_shown(analysis: Analysis) -> int:
+    """Return the number of the first frame that has columns, which stands for its stack; 0 where none has."""
+    return next((index for index, columns in enumerate(analysis.columns) if len(columns)), 0)
+
+
 def encoder_window(analysis: Analysis, encoder: Encoder) -> Tuple[float, Tuple[str, ...]]:
     """Return the side, in pixels of the frame, of the window that the encoder was trained on, and what had to be decided."""
     sampling = analysis.sampling
     notices: Tuple[str, ...] = ()
     if sampling is None:
-        scale = find_scale(analysis.frames, clean(analysis.frames.frame(0))[0])
+        scale = find_scale(analysis.frames, clean(analysis.frames.frame(first_shown(analysis)))[0])
         sampling, notices = scale.sampling, scale.notices
     window, more = window_at(sampling, encoder)
     return window, (*notices, *more)

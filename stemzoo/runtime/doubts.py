@@ -11,7 +11,7 @@ from typing import Dict, List, Optional, Tuple
 import numpy as np
 
 from stemzoo.geometry.quality import reasons
-from stemzoo.runtime.cutting import subimages
+from stemzoo.runtime.cutting import first_shown, subimages
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.types import Analysis, SubImages
 
@@ -55,24 +55,26 @@ def _of_frames(analysis: Analysis) -> Tuple[str, ...]:
 
 
 def with_strangeness(analysis: Analysis, encoder: Encoder, advice: str, pieces: Optional[SubImages] = None) -> Analysis:
-    """Return the analysis, with a doubt where the encoder does not know the structure around the columns of the first frame.
+    """Return the analysis, with a doubt where the encoder does not know the structure around the columns of the first frame that has any.
 
     Args:
         advice: what to do about it, the end of the sentence.
-        pieces: the sub-images of all columns of the first frame, where they are at hand; else some are cut.
+        pieces: the sub-images of all its columns, where they are at hand; else some are cut.
     """
     said = _strangeness(analysis, encoder, pieces)
     return analysis if said is None else replace(analysis, doubts=(*analysis.doubts, f"{said}; {advice}"))
 
 
 def _strangeness(analysis: Analysis, encoder: Encoder, pieces: Optional[SubImages]) -> Optional[str]:
-    if analysis.encoding is None or analysis.window_px is None or not len(analysis.columns[0]):
+    shown = first_shown(analysis)
+    columns = analysis.columns[shown]
+    if analysis.encoding is None or analysis.window_px is None or not len(columns):
         return None
-    step = 1 if pieces is not None else max(1, len(analysis.columns[0]) // LOOKED_AT)
-    encoding = analysis.encoding.rows(slice(0, len(analysis.columns[0]), step))
+    step = 1 if pieces is not None else max(1, len(columns) // LOOKED_AT)
+    encoding = analysis.encoding.rows(slice(0, len(columns), step))
     if pieces is None:
-        first = replace(analysis.frames, data=analysis.frames.frame(0)[np.newaxis])
-        alone = replace(analysis, frames=first, columns=(analysis.columns[0].rows(slice(None, None, step)),), encoding=None, quality=())
+        first = replace(analysis.frames, data=analysis.frames.frame(shown)[np.newaxis])
+        alone = replace(analysis, frames=first, columns=(columns.rows(slice(None, None, step)),), encoding=None, quality=())
         pieces = subimages(alone, analysis.window_px, encoder.spec.window_px)
     share = encoder.knows(pieces, encoding)
     if share is None or share >= STRANGE:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+from typing import List, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -29,6 +29,12 @@ def scale_notices(scale: Scale, segmenter: Segmenter) -> Tuple[str, ...]:
 def without_columns(indices: List[int], total: int, threshold: float) -> str:
     """Return the sentence that says in which frames no column was found."""
     return f"No column was found in {_frames_text(indices, total)} (probability stays below {threshold:g})"
+
+
+def frames_lost(why: Mapping[int, str], total: int) -> str:
+    """Return the sentence that says which frames of a stack gave nothing. Args: why: the reason by the frame's number."""
+    shown = "; ".join(f"frame {frame}: {reason}" for frame, reason in list(why.items())[:3]) + (" …" if len(why) > 3 else "")
+    return f"{len(why)} of {total} frames failed and have no columns ({shown})"
 
 
 def over_the_edge(outside: int, total: int, window_px: float) -> str:

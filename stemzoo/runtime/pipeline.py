@@ -14,7 +14,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Tuple
 import numpy as np
 
 import stemzoo
-from stemzoo.errors import ModelError
+from stemzoo.errors import FrameError, ModelError
 from stemzoo.geometry.peaks import Peaks, agreement, find_peaks
 from stemzoo.geometry.quality import judge
 from stemzoo.geometry.refine import Fit, RefineOptions, refine
@@ -23,7 +23,7 @@ from stemzoo.geometry.subimages import Cutouts
 from stemzoo.runtime.cleaned import Cleaned
 from stemzoo.runtime.cutting import encoder_window
 from stemzoo.runtime.encoder import Encoder
-from stemzoo.runtime.notices import in_holes, over_the_edge, scale_notices, without_columns
+from stemzoo.runtime.notices import frames_lost, in_holes, over_the_edge, scale_notices, without_columns
 from stemzoo.runtime.scale import Scale, find_scale
 from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.types import Analysis, Columns, Encoding, Frames, Quality
@@ -99,8 +99,9 @@ def locate(
         progress: called as progress("locate", done, total) after each frame.
         scale: found before, on another frame of the same stack, and told there; None finds it on frame 0 and says so in the notices.
         cleaned: the same frames, where whoever encodes them next shall not clean the last one again.
-    Returns: an Analysis without encoding; its notices say how the scale was chosen and which frames hold no column.
-    Raises: FrameError for a frame without signal; ModelError if the network cannot run.
+    Returns: an Analysis without encoding; its notices say how the scale was chosen, which frames hold no column, and which of a stack have
+        no signal.
+    Raises: FrameError where no frame has a signal; ModelError if the network cannot run.
     """
     options, cleaned = options or LocateOptions(), cleaned or Cleaned(frames)
     stages, notices, tables = Stages(), list(frames.notices) + list(segmenter.bundle.session.notices), []
@@ -110,13 +111,22 @@ def locate(
     separation = spec.min_separation if options.min_separation is None else options.min_separation
     sampling: Optional[float] = None
     factor, network_sampling = 1.0, spec.nominal
+    lost: Dict[int, str] = {}
     for index in range(len(frames)):
-        with stages.time("read"):
-            raw = frames.frame(index)
+        try:
+            with stages.time("read"):
+                raw = frames.frame(index)
+        except FrameError as error:
+            lost[index] = str(error)
+            if len(lost) == len(frames):
+                raise
+            tables.append(Columns.empty(spec.classes, frames.pixel_size, index))
+            quality.append(Quality())
+            continue
         with stages.time("clean"):
             image, touched = cleaned.clean(index, raw)
             del raw
-        if index == 0:
+        if index == len(lost):  # the first that has a signal
             if scale is None:
                 with stages.time("scale"):
                     scale = find_scale(frames, image)
@@ -146,7 +156,9 @@ def locate(
             quality.append(replace(judged, disputed=disputed, row_jitter=0.0 if fit is None else fit.row_jitter))
         if progress is not None:
             progress("locate", index + 1, len(frames))
-    without = [index for index, columns in enumerate(tables) if not len(columns)]
+    if lost:
+        notices.append(frames_lost(lost, len(frames)))
+    without = [index for index, columns in enumerate(tables) if not len(columns) and index not in lost]
     if without:
         notices.append(without_columns(without, len(frames), threshold))
     return Analysis(

@@ -15,6 +15,7 @@ import tifffile
 
 pytest.importorskip("fastapi")
 
+from stemzoo.analyze.choosing import _thinned
 from stemzoo.errors import OutputError
 from stemzoo.live import linger
 from stemzoo.live.feed import REFUSED
@@ -56,7 +57,10 @@ def test_an_answer_says_what_speaks_against_it(client, frame):
     """Single atoms in noise: half of what is found there is nothing, and the operator hears of it beside the columns."""
     assert client.analyze(frame, "?pixel_size=0.2").json["doubts"] == []
     blank = np.random.default_rng(0).poisson(20, (96, 96)).astype(np.uint16)
-    assert any("No column was found" in doubt for doubt in client.analyze(blank, "?pixel_size=0.2").json["doubts"])
+    doubts = client.analyze(blank, "?pixel_size=0.2").json["doubts"]
+    assert any("No column was found" in doubt for doubt in doubts)
+    assert json.loads(client.analyze(blank, "?pixel_size=0.2", Accept="text/csv").headers["x-doubts"]) == doubts
+    assert client.analyze(frame, "?pixel_size=0.2", Accept="text/csv").headers["x-doubts"] == "[]"
 
 
 def test_an_encoder_that_does_not_know_the_structure_is_among_the_doubts(start, frame, tmp_path):
@@ -200,6 +204,19 @@ def test_files_that_point_to_others_are_not_followed(client, frame, tmp_path):
     for name in ("a.h5", "a.hdf5", "a.nxs"):
         assert client.ask("POST", f"/analyze?file={name}&pixel_size=0.2", (tmp_path / "target.h5").read_bytes(), RAW).status == 200
     assert ".emi are not taken" in client.ask("POST", "/analyze?file=a.emi", b"x", RAW).json["error"], "it names an .ser beside it"
+
+
+def test_frames_of_a_stack_without_signal_do_not_end_the_others(start, models, frame):
+    client, _ = start(choose=lambda analysis: (models[1], str(len(_thinned(analysis).columns[0]) > 20)))
+    stack = np.stack([np.full(frame.shape, 7), frame, np.zeros(frame.shape)]).astype(np.uint16)
+    answer = client.analyze(stack, "?pixel_size=0.2&name=series").json
+    alone = client.analyze(frame, "?pixel_size=0.2").json
+    assert [one["n_columns"] for one in answer["frames"]] == [0, 42, 0]
+    assert answer["frames"][1]["columns"] == alone["frames"][0]["columns"], "angles and latents too"
+    assert any("2 of 3 frames failed and have no columns (frame 0: series: frame 0 is constant (7)" in said for said in answer["notices"])
+    assert not any("No column was found" in said for said in answer["notices"])
+    assert answer["notices"][-1] == "True", "the encoder is chosen by the frame that shows something"
+    assert client.analyze(stack[[0, 2]]).status == 422, "nothing is left of this one"
 
 
 def test_a_parameter_that_is_misspelt_is_refused(client, frame):

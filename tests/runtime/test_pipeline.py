@@ -159,9 +159,16 @@ def test_options_are_checked() -> None:
         LocateOptions(min_separation=-1)
 
 
-def test_constant_frame_is_refused(segmenter: Segmenter) -> None:
+def test_a_constant_frame_is_refused_alone_and_left_empty_in_a_stack(segmenter: Segmenter, lattice_frames: LatticeFrames) -> None:
+    good = lattice_frames[0].frame(0)
+    flat = np.ones_like(good)
     with pytest.raises(FrameError, match="frame 1 is constant"):
-        locate(Frames(np.stack([np.random.default_rng(0).random((32, 32)), np.ones((32, 32))]), 0.2, "user"), segmenter)
+        locate(Frames(np.stack([flat, flat]), 0.2, "user"), segmenter)
+    found = locate(Frames(np.stack([flat, good]), 0.2, "user", path="s"), segmenter)
+    alone = locate(lattice_frames[0], segmenter).columns[0]
+    assert len(found.columns[0]) == 0 and found.columns[1].frame == 1 and np.array_equal(found.columns[1].yx, alone.yx)
+    assert "1 of 2 frames failed and have no columns (frame 0: s: frame 0 is constant (1); there is no signal to analyse)" in found.notices
+    assert found.sampling == 0.2 and len(found.quality) == 2
 
 
 def test_classes_must_match_the_graph(tmp_path: Path, lattice_frames: LatticeFrames) -> None:

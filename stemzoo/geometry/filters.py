@@ -37,8 +37,8 @@ def even_frame(image: np.ndarray, largest_px: int) -> Optional[np.ndarray]:
     return even.astype(np.float64)
 
 
-def blur(image: np.ndarray, sigma_px: float) -> np.ndarray:
-    """Return the image (H, W) convolved with a Gaussian, float32, edges continued by reflection.
+def blur(image: np.ndarray, sigma_px: float, every: int = 1) -> np.ndarray:
+    """Return the image (H, W) convolved with a Gaussian, float32, edges continued by reflection; of it `every` so many-th row and column.
 
     Wide Gaussians are applied to block means and brought back by interpolation, their width reduced by what those two steps add.
     """
@@ -51,22 +51,24 @@ def blur(image: np.ndarray, sigma_px: float) -> np.ndarray:
     coarse: np.ndarray = blocks.mean(axis=(1, 3), dtype=np.float32)
     narrower = np.sqrt(sigma_px**2 - (block**2 - 1) / 12) / block
     for axis in (0, 1):
-        coarse = _blur_axis(coarse, narrower, axis)
+        coarse = _blur_axis(coarse, narrower, axis, every if block == 1 else 1)
     if block == 1:
         return coarse
     fine, _ = rescale(coarse, block)
-    return fine[:height, :width]
+    return fine[:height:every, :width:every]
 
 
-def _blur_axis(image: np.ndarray, sigma_px: float, axis: int) -> np.ndarray:
-    """Return the image with one axis convolved with a Gaussian: a banded matrix times the image, reflected at its ends."""
+def _blur_axis(image: np.ndarray, sigma_px: float, axis: int, every: int) -> np.ndarray:
+    """Return the image with one axis convolved with a Gaussian, at `every` so many-th place: a banded matrix times the image, reflected at its
+    ends."""
     length = image.shape[axis]
     reach = int(np.ceil(4 * sigma_px))
     offset = np.arange(-reach, reach + 1)
     kernel = np.exp(-(offset**2) / (2 * sigma_px**2))
     kernel /= kernel.sum()
-    matrix = np.zeros((length, length), dtype=np.float32)
-    target = reflect(np.arange(length)[:, None] + offset, length)
-    np.add.at(matrix, (np.arange(length)[:, None], target), kernel.astype(np.float32))
+    places = np.arange(0, length, every)
+    matrix = np.zeros((len(places), length), dtype=np.float32)
+    target = reflect(places[:, None] + offset, length)
+    np.add.at(matrix, (np.arange(len(places))[:, None], target), kernel.astype(np.float32))
     blurred: np.ndarray = matrix @ image if axis == 0 else image @ matrix.T
     return blurred

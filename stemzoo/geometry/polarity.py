@@ -7,6 +7,7 @@ import numpy as np
 from stemzoo.geometry.filters import blur, middle_of
 
 SEEN_PX = 256  # side of the middle of the frame that tells it
+EVERY = 2  # of its rows and columns, so many-th are looked at
 FARTHEST = 6.0  # standard deviations: what is beyond, a spike or a dark row, counts as so much
 
 
@@ -20,8 +21,8 @@ def polarity(image: np.ndarray, width_px: float) -> float:
     """
     narrow = max(1.0, 0.5 * width_px)
     middle = middle_of(image, SEEN_PX).astype(np.float32)
-    curvature = blur(middle, narrow) - blur(middle, 1.4 * narrow)
-    rim = min(int(3 * narrow), (min(curvature.shape) - 1) // 4)  # where the edges' reflection makes peaks of its own
+    curvature = blur(middle, narrow, EVERY) - blur(middle, 1.4 * narrow, EVERY)
+    rim = min(int(3 * narrow / EVERY), (min(curvature.shape) - 1) // 4)  # where the edges' reflection makes peaks of its own
     curvature = curvature[rim : curvature.shape[0] - rim, rim : curvature.shape[1] - rim]
     curvature = curvature - curvature.mean(dtype=np.float64)
     spread = float(curvature.std(dtype=np.float64))

@@ -147,6 +147,15 @@ def test_an_rvae_trains_on_datasets_and_on_a_frame(
     assert {"manifold.png", "patterns.png", "encoder"} <= set(result["files"])
     angles = [(tmp_path / name / "columns.csv").read_text() for name in ("named", "fitted")]
     assert angles[0] == angles[1]
+    words = ["zoo", "publish", tmp_path / "encoder", "--to", tmp_path / "my-zoo", "--name", "mine"]
+    asked = run(*words)
+    assert asked.code == 1 and "its card says nothing of licence; pass --licence SPDX" in asked.err
+    ran = run(*words, "--licence", "MIT", "--material", "lattice")
+    assert ran.code == 0, ran.err
+    monkeypatch.setenv("STEMZOO_ZOO", f"{tmp_path / 'my-zoo'},{os.environ['STEMZOO_ZOO']}")
+    ran = run("analyze", frame, *options, "--encoder", "mine", "--out", tmp_path / "published", "--no-report", "--json")
+    assert ran.json["results"][0]["encoder"]["id"] == "mine@1"
+    assert (tmp_path / "published" / "columns.csv").read_text() == angles[0]
     told = []
     fit = "stemzoo.training.fitting.fit_encoder"
     real = importlib.import_module("stemzoo.training.fitting").fit_encoder

@@ -46,7 +46,7 @@ def locate_file(
 def encode_file(path: str, columns: Path, out: Path, options: AnalyzeOptions | None = None, *, progress: Progress | None = None) -> Outcome:
     """Give angle and latents to the columns of a table, ours or anyone's, and write the results as `analyze_file` does.
 
-    Args: columns: a CSV with at least y_px and x_px.
+    Args: columns: a table of stemzoo's or another program's.
     Raises: TableError for a table that does not fit the file; otherwise as `analyze_file`.
     """
     options = options or AnalyzeOptions()
@@ -64,7 +64,7 @@ def fit_file(
     """Fit an encoder to the columns of one file and write it to the folder `out` as a bundle; return `out`.
 
     Args:
-        columns: a CSV with at least y_px and x_px; None locates them first.
+        columns: a table of stemzoo's or another program's; None locates them first.
         training: how the encoder is trained; None takes the defaults with the options' latents and seed.
     Raises: StemzooError of any kind; then `out` is as it was before.
     """

@@ -39,7 +39,7 @@ def study_window(
 
     Args:
         sizes: windows such as `6Å,9Å,12Å`; None takes multiples of the column spacing and the lattice's periods.
-        columns: a CSV with at least y_px and x_px; None locates them first.
+        columns: a table of stemzoo's or another program's; None locates them first.
     Raises: StemzooError of any kind; then `out` is as it was before.
     """
     with new_folder(out, options.force) as folder:

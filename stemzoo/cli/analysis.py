@@ -121,7 +121,9 @@ def locate(
 
 def encode(
     file: str = typer.Argument(..., metavar="FILE", help="The frame or stack that the columns were found in."),
-    columns: Path = typer.Option(..., "--columns", metavar="CSV", help="Table with y_px and x_px, from stemzoo locate or anywhere else."),
+    columns: Path = typer.Option(
+        ..., "--columns", metavar="CSV", help="The columns: from stemzoo locate, atomap, StatSTEM, ImageJ or by hand."
+    ),
     out: Path | None = OUT,
     encoder: str = ENCODER,
     fit_encoder: bool = FIT,

@@ -240,9 +240,13 @@ def _config(path: Path | None, kind: Any, chosen: dict[str, Any], before: dict[s
     from stemzoo.training import load_config
 
     if path is not None:
-        return load_config(path, kind, before, **chosen)
-    told = {key: value for key, value in chosen.items() if value is not None}
-    return validate(kind, {**(before or {}), **told}, "command line", RecipeError)
+        settings = load_config(path, kind, before, **chosen)
+    else:
+        told = {key: value for key, value in chosen.items() if value is not None}
+        settings = validate(kind, {**(before or {}), **told}, "command line", RecipeError)
+    # A run is resumed and published from other folders too.
+    files = {key: getattr(settings, key) for key in ("datasets", "replay") if getattr(settings, key, ())}
+    return settings.model_copy(update={key: tuple(str(Path(name).absolute()) for name in names) for key, names in files.items()})
 
 
 def _like_parent(settings: SegmenterConfig, weights: Path) -> SegmenterConfig:
@@ -265,12 +269,12 @@ def _with_replay(settings: SegmenterConfig, replay: str, out: Path, weights: Pat
     if replay == "none":
         return settings.model_copy(update={"replay": ()})
     if replay != "auto":
-        return settings.model_copy(update={"replay": (replay,)})
+        return settings.model_copy(update={"replay": (str(Path(replay).absolute()),)})
     if settings.replay:
         return settings
     prepared(settings, weights)  # what is refused is refused before minutes go into frames to replay
     out.mkdir(parents=True, exist_ok=True)
-    return settings.model_copy(update={"replay": (str(simulate_known(out / "replay.h5", settings)),)})
+    return settings.model_copy(update={"replay": (str(simulate_known(out.absolute() / "replay.h5", settings)),)})
 
 
 def _weights(start: str | None) -> Path | None:

@@ -19,6 +19,7 @@ from stemzoo.errors import DatasetError, FrameError
 from stemzoo.io.datasets import Dataset
 from stemzoo.training.encoding_config import EncoderConfig
 from stemzoo.training.parts import Cut, Part, Rows, chunks, load, split
+from stemzoo.training.pool import materials_of
 from stemzoo.training.saving import batches_done
 from stemzoo.training.together import rank_and_world
 from stemzoo.types import SubImages
@@ -47,6 +48,7 @@ class SubImageData(L.LightningDataModule):
     def __init__(self, parts: Sequence[Part], window_px: int, pixel_size: float | None, config: EncoderConfig) -> None:
         super().__init__()
         self.window_px, self.pixel_size, self.config = window_px, pixel_size, config
+        self.save_hyperparameters({"materials": list(materials_of(config.datasets))}, logger=False)
         total = sum(part.n for part in parts)
         if total < MIN_SUBIMAGES:
             raise DatasetError(

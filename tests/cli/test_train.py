@@ -120,6 +120,24 @@ def test_refusals(run: Callable[..., Any], dataset: Path, tmp_path: Path, words:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_is_resumed_and_published_from_another_folder(
+    run: Callable[..., Any], dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rvae.toml").write_text("width = 16\nepochs = 1\nmin_steps = 2\nwindow_px = 16\ndevices = 1\n")
+    words = ["train", "segmenter", dataset.name, "--config", "tiny.toml", "--out", "run"]
+    assert run(*words, "--steps", 2).code == 0
+    assert run("train", "rvae", dataset.name, "--window", "6Å", "--config", "rvae.toml", "--out", "rvae").code == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    went_on = run("train", "segmenter", "--resume", "../run")
+    assert went_on.code == 0, went_on.err
+    dataset.rename(tmp_path / "elsewhere" / "archived.h5")
+    for name in ("run", "rvae"):
+        assert run("export", f"../{name}", "--out", f"zoo/{name}/v1").code == 0
+        assert run("zoo", "show", f"zoo/{name}/v1", "--json").json["materials"] == ["SrTiO3"], "known to the checkpoint"
+
+
 def test_an_rvae_trains_on_datasets_and_on_a_frame(
     run: Callable[..., Any], dataset: Path, frame: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,10 +22,11 @@ from stemzoo.validate.placement import doubt, place
 
 @dataclass(frozen=True)
 class Labelled:
-    """The dataset that was written, and what its author should know, a sentence each."""
+    """The dataset that was written, how its tables were understood, and why columns may not be where they say; a sentence each."""
 
     path: Path
     notices: tuple[str, ...]
+    doubts: tuple[str, ...]
 
 
 def label_frames(
@@ -38,13 +39,14 @@ def label_frames(
         pixel_size: Å/px, overrides the files'; needed where a file has none.
         material: name of what the frames show.
         program: which program wrote the tables; None finds out.
-    Returns: notices say how a foreign table was understood and where columns do not lie on intensity; such frames are written all the same.
+    Returns: frames whose columns do not lie on intensity are written all the same.
     Raises: ReadError, TableError from the files; PixelSizeError if a pixel size is missing; DatasetError if a table has no column
     in a frame.
     """
     if not pairs:
         raise DatasetError("nothing to label; wanted at least one frame with its table of columns")
     notices: list[str] = []
+    doubts: list[str] = []
     with DatasetWriter(out, recipe="", material=material or "labelled frames", seed=0) as writer:
         for frame_path, table_path in pairs:
             frames = read(frame_path, pixel_size)
@@ -57,8 +59,8 @@ def label_frames(
                 labelled = _frame(frames, index, labels, table_path, {**source, "source_frame": index})
                 writer.add(labelled)
                 question = doubt(place(labelled.image, labelled.columns, frames.pixel_size))
-                notices += [f"{frame_path.name}, frame {index}: {question}"] if question else []
-    return Labelled(out, tuple(notices))
+                doubts += [f"{frame_path.name}, frame {index}: {question}"] if question else []
+    return Labelled(out, tuple(notices), tuple(doubts))
 
 
 def _labels(path: Path, frames: Frames, program: Program | None) -> Labels:

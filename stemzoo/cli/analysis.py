@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from stemzoo.cli.progress import Progress, bars, print_json
+from stemzoo.cli.progress import Progress, bars, print_json, say
 from stemzoo.cli.session import CORES, PROVIDER, THREADS, session_of
 from stemzoo.errors import StemzooError
 
@@ -253,8 +253,6 @@ def _print(outcome: Outcome) -> None:
         parts.append(f"{len(outcome.failures)} frames failed")
     parts.append("unchanged" if outcome.unchanged else f"{sum(outcome.seconds.values()):.1f} s")
     if not outcome.unchanged:
-        for kind, said in (("warning", summary.doubts), ("note", outcome.notices)):
-            for notice in said:
-                print(f"{kind}: {notice}", file=sys.stderr)
+        say(summary.doubts, outcome.notices)
     print(f"{outcome.input}: {', '.join(parts)}")
     print(f"  {outcome.folder / PAGE if PAGE in outcome.files else outcome.folder}")

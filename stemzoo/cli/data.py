@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from stemzoo.cli.progress import bars, print_json
+from stemzoo.cli.progress import bars, print_json, say
 
 if TYPE_CHECKING:
     from stemzoo.io.labels import Program
@@ -86,8 +86,10 @@ def label(
     labelled = label_frames([(frame, columns)], out, pixel_size=pixel_size, material=material, program=_program(program))
     summary = inspect(labelled.path)
     if as_json:
-        print_json({"dataset": str(out), "frames": summary.n_frames, "columns": summary.n_columns, "notices": labelled.notices})
+        facts = {"dataset": str(out), "frames": summary.n_frames, "columns": summary.n_columns}
+        print_json({**facts, "notices": labelled.notices, "doubts": labelled.doubts})
         return
+    say(labelled.doubts, ())
     print(f"{out}: {summary.n_frames} frames, {summary.n_columns} columns")
     for notice in labelled.notices:
         print(f"  {notice}")

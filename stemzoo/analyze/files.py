@@ -60,8 +60,8 @@ def fit_file(
     columns: Path | None = None,
     training: EncoderConfig | None = None,
     progress: Progress | None = None,
-) -> Path:
-    """Fit an encoder to the columns of one file and write it to the folder `out` as a bundle; return `out`.
+) -> Outcome:
+    """Fit an encoder to the columns of one file and write it to the folder `out` as a bundle; return what the file gave, `out` its folder.
 
     Args:
         columns: a table of stemzoo's or another program's; None locates them first.
@@ -72,12 +72,13 @@ def fit_file(
     with new_folder(out, options.force) as folder, tempfile.TemporaryDirectory(prefix=".fit.", dir=folder.parent) as beside:
         task: Task = "analyze" if columns is None else "encode"
         request = Request(str(path), Path(beside) / "results", task, options, columns, training)
-        _one(request, models_for(task, options), progress)
+        outcome = _one(request, models_for(task, options), progress)
         if not (request.out / "encoder").is_dir():
             raise ModelError(f"{path}: no column was found to fit an encoder to; pass --columns CSV, or another --model")
         for entry in list((request.out / "encoder").iterdir()):
             shutil.move(str(entry), folder / entry.name)
-    return Path(out)
+        files = tuple(sorted(entry.name for entry in folder.iterdir()))
+    return replace(outcome, folder=Path(out), files=files)
 
 
 def models_for(task: Task, options: AnalyzeOptions, session: SessionOptions | None = None) -> Models:

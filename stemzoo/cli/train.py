@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from stemzoo.cli.progress import bars, print_json
+from stemzoo.cli.progress import bars, print_json, say
 from stemzoo.errors import DatasetError, ModelError
 
 if TYPE_CHECKING:
@@ -183,11 +183,12 @@ def _fit_frame(
     settings = _config(config, EncoderConfig, chosen | length)
     options = AnalyzeOptions(model, fit_encoder=True, latents=settings.latents, seed=settings.seed, pixel_size=pixel_size, window=window)
     with bars(f"fit an encoder to {Path(path).name}") as progress:
-        folder = fit_file(path, out, options, columns, settings, progress)
+        outcome = fit_file(path, out, options, columns, settings, progress)
     if as_json:
-        print_json({"bundle": str(folder)})
-    else:
-        print(f"{folder}: use it with stemzoo analyze {path} --encoder {folder}")
+        print_json({"bundle": str(out), "doubts": outcome.summary.doubts, "notices": outcome.notices})
+        return
+    say(outcome.summary.doubts, outcome.notices)
+    print(f"{out}: use it with stemzoo analyze {path} --encoder {out}")
 
 
 def _is_dataset(path: str) -> bool:

@@ -70,6 +70,7 @@ class Plan:
         classes: of the columns. scale: of every frame; None where nothing needs it. factor: network pixels per frame pixel.
         encoder: folder of the encoder that was chosen for this file; None where the command's own is taken, or none.
         window_px: of the sub-images; None where it follows from a fit. notices: what was decided, one sentence each.
+        doubts: what speaks against a table of columns.
     """
 
     request: Request
@@ -87,6 +88,7 @@ class Plan:
     window_px: float | None
     notices: tuple[str, ...]
     encoder: str | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def journal(self) -> Journal:
@@ -152,6 +154,7 @@ def start(request: Request, models: Models) -> Plan | Outcome:
         window_px=window,
         notices=tuple(notices),
         encoder=None if chosen is None else chosen.folder,
+        doubts=() if table is None else table.doubts,
     )
     plan.journal.begin(key)
     if table is not None:

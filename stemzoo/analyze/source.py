@@ -56,7 +56,8 @@ def read_frames(path: str, options: AnalyzeOptions, sha256: str | None = None) -
 def read_table(path: Path, frames: Frames) -> Analysis:
     """Return the columns in a table, ours or another program's, as the analysis of `frames` that they came from.
 
-    Its notices, beside those of the frames, say how another program's table was understood, and where its columns do not lie on intensity.
+    Its notices, beside those of the frames, say how another program's table was understood, its doubts what speaks against the columns'
+    lying where the table says.
     Raises: TableError for a table that cannot be read or does not fit the frames; PixelSizeError for one in Å or nm and frames without a
     pixel size; FrameError for one without a column.
     """
@@ -66,8 +67,8 @@ def read_table(path: Path, frames: Frames) -> Analysis:
         raise FrameError(f"{path} names no column; wanted at least one row with y_px and x_px")
     for columns in tables:
         require_inside(path, columns.yx, frames)
-    said = said if ours else (*said, *_misplaced(path, frames, next(columns for columns in tables if len(columns))))
-    return Analysis(frames, tables, table_id(path), notices=(*frames.notices, *said), version=stemzoo.__version__)
+    doubts = _misplaced(path, frames, next(columns for columns in tables if len(columns)))
+    return Analysis(frames, tables, table_id(path), notices=(*frames.notices, *said), version=stemzoo.__version__, doubts=doubts)
 
 
 def _foreign(path: Path, frames: Frames) -> tuple[tuple[Columns, ...], tuple[str, ...]]:

@@ -73,7 +73,8 @@ def test_encode_takes_the_tables_that_data_label_takes(run: Callable[..., Any], 
         ran = run("encode", frame, "--columns", tmp_path / name, *options)
         assert ran.code == 0, ran.err
         found[name] = (tmp_path / f"of {name}" / "columns.csv").read_text()
-        said[name] = [notice for notice in ran.json["results"][0]["notices"] if notice.startswith(name)]
+        result = ran.json["results"][0]
+        said[name] = [text for text in (*result["notices"], *result["summary"]["doubts"]) if text.startswith(name)]
     assert found["ours.csv"] == found["imagej.csv"] == found["nm.txt"] and sum(",,,\n" not in line for line in found["ours.csv"]) > 10
     assert said["ours.csv"] == [] and said["imagej.csv"] == [
         f"imagej.csv: {len(truth)} columns; x is X, y is Y; in px, the first pixel at 0"

@@ -156,7 +156,7 @@ def test_an_rvae_trains_on_datasets_and_on_a_frame(
     monkeypatch.setattr("stemzoo.training.subimages.MIN_SUBIMAGES", 16)
     options = ["--pixel-size", 0.2, "--window", "18px"]
     fitted = run("train", "rvae", frame, *options, "--out", tmp_path / "encoder")
-    assert fitted.code == 0 and "fitted-lattice@1 explains 0% of the structure around the columns" in fitted.err
+    assert fitted.code == 0 and "warning: fitted-lattice@1 explains 0% of the structure around the columns" in fitted.err
     ran = run("analyze", frame, *options, "--encoder", tmp_path / "encoder", "--out", tmp_path / "named", "--no-report", "--json")
     assert ran.code == 0, ran.err
     ran = run("analyze", frame, *options, "--fit-encoder", "--out", tmp_path / "fitted", "--json")

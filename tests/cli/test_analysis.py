@@ -38,6 +38,7 @@ def test_analyze_writes_the_promised_files_and_finds_the_columns(
     assert {"columns.csv", "analysis.h5", "report.html", "frame.png", "segmentation.png", "angle.png", "latent_1.png"} <= set(
         result["files"]
     )
+    assert ran.json["results"][0]["seconds"]["report"] > 0.1, "drawing is most of what one waits for"
     assert (out / "columns.csv").read_text().splitlines()[0] == HEADER + ",angle_rad,z1,z2"
     found = _yx(out / "columns.csv")
     nearest = np.hypot(*(found[:, None] - truth[None]).transpose(2, 0, 1)).min(axis=1)
@@ -52,8 +53,8 @@ def test_locate_ends_at_fit_ok_and_encode_goes_on_from_there(run: Callable[..., 
     table = tmp_path / "half" / "columns.csv"
     ran = run("encode", frame, "--columns", table, "--pixel-size", 0.2, "--encoder", "dipole", "--out", tmp_path / "whole", "--no-report")
     assert ran.code == 0, ran.err
-    direct = run("analyze", frame, "--pixel-size", 0.2, "--encoder", "dipole", "--out", tmp_path / "direct", "--no-report")
-    assert direct.code == 0
+    direct = run("analyze", frame, "--pixel-size", 0.2, "--encoder", "dipole", "--out", tmp_path / "direct", "--no-report", "--json")
+    assert direct.code == 0 and "report" not in direct.json["results"][0]["seconds"]
     angles = [[row["angle_rad"] for row in _rows(tmp_path / name / "columns.csv")] for name in ("whole", "direct")]
     known = [(float(a), float(b)) for a, b in zip(*angles, strict=True) if a and b]
     assert len(known) > 10 and np.abs(np.diff(known)).max() < 0.02

@@ -98,11 +98,14 @@ def segmenter(
         if member is not None:
             raise ModelError(f"--member {member} is one of an ensemble; say of how many: --ensemble N")
         _finish(train_segmenter(settings, out, resume=resume, start=weights, progress=progress), as_json)
+        _go_on(out, "--model", as_json)
         return
     if resume is not None:
         raise ModelError("--resume: an ensemble goes on where it was by itself; leave it out")
     for run in train_ensemble(settings, out, ensemble, member, start=weights, progress=progress):
         _finish(run, as_json)
+    if member is None:
+        _go_on(out, "--model", as_json)
 
 
 @train_app.command("rvae", epilog="Example: stemzoo train rvae sr3fe2o7.h5 --window 8Å --out run")
@@ -160,6 +163,7 @@ def rvae(
     }
     settings = _config(config, EncoderConfig, chosen, before)
     _finish(train_encoder(settings, out, resume=resume, progress=sys.stderr.isatty()), as_json)
+    _go_on(out, "--encoder", as_json)
 
 
 def _fit_frame(
@@ -329,3 +333,10 @@ def _finish(run: Run, as_json: bool) -> None:
         kept = f"the checkpoint is kept: go on with --resume {run.folder}"
         print(f"interrupted; {kept if run.last.exists() else 'nothing was learned that could be kept'}", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def _go_on(out: Path, option: str, as_json: bool) -> None:
+    """Say what comes after a finished run: to try its network, and to publish it."""
+    if not as_json:
+        print(f"Try it: stemzoo export {out} --out {out}-model; stemzoo analyze FRAME {option} {out}-model", file=sys.stderr)
+        print(f"Publish it: stemzoo zoo publish {out} --to ZOO --name NAME --scores HELD_BACK.h5", file=sys.stderr)

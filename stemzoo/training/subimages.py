@@ -88,7 +88,8 @@ class SubImageData(L.LightningDataModule):
     def from_files(cls, config: EncoderConfig) -> SubImageData:
         """Return the data module of windows of `config.window` Å around the columns of the frames in `config.datasets`, cut when read."""
         if not config.datasets or config.window is None:
-            raise DatasetError("an encoder's training wants `datasets` (HDF5 files made by `stemzoo data simulate`) and `window` [Å]")
+            lacking = "datasets (HDF5 files of stemzoo data)" if not config.datasets else "the extent of its sub-images: pass --window 8Å"
+            raise DatasetError(f"an encoder's training wants {lacking}")
         parts, first, number = [], 0, 0
         for path in config.datasets:
             dataset = Dataset(path)

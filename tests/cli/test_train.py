@@ -126,7 +126,12 @@ def test_a_run_is_resumed_and_published_from_another_folder(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rvae.toml").write_text("width = 16\nepochs = 1\nmin_steps = 2\nwindow_px = 16\ndevices = 1\n")
     words = ["train", "segmenter", dataset.name, "--config", "tiny.toml", "--out", "run"]
-    assert run(*words, "--steps", 2).code == 0
+    ran = run(*words, "--steps", 2)
+    assert ran.code == 0 and "Publish it: stemzoo zoo publish run --to ZOO" in ran.err
+    tried = next(line for line in ran.err.splitlines() if line.startswith("Try it: ")).removeprefix("Try it: ").split("; ")
+    assert run(*tried[0].split()[1:]).code == 0 and Path(tried[1].split()[-1], "model.onnx").is_file(), "the hint is one that works"
+    unsized = run("train", "rvae", dataset.name, "--out", "none")
+    assert unsized.code == 1 and "an encoder's training wants the extent of its sub-images: pass --window 8Å" in unsized.err
     assert run("train", "rvae", dataset.name, "--window", "6Å", "--config", "rvae.toml", "--out", "rvae").code == 0
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")

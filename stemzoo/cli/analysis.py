@@ -86,7 +86,7 @@ def analyze(
     again: bool = AGAIN,
     as_json: bool = JSON,
 ) -> None:
-    """Columns with errors, angles, latents, maps and a report from any microscope file."""
+    """Columns with errors, angles, latents, maps and a report. From any microscope file."""
     session = session_of(cores, threads, provider)
     from stemzoo.analyze import AnalyzeOptions
 
@@ -111,7 +111,7 @@ def locate(
     again: bool = AGAIN,
     as_json: bool = JSON,
 ) -> None:
-    """Columns with errors only: columns.csv, without angles, maps or report."""
+    """Columns with errors only. Writes columns.csv, without angles, maps or report."""
     session = session_of(cores, threads, provider)
     from stemzoo.analyze import NONE, AnalyzeOptions
 

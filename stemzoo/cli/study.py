@@ -30,7 +30,7 @@ def window(
     force: bool = typer.Option(False, "--force", help="Replace --out even if it holds files that are not stemzoo's."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object on stdout."),
 ) -> None:
-    """Fit small encoders to sub-images of several sizes; say which size suits the structure, and show all maps side by side."""
+    """Say which size of sub-images suits the structure. Small encoders are fitted to several; all maps are shown side by side."""
     from stemzoo.analyze import AnalyzeOptions, study_window
 
     options = AnalyzeOptions(

@@ -75,7 +75,7 @@ def segmenter(
     member: int | None = typer.Option(None, "--member", metavar="K", help="Of an ensemble, train this one alone (0 to N-1)."),
     as_json: bool = JSON,
 ) -> None:
-    """Train a network that finds columns; ^C keeps the last checkpoint."""
+    """Train a network that finds columns. ^C keeps the last checkpoint."""
     out, before = _before(resume, out, "H5…", bool(datasets))
     with _torch():
         from stemzoo.training import SegmenterConfig, train_ensemble, train_segmenter
@@ -132,7 +132,7 @@ def rvae(
     strategy: str | None = STRATEGY,
     as_json: bool = JSON,
 ) -> None:
-    """Train an rVAE encoder: angle and latents of local structure; ^C keeps the last checkpoint."""
+    """Train an rVAE encoder: angle and latents of local structure. ^C keeps the last checkpoint."""
     out, before = _before(resume, out, "H5|FILE…", bool(inputs))
     inputs = inputs or []
     if not all(_is_dataset(path) for path in inputs):

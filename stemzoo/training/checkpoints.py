@@ -28,6 +28,8 @@ def load_for_export(checkpoint: str | Path) -> tuple[str, dict[str, nn.Module], 
     path = Path(checkpoint)
     if members := members_of(path):
         return "segmentation", *_ensemble(path, members)
+    if (path / "model.onnx").is_file():
+        raise ModelError(f"{path}: a bundle already; analyse with it as it is, or put it into a zoo by stemzoo zoo publish")
     if path.is_dir():
         path = path / "checkpoints" / "best.ckpt"
     if not path.is_file():

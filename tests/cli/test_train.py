@@ -171,6 +171,8 @@ def test_an_rvae_trains_on_datasets_and_on_a_frame(
     assert {"manifold.png", "patterns.png", "encoder"} <= set(result["files"])
     angles = [(tmp_path / name / "columns.csv").read_text() for name in ("named", "fitted")]
     assert angles[0] == angles[1]
+    again = run("export", tmp_path / "encoder", "--out", tmp_path / "bundle")
+    assert again.code == 1 and "encoder: a bundle already; analyse with it as it is" in again.err
     words = ["zoo", "publish", tmp_path / "encoder", "--to", tmp_path / "my-zoo", "--name", "mine"]
     asked = run(*words)
     assert asked.code == 1 and "its card says nothing of licence; pass --licence SPDX" in asked.err

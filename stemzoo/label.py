@@ -5,28 +5,28 @@ The columns may come from anywhere: `stemzoo locate`, corrected by hand; atomap;
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from stemzoo.errors import DatasetError, PixelSizeError, TableError
+from stemzoo.errors import DatasetError, PixelSizeError
 from stemzoo.geometry.cleaning import clean
 from stemzoo.io.dataset_writer import DatasetWriter, LabelledFrame
-from stemzoo.io.labels import Labels, Program, read_labels
+from stemzoo.io.labels import Labels, Program, read_labels, require_frames
 from stemzoo.io.read import read
-from stemzoo.runtime.tables import read_columns, require_inside
+from stemzoo.runtime.tables import is_ours, read_columns, require_inside
 from stemzoo.types import Frames
 from stemzoo.validate.placement import doubt, place
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """The dataset that was written, and what its author should know, a sentence each."""
+    """The dataset that was written, how its tables were understood, and why columns may not be where they say; a sentence each."""
 
     path: Path
     notices: tuple[str, ...]
+    doubts: tuple[str, ...]
 
 
 def label_frames(
@@ -39,13 +39,14 @@ def label_frames(
         pixel_size: Å/px, overrides the files'; needed where a file has none.
         material: name of what the frames show.
         program: which program wrote the tables; None finds out.
-    Returns: notices say how a foreign table was understood and where columns do not lie on intensity; such frames are written all the same.
+    Returns: frames whose columns do not lie on intensity are written all the same.
     Raises: ReadError, TableError from the files; PixelSizeError if a pixel size is missing; DatasetError if a table has no column
     in a frame.
     """
     if not pairs:
         raise DatasetError("nothing to label; wanted at least one frame with its table of columns")
     notices: list[str] = []
+    doubts: list[str] = []
     with DatasetWriter(out, recipe="", material=material or "labelled frames", seed=0) as writer:
         for frame_path, table_path in pairs:
             frames = read(frame_path, pixel_size)
@@ -58,13 +59,13 @@ def label_frames(
                 labelled = _frame(frames, index, labels, table_path, {**source, "source_frame": index})
                 writer.add(labelled)
                 question = doubt(place(labelled.image, labelled.columns, frames.pixel_size))
-                notices += [f"{frame_path.name}, frame {index}: {question}"] if question else []
-    return Labelled(out, tuple(notices))
+                doubts += [f"{frame_path.name}, frame {index}: {question}"] if question else []
+    return Labelled(out, tuple(notices), tuple(doubts))
 
 
 def _labels(path: Path, frames: Frames, program: Program | None) -> Labels:
     """Return the columns in a table of ours or of another program, refusing those that no frame can hold."""
-    if program is None and _is_ours(path):
+    if program is None and is_ours(path):
         table = read_columns(path, len(frames), frames.pixel_size)
         labels = Labels(
             np.concatenate([columns.yx for columns in table.columns]),
@@ -74,9 +75,7 @@ def _labels(path: Path, frames: Frames, program: Program | None) -> Labels:
         )
     else:
         labels = read_labels(path, frames.pixel_size, program)
-    if ((labels.frame < 0) | (labels.frame >= len(frames))).any():
-        bad = int(labels.frame[(labels.frame < 0) | (labels.frame >= len(frames))][0])
-        raise TableError(f"{path}: a column of frame {bad}; {frames.path} has the frames 0 to {len(frames) - 1}")
+    require_frames(path, labels.frame, frames)
     require_inside(path, labels.yx, frames)
     return labels
 
@@ -94,13 +93,3 @@ def _frame(frames: Frames, index: int, labels: Labels, table: Path, source: dict
     order = np.lexsort((yx[:, 1], yx[:, 0]))
     assert frames.pixel_size is not None
     return LabelledFrame(image, yx[order], species[order], tuple(classes.tolist()), frames.pixel_size, attributes=source)
-
-
-def _is_ours(path: Path) -> bool:
-    """Whether the first line names y_px and x_px, as every table of stemzoo does."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header = next(csv.reader(file), [])
-    except (OSError, UnicodeDecodeError):
-        return False
-    return {"y_px", "x_px"} <= {name.strip() for name in header}

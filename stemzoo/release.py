@@ -1,7 +1,8 @@
 """A training run to a published version: the card is drafted from the run, scored, exported and put into a zoo.
 
-What only a person knows (licence, citation, limits) is read from RUN/card.toml, which the first attempt writes with blanks. torch is loaded
-only when there is a run to export. Called by `stemzoo zoo publish`.
+What only a person knows (licence, citation, limits) is read from RUN/card.toml, which the first attempt writes with blanks. A bundle that
+has blanks on its card, such as an encoder fitted to a frame, is published once they are stated. torch is loaded only when there is a run
+to export. Called by `stemzoo zoo publish`.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ from typing import TYPE_CHECKING, Any
 from stemzoo.errors import CardError, ModelError
 from stemzoo.zoo.card import Card, read_card
 from stemzoo.zoo.catalog import versions
-from stemzoo.zoo.publish import HAND_WRITTEN, UNSTATED, publish
+from stemzoo.zoo.publish import HAND_WRITTEN, UNSTATED, missing, publish
 
 if TYPE_CHECKING:
     from stemzoo.evaluate.failures import Failure, PoorFit
 
+    Failures = list[Failure] | list[PoorFit]
+
 Tick = Callable[[int, int], None]
 
 DRAFT_FILE = "card.toml"
+OPTIONS = {"licence": "--licence SPDX", "citation": "--citation TEXT", "materials": "--material NAME", "limits": "--limit TEXT"}
 ANGLE = "median angle error of a difference [degrees], modulo symmetry"
 DRAFT = """# What the card of this run's model says beyond what the run knows. Fill in what is empty and publish again.
 # Any other key of a card may be stated here too: name, version, threshold, default …
@@ -49,7 +53,7 @@ def release(
     """Return the card of a version published in the zoo under `root`.
 
     Args:
-        source: a training run's folder, or a bundle as `stemzoo export` writes it, which is published as it is.
+        source: a training run's folder, or a bundle: as it is or, where its card has blanks, filled in.
         stated: keys of the card; they win over card.toml, and that over what the run knows. The version is the zoo's next one if unstated.
         scores: a dataset that no training saw; its scores go onto the card, and a picture of where the model fails on it into the folder.
         progress: called with (frames scored, frames in all).
@@ -57,9 +61,7 @@ def release(
     """
     stated = dict(stated or {})
     if (source / "model.onnx").is_file():
-        if stated or scores is not None:
-            raise CardError(f"{source}: a finished bundle, whose card cannot change any more; publish the run itself, or leave options out")
-        return read_card(publish(source, root))[0]
+        return _bundle(source, root, stated, scores, progress)
     if not source.is_dir():
         raise ModelError(f"{source}: no such run; wanted a folder that stemzoo train wrote, or a bundle")
     from stemzoo.export.bundle import write_bundle
@@ -74,7 +76,7 @@ def release(
         raise CardError(f"{source}: its card would state no scores; name a dataset that no training saw in --scores H5")
     draft.setdefault("name", "model")
     if "version" not in stated and "version" not in _written(source / DRAFT_FILE):
-        draft["version"] = 1 + max((number for name, number, _ in versions(root) if name == draft["name"]), default=0)
+        draft["version"] = _next(root, draft["name"])
     cases = getattr(modules["model"], "cases", None)
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / str(draft["name"]) / f"v{draft['version']}"
@@ -85,10 +87,45 @@ def release(
 
             trial = Path(work) / "trial"
             write_bundle(trial, modules, draft, cases)
-            rows, failures = (_segmenter if task == "segmentation" else _encoder)(trial, scores, progress)
+            rows, failures = _scored(task, trial, scores, progress)
             write_bundle(folder, modules, {**draft, "evaluation": [*draft.get("evaluation", ()), *rows]}, cases)
             show_failures(folder, failures)
         return read_card(publish(folder, root))[0]
+
+
+def _bundle(source: Path, root: Path, stated: dict[str, Any], scores: Path | None, progress: Tick | None) -> Card:
+    """Return the card of a bundle published in the zoo under `root`; where it has blanks, with what is stated and scored on it."""
+    card, _ = read_card(source)
+    blanks = missing(card)
+    if not blanks:
+        if stated or scores is not None:
+            raise CardError(f"{source}: a finished bundle, whose card cannot change any more; publish the run itself, or leave options out")
+        return read_card(publish(source, root))[0]
+    empty = [key for key in blanks if _is_empty(stated.get(key))]
+    if empty:
+        raise CardError(f"{source}: its card says nothing of {', '.join(empty)}; pass {' and '.join(OPTIONS[key] for key in empty)}")
+    from stemzoo.export.restate import restate
+
+    failures: Failures = []
+    if scores is not None:
+        rows, failures = _scored(card.task, source, scores, progress)
+        stated["evaluation"] = [*card.evaluation, *rows]
+    stated["limits"] = [*card.limits, *stated.get("limits", ())]
+    name = str(stated.get("name", card.name))
+    version = stated.setdefault("version", _next(root, name))
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work) / name / f"v{version}"
+        restate(source, folder, stated)
+        if scores is not None:
+            from stemzoo.evaluate.gallery import show_failures
+
+            show_failures(folder, failures)
+        return read_card(publish(folder, root))[0]
+
+
+def _next(root: Path, name: str) -> int:
+    """Return the version after the newest one of a name in the zoo under `root`."""
+    return 1 + max((number for known, number, _ in versions(root) if known == name), default=0)
 
 
 def _is_empty(value: Any) -> bool:
@@ -115,6 +152,11 @@ def _ask(path: Path, draft: Mapping[str, Any]) -> str:
         values = {key: blank.get(key, "") if _is_empty(draft.get(key)) else draft[key] for key in keys}
         path.write_text(DRAFT.format(**{key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}), encoding="utf-8")
     return f"fill it in in {path} and publish again"
+
+
+def _scored(task: str, folder: Path, dataset: Path, progress: Tick | None) -> tuple[list[dict[str, Any]], Failures]:
+    """Return a model's scores on a dataset as lines of a card's evaluation, and where it fails."""
+    return _segmenter(folder, dataset, progress) if task == "segmentation" else _encoder(folder, dataset, progress)
 
 
 def _segmenter(folder: Path, dataset: Path, progress: Tick | None) -> tuple[list[dict[str, Any]], list[Failure]]:

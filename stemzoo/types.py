@@ -11,6 +11,8 @@ Conventions, stated here once:
 * Frames and columns count from 0; a column's number is unique within its frame.
 * A pixel size comes from `file`, `user`, `lattice` or is `unknown`.
 
+Each prints as one line of what it holds, for it is looked at in notebooks; the numbers are in its fields.
+
 Part of the instrument layer: Python 3.8 syntax, hence no `slots=True`.
 """
 
@@ -53,6 +55,10 @@ def check_pixel_size(value: Optional[float], what: str) -> Optional[float]:
     return number
 
 
+def _per_px(pixel_size: Optional[float]) -> str:
+    return "pixel size unknown" if pixel_size is None else f"{pixel_size:.4g} Å/px"
+
+
 @dataclass(frozen=True)
 class Frames:
     """A stack of ADF-STEM frames from one file.
@@ -91,6 +97,10 @@ class Frames:
 
     def __len__(self) -> int:
         return int(self.data.shape[0])
+
+    def __repr__(self) -> str:
+        size = f"{self.shape[0]}×{self.shape[1]} px {self.data.dtype}"
+        return f"Frames({self.path}: {len(self)} of {size}, {_per_px(self.pixel_size)} ({self.pixel_size_source}))"
 
     @property
     def shape(self) -> Tuple[int, int]:
@@ -161,6 +171,15 @@ class Columns:
     def __len__(self) -> int:
         return len(self.yx)
 
+    def __repr__(self) -> str:
+        said = [f"{len(self)} in frame {self.frame}", _per_px(self.pixel_size)]
+        if len(self.classes) > 1:
+            said[1:1] = [f"{int((self.species == index).sum())} {name}" for index, name in enumerate(self.classes)]
+        if np.isfinite(self.sigma).any():
+            said.append(f"median σ {np.nanmedian(self.sigma):.3g} px")
+        failed = int((~self.fit_ok).sum())
+        return f"Columns({', '.join(said)}{f', {failed} fits failed' if failed else ''})"
+
     @classmethod
     def empty(cls, classes: Sequence[str] = ("column",), pixel_size: Optional[float] = None, frame: int = 0) -> Columns:
         """Return a table without columns."""
@@ -230,6 +249,10 @@ class SubImages:
     def __len__(self) -> int:
         return len(self.data)
 
+    def __repr__(self) -> str:
+        size = f"{self.window_px}×{self.window_px} px, {_per_px(self.pixel_size)}"
+        return f"SubImages({len(self)} of {size}, {int(self.inside.sum())} inside their frame)"
+
     def rows(self, chosen: Rows) -> SubImages:
         """Return the chosen sub-images."""
         return replace(self, **{name: getattr(self, name)[chosen] for name in SUB_IMAGE_FIELDS})
@@ -271,6 +294,10 @@ class Encoding:
 
     def __len__(self) -> int:
         return len(self.latents)
+
+    def __repr__(self) -> str:
+        known = int(np.isfinite(self.angle).sum())
+        return f"Encoding({len(self)} columns, {known} with angle and {self.latents.shape[1]} latents)"
 
     @property
     def folded(self) -> np.ndarray:
@@ -344,6 +371,11 @@ class Analysis:
         n = sum(len(c) for c in self.columns)
         if self.encoding is not None and len(self.encoding) != n:
             raise ShapeError(f"Analysis.encoding has {len(self.encoding)} rows; there are {n} columns")
+
+    def __repr__(self) -> str:
+        said = f"{sum(len(columns) for columns in self.columns)} columns by {self.segmenter.id}"
+        encoded = "" if self.encoding is None or self.encoder is None else f", {self.encoding!r} by {self.encoder.id}"
+        return f"Analysis({self.frames!r}, {said}{encoded}, {len(self.notices)} notices)"
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,11 @@
 """Every command in docs/ runs, in the order of its page, on small data: `--frames` and `--steps` are cut, nothing else is changed."""
 
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,11 @@ from stemzoo.cli import main
 
 ROOT = Path(__file__).parents[1]
 BUDGET = {"--frames": "3", "--steps": "3"}
+
+
+def demo_frame():
+    """A frame of Sr3Fe2O7 at 0.2 Å/px."""
+    return np.ascontiguousarray(tifffile.imread(ROOT / "stemzoo" / "demo" / "sr3fe2o7_100.tif")[:288, :288])
 
 
 def commands(page):
@@ -41,8 +49,7 @@ def cut(words):
 def test_every_command_of_the_page_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STEMZOO_CACHE", str(tmp_path / "cache"))
-    frame = tifffile.imread(ROOT / "stemzoo" / "demo" / "sr3fe2o7_100.tif")[:288, :288]
-    tifffile.imwrite("frame.tif", np.ascontiguousarray(frame), imagej=True, resolution=(50, 50), metadata={"unit": "nm"})
+    tifffile.imwrite("frame.tif", demo_frame(), imagej=True, resolution=(50, 50), metadata={"unit": "nm"})
     Path("columns.csv").write_text("y_px,x_px\n20.5,30.5\n60.25,80.0\n")
     shutil.copy(ROOT / "tests" / "data" / "rutile.cif", "rutile.cif")
     shutil.copytree(ROOT / "model_cards" / "adf-unet", "my-zoo/adf-unet")
@@ -54,6 +61,27 @@ def test_every_command_of_the_page_runs(page, tmp_path, monkeypatch, capsys):
             code = main(cut(words)[1:])
         printed = capsys.readouterr()
         assert code == 0, f"{' '.join(words)}\n{printed.err}"
+
+
+def test_the_python_of_the_page_runs(tmp_path):
+    """As a script in a process of its own, where warnings of Lightning's are as a user meets them; `steps` and `epochs` are cut."""
+    tifffile.imwrite(tmp_path / "frame.tif", demo_frame(), imagej=True, resolution=(50, 50), metadata={"unit": "nm"})
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL | re.MULTILINE))
+    for whole, cut in (("epochs=20", "epochs=1, min_steps=2"), ("steps=500", "steps=2, batch=2, workers=0, validation_patches=2")):
+        assert whole in code
+        code = code.replace(whole, cut)
+    code += """
+import numpy, torch
+assert analysis.encoding is not None and len(angle) == len(columns) == len(encoding) > 400 and numpy.isfinite(encoding.angle).sum() > 200
+shown = torch.from_numpy(frames.frame(0)[None, None, :256, :256])
+made = Segmenter(Bundle.load("my-zoo/my-unet/v1"))
+found = SegmenterTask.load_from_checkpoint("segmenter.ckpt", weights_only=True).eval()(shown)
+assert numpy.abs(made.probabilities(shown[0, 0].numpy()) - found.detach().numpy()[0]).max() < 1e-3
+"""
+    (tmp_path / "page.py").write_text(code)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "page.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_the_readme_names_commands_that_exist():

@@ -70,12 +70,12 @@ def test_statstem_lands_on_the_columns_and_a_wrong_program_is_noticed(lattice, t
     found = label_frames([(path, _table(tmp_path, rows))], tmp_path / "d.h5", pixel_size=0.2)
     order = np.lexsort((yx[:, 1], yx[:, 0]))
     assert Dataset(found.path).columns(0)[0] == pytest.approx(yx[order])
-    assert len(found.notices) == 1  # how it was read, and no doubt
+    assert len(found.notices) == 1 and not found.doubts
     shifted = "\n".join(f"{x + 1},{y + 1}" for y, x in yx)
     doubtful = label_frames([(path, _table(tmp_path, shifted))], tmp_path / "e.h5", pixel_size=0.2)
-    assert "do they count from 1" in doubtful.notices[1]
+    assert "do they count from 1" in doubtful.doubts[0]
     exchanged = "\n".join(f"{y},{x}" for y, x in yx)
-    assert "exchange them" in label_frames([(path, _table(tmp_path, exchanged))], tmp_path / "f.h5", pixel_size=0.2).notices[1]
+    assert "exchange them" in label_frames([(path, _table(tmp_path, exchanged))], tmp_path / "f.h5", pixel_size=0.2).doubts[0]
 
 
 def test_dead_pixels_are_filled(frame, tmp_path):

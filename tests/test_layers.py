@@ -41,7 +41,7 @@ ROOMS: dict[str, set[str]] = {
     "doctor": SHARED | {"runtime", "zoo"},
     "release": SHARED | {"runtime", "zoo", "export", "training", "evaluate"},
     "quantise": SHARED | {"geometry", "runtime", "io", "zoo", "export", "evaluate"},
-    "analyze": SHARED | {"geometry", "runtime", "io", "zoo", "report", "training", "export"},
+    "analyze": SHARED | {"geometry", "runtime", "io", "validate", "zoo", "report", "training", "export"},
 }
 ROOMS["cli"] = set(ROOMS) - {"__init__"}
 ROOMS["__main__"] = {"cli"}

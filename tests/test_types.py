@@ -1,4 +1,5 @@
-"""The tables that travel through stemzoo: some of their rows keep together what belongs together, and what cannot be is refused by name."""
+"""The tables that travel through stemzoo: some of their rows keep together what belongs together, what cannot be is refused by name, and
+each says in one line what it holds."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 from stemzoo.errors import PixelSizeError, ShapeError
-from stemzoo.types import COLUMN_FIELDS, ENCODING_FIELDS, SUB_IMAGE_FIELDS, Columns, Encoding, Frames, SubImages
+from stemzoo.types import COLUMN_FIELDS, ENCODING_FIELDS, SUB_IMAGE_FIELDS, Analysis, Columns, Encoding, Frames, ModelId, SubImages
 
 N = 6
 CHOICES = {"slice": slice(1, None, 2), "mask": np.arange(N) % 2 == 1, "numbers": np.array([1, 3, 5])}
@@ -86,3 +87,25 @@ def test_columns_of_which_only_the_places_are_known_claim_nothing_else() -> None
     assert np.array_equal(table.yx, yx) and (table.pixel_size, table.frame, table.classes) == (0.2, 4, ("column",))
     assert not table.fit_ok.any() and not table.species.any()
     assert all(np.isnan(getattr(table, name)).all() for name in ("sigma", "intensity", "confidence", "agreement"))
+
+
+def test_each_type_prints_as_one_line() -> None:
+    many = 5000
+    frames = Frames(np.arange(600.0).reshape(1, 20, 30), 0.25, "user", "a.tif")
+    assert repr(frames) == "Frames(a.tif: 1 of 20×30 px float64, 0.25 Å/px (user))"
+    assert repr(Frames(np.zeros((3, 20, 30), np.uint8))) == "Frames(array: 3 of 20×30 px uint8, pixel size unknown (unknown))"
+    column, ok = np.arange(many), np.arange(many) > 1
+    columns = Columns(np.ones((many, 2)), np.full((many, 2), 0.125), column % 2, column, np.ones(many), ok, ("Sr", "Fe"), 0.25)
+    assert repr(columns) == "Columns(5000 in frame 0, 2500 Sr, 2500 Fe, 0.25 Å/px, median σ 0.125 px, 2 fits failed)"
+    assert repr(Columns.empty()) == "Columns(0 in frame 0, pixel size unknown)"
+    unknown = Columns(np.ones((1, 2)), np.full((1, 2), np.nan), [0], [0], [1], [True])
+    assert repr(unknown) == "Columns(1 in frame 0, pixel size unknown)", "of errors that a table does not state nothing is said"
+    pieces = SubImages(np.zeros((many, 8, 8), np.float32), column, column, ok, 0.25)
+    assert repr(pieces) == "SubImages(5000 of 8×8 px, 0.25 Å/px, 4998 inside their frame)"
+    angle = np.where(ok, 0.5, np.nan)
+    encoding = Encoding(angle, angle, np.ones(many, int), np.zeros((many, 2), np.float32), column, column, ok)
+    assert repr(encoding) == "Encoding(5000 columns, 4998 with angle and 2 latents)"
+    found = Analysis(frames, (columns,), ModelId("blob@1", "00"), notices=("One.",))
+    assert repr(found) == f"Analysis({frames!r}, 5000 columns by blob@1, 1 notices)"
+    encoded = Analysis(frames, (columns,), ModelId("blob@1", "00"), encoding, ModelId("dipole@2", "11"))
+    assert repr(encoded) == f"Analysis({frames!r}, 5000 columns by blob@1, {encoding!r} by dipole@2, 0 notices)"

@@ -46,7 +46,7 @@ def locate_file(
 def encode_file(path: str, columns: Path, out: Path, options: AnalyzeOptions | None = None, *, progress: Progress | None = None) -> Outcome:
     """Give angle and latents to the columns of a table, ours or anyone's, and write the results as `analyze_file` does.
 
-    Args: columns: a CSV with at least y_px and x_px.
+    Args: columns: a table of stemzoo's or another program's.
     Raises: TableError for a table that does not fit the file; otherwise as `analyze_file`.
     """
     options = options or AnalyzeOptions()
@@ -60,11 +60,11 @@ def fit_file(
     columns: Path | None = None,
     training: EncoderConfig | None = None,
     progress: Progress | None = None,
-) -> Path:
-    """Fit an encoder to the columns of one file and write it to the folder `out` as a bundle; return `out`.
+) -> Outcome:
+    """Fit an encoder to the columns of one file and write it to the folder `out` as a bundle; return what the file gave, `out` its folder.
 
     Args:
-        columns: a CSV with at least y_px and x_px; None locates them first.
+        columns: a table of stemzoo's or another program's; None locates them first.
         training: how the encoder is trained; None takes the defaults with the options' latents and seed.
     Raises: StemzooError of any kind; then `out` is as it was before.
     """
@@ -72,12 +72,13 @@ def fit_file(
     with new_folder(out, options.force) as folder, tempfile.TemporaryDirectory(prefix=".fit.", dir=folder.parent) as beside:
         task: Task = "analyze" if columns is None else "encode"
         request = Request(str(path), Path(beside) / "results", task, options, columns, training)
-        _one(request, models_for(task, options), progress)
+        outcome = _one(request, models_for(task, options), progress)
         if not (request.out / "encoder").is_dir():
             raise ModelError(f"{path}: no column was found to fit an encoder to; pass --columns CSV, or another --model")
         for entry in list((request.out / "encoder").iterdir()):
             shutil.move(str(entry), folder / entry.name)
-    return Path(out)
+        files = tuple(sorted(entry.name for entry in folder.iterdir()))
+    return replace(outcome, folder=Path(out), files=files)
 
 
 def models_for(task: Task, options: AnalyzeOptions, session: SessionOptions | None = None) -> Models:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,7 +36,9 @@ def finish(plan: Plan, models: Models, progress: Progress | None = None) -> Outc
         if (journal.folder / "encoder").is_dir():
             shutil.copytree(journal.folder / "encoder", folder / "encoder")
         if report:
+            begun = time.perf_counter()
             _report(plan, models, folder, outcome)
+            outcome = replace(outcome, seconds={**outcome.seconds, "report": time.perf_counter() - begun})
             tick("write", len(names) + report, len(names) + report)
         for hidden in taken:
             shutil.rmtree(hidden)

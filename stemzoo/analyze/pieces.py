@@ -155,9 +155,11 @@ def _tables(plan: Plan, folder: Path, models: Models) -> None:
         frames = frames_of(plan)
         pieces = first_subimages(analysis, encoder) if results is not None else None
         said = [*frames.notices, *_notices(plan, models, analysis, totals, chosen)]
-        analysis = replace(analysis, notices=tuple(dict.fromkeys(said)))
+        analysis = replace(analysis, notices=tuple(dict.fromkeys(said)), doubts=plan.doubts)
         if encoder is not None and pieces is not None:
-            analysis = with_strangeness(analysis, encoder, "fit an encoder to the frame with --fit-encoder", pieces)
+            fitted = plan.request.options.fit_encoder
+            advice = "try another --window" if fitted else "fit an encoder to the frame with --fit-encoder"
+            analysis = with_strangeness(analysis, encoder, advice, pieces, fitted)
         analysis = replace(analysis, doubts=doubts_of(analysis))  # whoever reads analysis.h5 has nothing to judge frames by
         if results is not None:
             results.finish(analysis, first_probability(plan), request.options.as_text(), frames)

@@ -70,6 +70,7 @@ class Plan:
         classes: of the columns. scale: of every frame; None where nothing needs it. factor: network pixels per frame pixel.
         encoder: folder of the encoder that was chosen for this file; None where the command's own is taken, or none.
         window_px: of the sub-images; None where it follows from a fit. notices: what was decided, one sentence each.
+        doubts: what speaks against a table of columns.
     """
 
     request: Request
@@ -87,6 +88,7 @@ class Plan:
     window_px: float | None
     notices: tuple[str, ...]
     encoder: str | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def journal(self) -> Journal:
@@ -114,7 +116,9 @@ def start(request: Request, models: Models) -> Plan | Outcome:
         return replace(earlier, input=request.path, unchanged=True)
     window = parse_window(options.window, frames.pixel_size)
     scale: Scale | None = None
-    notices = [notice for model in (models.segmenter, models.encoder) if model is not None for notice in model.bundle.session.notices]
+    table = None if request.columns is None else read_table(request.columns, frames)
+    notices = [] if table is None else list(table.notices[len(frames.notices) :])
+    notices += [notice for model in (models.segmenter, models.encoder) if model is not None for notice in model.bundle.session.notices]
     fitted = options.fit_encoder and request.task != "locate"
     if models.segmenter is not None or fitted or (window is None and models.encoder is not None):
         scale = _scale(frames)
@@ -122,7 +126,7 @@ def start(request: Request, models: Models) -> Plan | Outcome:
     encoder, chosen = models.encoder, None
     if models.offered is not None:
         scale = scale or _scale(frames)
-        choice = choose(_sampled(request, frames, models, scale), scale, models.offered, models.session, window)
+        choice = choose(_sampled(request, frames, table, models, scale), scale, models.offered, models.session, window)
         chosen = choice.candidate
         if chosen is None and request.task == "encode":
             raise ModelError(f"{request.path}: {choice.why[0].lower()}{choice.why[1:]}; {choice.advice}")
@@ -150,12 +154,12 @@ def start(request: Request, models: Models) -> Plan | Outcome:
         window_px=window,
         notices=tuple(notices),
         encoder=None if chosen is None else chosen.folder,
+        doubts=() if table is None else table.doubts,
     )
     plan.journal.begin(key)
-    if request.columns is not None:
-        tables = read_table(request.columns, frames).columns
+    if table is not None:
         for number, (a, b) in enumerate(batches):
-            plan.journal.save("locate", number, Part(tables[a:b]))
+            plan.journal.save("locate", number, Part(table.columns[a:b]))
     return plan
 
 
@@ -209,10 +213,11 @@ def _table_of(request: Request) -> Path:
     return request.columns
 
 
-def _sampled(request: Request, frames: Frames, models: Models, scale: Scale) -> Analysis:
+def _sampled(request: Request, frames: Frames, table: Analysis | None, models: Models, scale: Scale) -> Analysis:
     """Return columns of the first frame, for an encoder to be chosen by."""
     if models.segmenter is None:
-        return read_table(_table_of(request), frames)
+        assert table is not None, "without a segmenter, columns come from a table"
+        return table
     return sample(frames, models.segmenter, scale, request.options.threshold)
 
 

@@ -8,12 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import stemzoo
 from stemzoo.analyze.options import AnalyzeOptions, parse_frames
 from stemzoo.errors import FrameError, ReadError, StemzooError, TableError
+from stemzoo.geometry.cleaning import clean
+from stemzoo.io.labels import read_labels, require_frames
 from stemzoo.io.read import read
-from stemzoo.runtime.tables import read_columns, require_inside
-from stemzoo.types import Analysis, Frames, ModelId
+from stemzoo.runtime.tables import is_ours, read_columns, require_inside
+from stemzoo.types import Analysis, Columns, Frames, ModelId
 
 
 class Chosen:
@@ -50,17 +54,45 @@ def read_frames(path: str, options: AnalyzeOptions, sha256: str | None = None) -
 
 
 def read_table(path: Path, frames: Frames) -> Analysis:
-    """Return the columns of the CSV `path`, ours or anyone's with y_px and x_px, as the analysis of `frames` that they came from.
+    """Return the columns in a table, ours or another program's, as the analysis of `frames` that they came from.
 
-    Raises: TableError for a table that cannot be read or does not fit the frames; FrameError for one without a column.
+    Its notices, beside those of the frames, say how another program's table was understood, its doubts what speaks against the columns'
+    lying where the table says.
+    Raises: TableError for a table that cannot be read or does not fit the frames; PixelSizeError for one in Å or nm and frames without a
+    pixel size; FrameError for one without a column.
     """
-    table = read_columns(path, len(frames), frames.pixel_size)
-    if not any(len(columns) for columns in table.columns):
+    ours = is_ours(path)
+    tables, said = (read_columns(path, len(frames), frames.pixel_size).columns, ()) if ours else _foreign(path, frames)
+    if not any(len(columns) for columns in tables):
         raise FrameError(f"{path} names no column; wanted at least one row with y_px and x_px")
-    for columns in table.columns:
+    for columns in tables:
         require_inside(path, columns.yx, frames)
-    model = table_id(path)
-    return Analysis(frames, table.columns, model, notices=frames.notices, version=stemzoo.__version__)
+    doubts = _misplaced(path, frames, next(columns for columns in tables if len(columns)))
+    return Analysis(frames, tables, table_id(path), notices=(*frames.notices, *said), version=stemzoo.__version__, doubts=doubts)
+
+
+def _foreign(path: Path, frames: Frames) -> tuple[tuple[Columns, ...], tuple[str, ...]]:
+    """Return the columns of each frame in another program's table, and how it was understood; what it does not say of them is unknown."""
+    labels = read_labels(path, frames.pixel_size)
+    require_frames(path, labels.frame, frames)
+    classes, species = np.unique(np.array(labels.species), return_inverse=True)
+    order = np.lexsort((labels.yx[:, 1], labels.yx[:, 0]))
+    tables = []
+    for index in range(len(frames)):
+        rows = order[labels.frame[order] == index]
+        table = Columns.at(labels.yx[rows], pixel_size=frames.pixel_size, frame=index)
+        tables.append(replace(table, species=species[rows], classes=tuple(classes.tolist()), fit_ok=np.ones(len(rows), dtype=bool)))
+    return tuple(tables), (labels.understood,)
+
+
+def _misplaced(path: Path, frames: Frames, columns: Columns) -> tuple[str, ...]:
+    """Return what speaks against the columns of one frame lying where the table at `path` says; nothing without a pixel size."""
+    from stemzoo.validate.placement import doubt, place  # whose scipy takes longer to import than a frame to locate
+
+    if frames.pixel_size is None:
+        return ()
+    question = doubt(place(clean(frames.frame(columns.frame))[0], columns.yx, frames.pixel_size))
+    return () if question is None else (f"{path.name}: {question}",)
 
 
 def table_id(path: Path) -> ModelId:

@@ -13,6 +13,7 @@ from stemzoo.analyze.window import Size, best, candidates, study
 from stemzoo.errors import FrameError
 from stemzoo.io.outputs import new_folder
 from stemzoo.runtime import pipeline
+from stemzoo.runtime.doubts import doubts_of
 from stemzoo.types import Analysis
 
 FIELDS = ("window_px", "window_A", "spacings", "score", "stability", "fidelity", "explained", "sigma_deg", "symmetry")
@@ -20,10 +21,13 @@ FIELDS = ("window_px", "window_A", "spacings", "score", "stability", "fidelity",
 
 @dataclass(frozen=True, slots=True)
 class WindowStudy:
-    """What a study of the window found: a row for each size with `FIELDS` and a title, and the size that is proposed."""
+    """What a study of the window found: a row for each size with `FIELDS` and a title, and the size that is proposed; what speaks against
+    the columns that were looked at, and what else was decided of them."""
 
     rows: tuple[dict[str, Any], ...]
     proposed: Size
+    doubts: tuple[str, ...]
+    notices: tuple[str, ...]
 
 
 def study_window(
@@ -39,7 +43,7 @@ def study_window(
 
     Args:
         sizes: windows such as `6Å,9Å,12Å`; None takes multiples of the column spacing and the lattice's periods.
-        columns: a CSV with at least y_px and x_px; None locates them first.
+        columns: a table of stemzoo's or another program's; None locates them first.
     Raises: StemzooError of any kind; then `out` is as it was before.
     """
     with new_folder(out, options.force) as folder:
@@ -60,7 +64,7 @@ def study_window(
         lines = [",".join(FIELDS), *(",".join(_cell(row[name]) for name in FIELDS) for row in rows)]
         (folder / "study.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
         _draw(analysis, studied, proposed, rows, folder / "study.png")
-    return WindowStudy(rows, proposed)
+    return WindowStudy(rows, proposed, doubts_of(analysis), analysis.notices)
 
 
 def _row(size: Size, pixel_size: float | None) -> dict[str, Any]:

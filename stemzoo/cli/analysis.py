@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from stemzoo.cli.progress import Progress, bars, print_json
+from stemzoo.cli.progress import Progress, bars, print_json, say
 from stemzoo.cli.session import CORES, PROVIDER, THREADS, session_of
 from stemzoo.errors import StemzooError
 
@@ -86,7 +86,7 @@ def analyze(
     again: bool = AGAIN,
     as_json: bool = JSON,
 ) -> None:
-    """Columns with errors, angles, latents, maps and a report from any microscope file."""
+    """Columns with errors, angles, latents, maps and a report. From any microscope file."""
     session = session_of(cores, threads, provider)
     from stemzoo.analyze import AnalyzeOptions
 
@@ -111,7 +111,7 @@ def locate(
     again: bool = AGAIN,
     as_json: bool = JSON,
 ) -> None:
-    """Columns with errors only: columns.csv, without angles, maps or report."""
+    """Columns with errors only. Writes columns.csv, without angles, maps or report."""
     session = session_of(cores, threads, provider)
     from stemzoo.analyze import NONE, AnalyzeOptions
 
@@ -121,7 +121,9 @@ def locate(
 
 def encode(
     file: str = typer.Argument(..., metavar="FILE", help="The frame or stack that the columns were found in."),
-    columns: Path = typer.Option(..., "--columns", metavar="CSV", help="Table with y_px and x_px, from stemzoo locate or anywhere else."),
+    columns: Path = typer.Option(
+        ..., "--columns", metavar="CSV", help="The columns: from stemzoo locate, atomap, StatSTEM, ImageJ or by hand."
+    ),
     out: Path | None = OUT,
     encoder: str = ENCODER,
     fit_encoder: bool = FIT,
@@ -251,8 +253,6 @@ def _print(outcome: Outcome) -> None:
         parts.append(f"{len(outcome.failures)} frames failed")
     parts.append("unchanged" if outcome.unchanged else f"{sum(outcome.seconds.values()):.1f} s")
     if not outcome.unchanged:
-        for kind, said in (("warning", summary.doubts), ("note", outcome.notices)):
-            for notice in said:
-                print(f"{kind}: {notice}", file=sys.stderr)
+        say(summary.doubts, outcome.notices)
     print(f"{outcome.input}: {', '.join(parts)}")
     print(f"  {outcome.folder / PAGE if PAGE in outcome.files else outcome.folder}")

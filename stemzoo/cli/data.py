@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from stemzoo.cli.progress import bars, print_json
+from stemzoo.cli.progress import bars, print_json, say
 
 if TYPE_CHECKING:
     from stemzoo.io.labels import Program
@@ -53,7 +53,7 @@ def recipe(
     out: Path = typer.Option(..., "--out", metavar="TOML", help="The recipe to write."),
     as_json: bool = JSON,
 ) -> None:
-    """Draft a recipe from a crystal structure; edit it, then simulate it (needs stemzoo[train])."""
+    """Draft a recipe from a crystal structure. Edit it, then simulate it (needs stemzoo[train])."""
     from stemzoo.simulation.draft import draft_recipe
 
     notices = draft_recipe(cif, _zone(zone), out)
@@ -86,8 +86,10 @@ def label(
     labelled = label_frames([(frame, columns)], out, pixel_size=pixel_size, material=material, program=_program(program))
     summary = inspect(labelled.path)
     if as_json:
-        print_json({"dataset": str(out), "frames": summary.n_frames, "columns": summary.n_columns, "notices": labelled.notices})
+        facts = {"dataset": str(out), "frames": summary.n_frames, "columns": summary.n_columns}
+        print_json({**facts, "notices": labelled.notices, "doubts": labelled.doubts})
         return
+    say(labelled.doubts, ())
     print(f"{out}: {summary.n_frames} frames, {summary.n_columns} columns")
     for notice in labelled.notices:
         print(f"  {notice}")
@@ -99,7 +101,7 @@ def merge_datasets(
     out: Path = typer.Option(..., "--out", metavar="H5", help="The dataset to write."),
     as_json: bool = JSON,
 ) -> None:
-    """Make one dataset of several; an image that stands in more than one is written once."""
+    """Make one dataset of several. An image that stands in more than one is written once."""
     from stemzoo.io.merge import merge
 
     with bars(f"merge {len(datasets)} datasets") as progress:
@@ -118,7 +120,7 @@ def validate(
     ),
     as_json: bool = JSON,
 ) -> None:
-    """Check schema, that truth lies on intensity, and that nothing leaks between training and validation."""
+    """Check that datasets are in order. Their schema, that truth lies on intensity, that nothing leaks from training to validation."""
     from dataclasses import asdict
 
     from stemzoo.errors import DatasetError
@@ -148,7 +150,7 @@ def inspect_dataset(
     ),
     as_json: bool = JSON,
 ) -> None:
-    """Say how many frames and columns a dataset holds, at which doses, samplings and classes."""
+    """Say what a dataset holds. How many frames and columns, at which doses, samplings and classes."""
     from dataclasses import asdict
 
     from stemzoo.io.inventory import inspect

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,9 +95,10 @@ def _evaluate_segmenter(
     for score in scores:
         interval = f"{score.f1:.4f} ({score.f1_interval[0]:.3f}–{score.f1_interval[1]:.3f})"
         print(
-            f"{score.group[:27]:<28}{score.n_frames:>7}{score.n_columns:>9}{interval:>22}{score.rmse_px:>9.3f}{score.rmse_pm:>7.1f}"
-            f"{score.bias_pm:>9.2f}{score.z_spread:>9.2f}{score.coverage:>9.1%}{score.calibration:>7.3f}{score.over_bound:>8.2f}"
-            + (f"{score.n_resolvable:>12}{score.f1_resolvable:>10.4f}" if bound else "")
+            f"{score.group[:27] or 'unnamed':<28}{score.n_frames:>7}{score.n_columns:>9}{interval:>22}{_cell(score.rmse_px, 9, '.3f')}"
+            f"{_cell(score.rmse_pm, 7, '.1f')}{_cell(score.bias_pm, 9, '.2f')}{_cell(score.z_spread, 9, '.2f')}"
+            f"{_cell(score.coverage, 9, '.1%')}{_cell(score.calibration, 7, '.3f')}{_cell(score.over_bound, 8, '.2f')}"
+            + (f"{score.n_resolvable:>12}{_cell(score.f1_resolvable, 10, '.4f')}" if bound else "")
         )
 
 
@@ -124,9 +126,15 @@ def _evaluate_encoder(bundle: Bundle, model: str, dataset: Path, failures: Path 
     for score in scores:
         angle = f"{score.angle_deg:.2f} ({score.angle_interval[0]:.2f}–{score.angle_interval[1]:.2f})"
         print(
-            f"{score.group[:27]:<28}{score.n_frames:>7}{score.n_columns:>9}{score.explained:>11.3f}{score.species:>9.3f}{angle:>22}"
-            f"{score.sure:>8.1%}{score.sure_p90_deg:>13.2f}{score.z_spread:>9.2f}{score.moved:>14.2f}"
+            f"{score.group[:27] or 'unnamed':<28}{score.n_frames:>7}{score.n_columns:>9}{_cell(score.explained, 11, '.3f')}"
+            f"{_cell(score.species, 9, '.3f')}{angle:>22}{_cell(score.sure, 8, '.1%')}{_cell(score.sure_p90_deg, 13, '.2f')}"
+            f"{_cell(score.z_spread, 9, '.2f')}{_cell(score.moved, 14, '.2f')}"
         )
+
+
+def _cell(value: float, width: int, form: str) -> str:
+    """Return a number in a column of a table, or a dash where the dataset or the model leaves it unknown."""
+    return f"{value:>{width}{form}}" if math.isfinite(value) else f"{'–':>{width}}"
 
 
 def _on_cluster(address: str, segmenter: Segmenter, dataset: Path, bound: bool, progress: Progress | None) -> list[FrameScore]:

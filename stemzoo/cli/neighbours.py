@@ -30,7 +30,7 @@ def import_atomai(
     limits: Annotated[list[str] | None, typer.Option("--limit", metavar="TEXT", help="Where it fails; once for each.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a bundle of AtomAI's weights, unchanged; no code in the file is run, and what does not fit is said."""
+    """Make a bundle of AtomAI's weights, unchanged. No code in the file is run, and what does not fit is said."""
     from stemzoo.export.atomai import Origin
     from stemzoo.export.atomai import import_atomai as convert
 
@@ -60,7 +60,7 @@ def export_bioimageio(
     out: Annotated[Path, typer.Option("--out", metavar="PATH", help="A folder, or an archive if it ends in .zip.")],
     as_json: Json = False,
 ) -> None:
-    """Write a model as a package for bioimage.io, with its golden tensors as test tensors."""
+    """Write a model as a package for bioimage.io. Its golden tensors are the test tensors."""
     from stemzoo.zoo import resolve
     from stemzoo.zoo.bioimage import export_bioimage
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,6 +37,13 @@ def bars(title: str) -> Iterator[Progress | None]:
 def print_json(value: dict[str, Any]) -> None:
     """Print one JSON object on stdout; NaN, which JSON lacks, becomes null."""
     print(json.dumps(_plain(value), indent=1))
+
+
+def say(doubts: Iterable[str], notices: Iterable[str]) -> None:
+    """Print on stderr what speaks against a result, and what is merely to be known."""
+    for kind, sentences in (("warning", doubts), ("note", notices)):
+        for sentence in sentences:
+            print(f"{kind}: {sentence}", file=sys.stderr)
 
 
 def readable_bytes(size: int) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from stemzoo.cli.progress import bars, print_json
+from stemzoo.cli.progress import bars, print_json, say
 
 study_app = typer.Typer(help="Questions to a frame, each answered by one figure.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -30,7 +30,7 @@ def window(
     force: bool = typer.Option(False, "--force", help="Replace --out even if it holds files that are not stemzoo's."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object on stdout."),
 ) -> None:
-    """Fit small encoders to sub-images of several sizes; say which size suits the structure, and show all maps side by side."""
+    """Say which size of sub-images suits the structure. Small encoders are fitted to several; all maps are shown side by side."""
     from stemzoo.analyze import AnalyzeOptions, study_window
 
     options = AnalyzeOptions(
@@ -47,8 +47,10 @@ def window(
     with bars(Path(file).name) as progress:
         found = study_window(file, out, options, sizes=sizes, columns=columns, progress=progress)
     if as_json:
-        print_json({"out": str(out), "proposed_px": found.proposed.window_px, "sizes": found.rows})
+        facts = {"out": str(out), "proposed_px": found.proposed.window_px, "sizes": found.rows}
+        print_json({**facts, "doubts": found.doubts, "notices": found.notices})
         return
+    say(found.doubts, found.notices)
     for row in found.rows:
         mark = "  ← proposed" if row["window_px"] == found.proposed.window_px else ""
         print(f"{row['title']:>24}  score {row['score']:.2f}  stability {row['stability']:.2f}  fidelity {row['fidelity']:.2f}{mark}")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from stemzoo.cli.progress import bars, print_json
+from stemzoo.cli.progress import bars, print_json, say
 from stemzoo.errors import DatasetError, ModelError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def segmenter(
     member: int | None = typer.Option(None, "--member", metavar="K", help="Of an ensemble, train this one alone (0 to N-1)."),
     as_json: bool = JSON,
 ) -> None:
-    """Train a network that finds columns; ^C keeps the last checkpoint."""
+    """Train a network that finds columns. ^C keeps the last checkpoint."""
     out, before = _before(resume, out, "H5…", bool(datasets))
     with _torch():
         from stemzoo.training import SegmenterConfig, train_ensemble, train_segmenter
@@ -98,11 +98,14 @@ def segmenter(
         if member is not None:
             raise ModelError(f"--member {member} is one of an ensemble; say of how many: --ensemble N")
         _finish(train_segmenter(settings, out, resume=resume, start=weights, progress=progress), as_json)
+        _go_on(out, "--model", as_json)
         return
     if resume is not None:
         raise ModelError("--resume: an ensemble goes on where it was by itself; leave it out")
     for run in train_ensemble(settings, out, ensemble, member, start=weights, progress=progress):
         _finish(run, as_json)
+    if member is None:
+        _go_on(out, "--model", as_json)
 
 
 @train_app.command("rvae", epilog="Example: stemzoo train rvae sr3fe2o7.h5 --window 8Å --out run")
@@ -129,7 +132,7 @@ def rvae(
     strategy: str | None = STRATEGY,
     as_json: bool = JSON,
 ) -> None:
-    """Train an rVAE encoder: angle and latents of local structure; ^C keeps the last checkpoint."""
+    """Train an rVAE encoder: angle and latents of local structure. ^C keeps the last checkpoint."""
     out, before = _before(resume, out, "H5|FILE…", bool(inputs))
     inputs = inputs or []
     if not all(_is_dataset(path) for path in inputs):
@@ -160,6 +163,7 @@ def rvae(
     }
     settings = _config(config, EncoderConfig, chosen, before)
     _finish(train_encoder(settings, out, resume=resume, progress=sys.stderr.isatty()), as_json)
+    _go_on(out, "--encoder", as_json)
 
 
 def _fit_frame(
@@ -183,11 +187,12 @@ def _fit_frame(
     settings = _config(config, EncoderConfig, chosen | length)
     options = AnalyzeOptions(model, fit_encoder=True, latents=settings.latents, seed=settings.seed, pixel_size=pixel_size, window=window)
     with bars(f"fit an encoder to {Path(path).name}") as progress:
-        folder = fit_file(path, out, options, columns, settings, progress)
+        outcome = fit_file(path, out, options, columns, settings, progress)
     if as_json:
-        print_json({"bundle": str(folder)})
-    else:
-        print(f"{folder}: use it with stemzoo analyze {path} --encoder {folder}")
+        print_json({"bundle": str(out), "doubts": outcome.summary.doubts, "notices": outcome.notices})
+        return
+    say(outcome.summary.doubts, outcome.notices)
+    print(f"{out}: use it with stemzoo analyze {path} --encoder {out}")
 
 
 def _is_dataset(path: str) -> bool:
@@ -240,9 +245,13 @@ def _config(path: Path | None, kind: Any, chosen: dict[str, Any], before: dict[s
     from stemzoo.training import load_config
 
     if path is not None:
-        return load_config(path, kind, before, **chosen)
-    told = {key: value for key, value in chosen.items() if value is not None}
-    return validate(kind, {**(before or {}), **told}, "command line", RecipeError)
+        settings = load_config(path, kind, before, **chosen)
+    else:
+        told = {key: value for key, value in chosen.items() if value is not None}
+        settings = validate(kind, {**(before or {}), **told}, "command line", RecipeError)
+    # A run is resumed and published from other folders too.
+    files = {key: getattr(settings, key) for key in ("datasets", "replay") if getattr(settings, key, ())}
+    return settings.model_copy(update={key: tuple(str(Path(name).absolute()) for name in names) for key, names in files.items()})
 
 
 def _like_parent(settings: SegmenterConfig, weights: Path) -> SegmenterConfig:
@@ -265,12 +274,12 @@ def _with_replay(settings: SegmenterConfig, replay: str, out: Path, weights: Pat
     if replay == "none":
         return settings.model_copy(update={"replay": ()})
     if replay != "auto":
-        return settings.model_copy(update={"replay": (replay,)})
+        return settings.model_copy(update={"replay": (str(Path(replay).absolute()),)})
     if settings.replay:
         return settings
     prepared(settings, weights)  # what is refused is refused before minutes go into frames to replay
     out.mkdir(parents=True, exist_ok=True)
-    return settings.model_copy(update={"replay": (str(simulate_known(out / "replay.h5", settings)),)})
+    return settings.model_copy(update={"replay": (str(simulate_known(out.absolute() / "replay.h5", settings)),)})
 
 
 def _weights(start: str | None) -> Path | None:
@@ -324,3 +333,10 @@ def _finish(run: Run, as_json: bool) -> None:
         kept = f"the checkpoint is kept: go on with --resume {run.folder}"
         print(f"interrupted; {kept if run.last.exists() else 'nothing was learned that could be kept'}", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def _go_on(out: Path, option: str, as_json: bool) -> None:
+    """Say what comes after a finished run: to try its network, and to publish it."""
+    if not as_json:
+        print(f"Try it: stemzoo export {out} --out {out}-model; stemzoo analyze FRAME {option} {out}-model", file=sys.stderr)
+        print(f"Publish it: stemzoo zoo publish {out} --to ZOO --name NAME --scores HELD_BACK.h5", file=sys.stderr)

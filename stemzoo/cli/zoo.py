@@ -228,13 +228,14 @@ def compare(
 
 @zoo_app.command("publish", epilog="Example: stemzoo zoo publish run --to my-zoo --name rutile-unet --scores held_back.h5")
 def publish(
-    source: Annotated[Path, typer.Argument(metavar="RUN", help="A run of stemzoo train, or a bundle of stemzoo export.")],
+    source: Annotated[Path, typer.Argument(metavar="RUN", help="A run of stemzoo train, or a bundle of stemzoo export or --fit-encoder.")],
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The zoo: a tree <name>/v<N>/ with its index.json, made if missing.")],
     name: Annotated[str | None, typer.Option("--name", help="The model's name. [default: card.toml's, or the run's]")] = None,
     version: Annotated[int | None, typer.Option("--model-version", min=1, help="[default: the zoo's next]")] = None,
     licence: Annotated[str | None, typer.Option("--licence", metavar="SPDX", help="E.g. MIT or CC-BY-4.0.")] = None,
     citation: Annotated[str | None, typer.Option("--citation", metavar="TEXT", help="How to cite the model.")] = None,
     limits: Annotated[list[str] | None, typer.Option("--limit", metavar="TEXT", help="Where it fails; once for each.")] = None,
+    materials: Annotated[list[str] | None, typer.Option("--material", metavar="NAME", help="What it is for; once for each.")] = None,
     scores: Annotated[Path | None, typer.Option("--scores", metavar="H5", help="Frames that no training saw, to score it on.")] = None,
     deposit: Annotated[Path | None, typer.Option("--deposit", metavar="DIR", help="Also write an archive and metadata for Zenodo.")] = None,
     as_json: Json = False,
@@ -243,7 +244,7 @@ def publish(
     from stemzoo.release import release
     from stemzoo.zoo.publish import write_deposit
 
-    options = {"name": name, "version": version, "licence": licence, "citation": citation, "limits": limits}
+    options = {"name": name, "version": version, "licence": licence, "citation": citation, "limits": limits, "materials": materials}
     stated = {key: value for key, value in options.items() if value}
     with bars(f"publish {source}") as progress:
         tick = None if progress is None else (lambda done, total: progress("scores", done, total))

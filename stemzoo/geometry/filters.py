@@ -59,8 +59,7 @@ def blur(image: np.ndarray, sigma_px: float, every: int = 1) -> np.ndarray:
 
 
 def _blur_axis(image: np.ndarray, sigma_px: float, axis: int, every: int) -> np.ndarray:
-    """Return the image with one axis convolved with a Gaussian, at `every` so many-th place: a banded matrix times the image, reflected at its
-    ends."""
+    """Return the image, one axis convolved with a Gaussian, at `every` so many-th place: a banded matrix times it, reflected at the ends."""
     length = image.shape[axis]
     reach = int(np.ceil(4 * sigma_px))
     offset = np.arange(-reach, reach + 1)

@@ -1,7 +1,7 @@
 """Tables of columns that other programs wrote, as positions in pixels: atomap, StatSTEM, ImageJ, anything with recognisable names.
 
-Owns what other programs call the fields, their units and where they count from. Called by `stemzoo.label`; the package's own `columns.csv`
-is read by `runtime.tables`.
+Owns what other programs call the fields, their units and where they count from. Called by `stemzoo.label` and `analyze.source`; the
+package's own `columns.csv` is read by `runtime.tables`.
 
 - atomap: rows of numbers without names, `x, y, sigma_x, sigma_y, ellipticity`, each over all columns (what its guide saves with
   `np.savetxt`), or the same with a line a column; px, the centre of the first pixel is 0.
@@ -22,6 +22,7 @@ from typing import Literal
 import numpy as np
 
 from stemzoo.errors import PixelSizeError, TableError
+from stemzoo.types import Frames
 
 Program = Literal["atomap", "statstem", "imagej"]
 
@@ -98,6 +99,13 @@ def read_labels(path: str | Path, pixel_size: float | None, program: Program | N
     return Labels(yx, species, np.round(frame).astype(np.int64), f"{path.name}: {len(body)} columns; {used}; in {unit}, {origin}")
 
 
+def require_frames(path: Path, frame: np.ndarray, frames: Frames) -> None:
+    """Refuse columns of the table at `path` whose frame (n,) int is none of `frames`. Raises: TableError."""
+    wrong = frame[(frame < 0) | (frame >= len(frames))]
+    if len(wrong):
+        raise TableError(f"{path}: a column of frame {wrong[0]}; {frames.path} has the frames 0 to {len(frames) - 1}")
+
+
 def _lines(path: Path) -> list[list[str]]:
     """Return the cells of each line that is not blank."""
     try:
@@ -133,7 +141,7 @@ def _name(path: Path, lines: list[list[str]], program: Program | None) -> tuple[
         return ["x", "y", *[f"field {k}" for k in range(3, width + 1)]][:width], lines, program or "atomap"
     raise TableError(
         f"{path}: {width} numbers a line without names; say what they are in a first line (y_px, x_px, …), or which program wrote them "
-        "with --program atomap, statstem or imagej"
+        "with --program atomap, statstem or imagej (of stemzoo data label)"
     )
 
 

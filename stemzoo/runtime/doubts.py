@@ -54,18 +54,29 @@ def _of_frames(analysis: Analysis) -> Tuple[str, ...]:
     )
 
 
-def with_strangeness(analysis: Analysis, encoder: Encoder, advice: str, pieces: Optional[SubImages] = None) -> Analysis:
+def with_strangeness(
+    analysis: Analysis, encoder: Encoder, advice: str, pieces: Optional[SubImages] = None, fitted: bool = False
+) -> Analysis:
     """Return the analysis, with a doubt where the encoder does not know the structure around the columns of the first frame that has any.
 
     Args:
         advice: what to do about it, the end of the sentence.
         pieces: the sub-images of all its columns, where they are at hand; else some are cut.
+        fitted: whether the encoder was fitted to these very columns.
     """
-    said = _strangeness(analysis, encoder, pieces)
-    return analysis if said is None else replace(analysis, doubts=(*analysis.doubts, f"{said}; {advice}"))
+    share = _known(analysis, encoder, pieces)
+    if share is None or share >= STRANGE:
+        return analysis
+    why = "a window of this size does not show it" if fitted else "it was trained on other structures"
+    said = (
+        f"{encoder.id.id} explains {share:.0%} of the structure around the columns: {why}, or there is hardly any. Its angles and latents "
+        f"mean little here; {advice}"
+    )
+    return replace(analysis, doubts=(*analysis.doubts, said))
 
 
-def _strangeness(analysis: Analysis, encoder: Encoder, pieces: Optional[SubImages]) -> Optional[str]:
+def _known(analysis: Analysis, encoder: Encoder, pieces: Optional[SubImages]) -> Optional[float]:
+    """Return which share of the structure around the columns of that frame the encoder explains, if that can be said."""
     shown = first_shown(analysis)
     columns = analysis.columns[shown]
     if analysis.encoding is None or analysis.window_px is None or not len(columns):
@@ -76,10 +87,4 @@ def _strangeness(analysis: Analysis, encoder: Encoder, pieces: Optional[SubImage
         first = replace(analysis.frames, data=analysis.frames.frame(shown)[np.newaxis])
         alone = replace(analysis, frames=first, columns=(columns.rows(slice(None, None, step)),), encoding=None, quality=())
         pieces = subimages(alone, analysis.window_px, encoder.spec.window_px)
-    share = encoder.knows(pieces, encoding)
-    if share is None or share >= STRANGE:
-        return None
-    return (
-        f"{encoder.id.id} explains {share:.0%} of the structure around the columns: it was trained on other structures, or there is hardly "
-        "any. Its angles and latents mean little here"
-    )
+    return encoder.knows(pieces, encoding)

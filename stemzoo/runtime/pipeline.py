@@ -149,7 +149,9 @@ def locate(
             tables.append(columns)
         with stages.time("quality"):
             width_px = None if fit is None or not fit.ok.any() else float(np.median(fit.width_px[fit.ok]))
-            width = None if width_px is None or sampling is None else width_px * sampling
+            # By the stated pixel size even where a stand-in took its place for the network: what is wrong with it must show.
+            angstrom = sampling if frames.pixel_size is None else frames.pixel_size
+            width = None if width_px is None or angstrom is None else width_px * angstrom
             sure = int((maxima.confidence > DOUBTFUL[1]).sum())
             judged = judge(image, columns.yx, sure, len(maxima.confidence) - sure, width, width_px)
             disputed = None if agreed is None else float((agreed < 1).mean()) if len(agreed) else 0.0

@@ -71,7 +71,12 @@ def find_scale(frames: Frames, image: np.ndarray) -> Scale:
     if contradiction is None:
         return Scale(known, frames.pixel_size_source)
     scale = _stand_in(estimate, contradiction)
-    advice = "Å columns still follow the stated pixel size: check it, or pass --pixel-size Å"
+    told = (
+        "the pixel size that was passed: check it"
+        if frames.pixel_size_source == "user"
+        else "the file's pixel size: check it, or pass --pixel-size Å"
+    )
+    advice = f"Å columns still follow {told}"
     return Scale(scale.sampling, scale.source, (*scale.notices, advice), True)
 
 

@@ -167,6 +167,16 @@ def read_columns(path: Path, n_frames: Optional[int] = None, pixel_size: Optiona
     )
 
 
+def is_ours(path: Path) -> bool:
+    """Return whether the first line of a table names y_px and x_px, as `read_columns` wants; False for one that cannot be read."""
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            header = next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return False
+    return {"y_px", "x_px"} <= {name.strip() for name in header}
+
+
 def require_inside(path: Path, yx: np.ndarray, frames: Frames) -> None:
     """Refuse positions (n, 2) px from the table at `path` that lie outside the frames they were named in. Raises: TableError."""
     outside = ((yx < -0.5) | (yx > np.array(frames.shape) - 0.5)).any(axis=1)

@@ -13,6 +13,7 @@ from torch import nn
 from stemzoo.errors import ModelError
 from stemzoo.nets.unet import EnsembleGraph, SegmenterGraph
 from stemzoo.training.ensemble import members_of
+from stemzoo.training.pool import materials_of
 from stemzoo.training.segmentation import MIN_SEPARATION, THRESHOLD, SegmenterTask
 
 
@@ -27,6 +28,8 @@ def load_for_export(checkpoint: str | Path) -> tuple[str, dict[str, nn.Module], 
     path = Path(checkpoint)
     if members := members_of(path):
         return "segmentation", *_ensemble(path, members)
+    if (path / "model.onnx").is_file():
+        raise ModelError(f"{path}: a bundle already; analyse with it as it is, or put it into a zoo by stemzoo zoo publish")
     if path.is_dir():
         path = path / "checkpoints" / "best.ckpt"
     if not path.is_file():
@@ -45,7 +48,7 @@ def load_for_export(checkpoint: str | Path) -> tuple[str, dict[str, nn.Module], 
         modules, draft = export_parts(loaded)
     else:
         raise ModelError(f"{path}: a checkpoint for the task {task!r}; wanted segmentation or encoding")
-    materials = list(_materials(tuple(dict(parameters["config"]).get("datasets", ()))))
+    materials = _materials(loaded)
     draft |= {"materials": materials} if materials else {}
     run = path.parent.parent
     draft = {"name": _name_of(run), "version": 1, "licence": "unstated", "citation": "unstated", "materials": ["unstated"], **draft}
@@ -98,7 +101,7 @@ def _segmenter(loaded: dict[str, Any]) -> tuple[dict[str, nn.Module], dict[str, 
     net = net.to(memory_format=torch.contiguous_format)
     shape = {"widths": list(net.widths), "fold": net.fold, "depths": list(net.depths), "separable": net.separable}
     net.config = {**shape, "classes": list(task.classes)}  # type: ignore[assignment]
-    materials = _materials(config.datasets)
+    materials = _materials(loaded)
     draft = {
         "task": "segmentation",
         "title": f"Segmenter for {', '.join(materials)}" if materials else "Segmenter",
@@ -115,18 +118,10 @@ def _segmenter(loaded: dict[str, Any]) -> tuple[dict[str, nn.Module], dict[str, 
     return {"model": SegmenterGraph(net), "weights": net}, draft
 
 
-def _materials(datasets: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of the datasets' materials, where the files are still there to be asked."""
-    from stemzoo.errors import DatasetError
-    from stemzoo.io.datasets import Dataset
-
-    found = []
-    for path in datasets:
-        try:
-            found.append(Dataset(path).material)
-        except DatasetError:
-            continue
-    return tuple(dict.fromkeys(name for name in found if name))
+def _materials(loaded: dict[str, Any]) -> list[str]:
+    """Return what the datasets of a checkpoint show: as it was written into it or, of older ones, as files that are still there say."""
+    known = loaded.get("datamodule_hyper_parameters", {}).get("materials")
+    return list(known if known is not None else materials_of(loaded["hyper_parameters"]["config"].get("datasets", ())))
 
 
 def _facts(path: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from stemzoo.errors import DatasetError
 from stemzoo.geometry.resample import rescale, to_rescaled
 from stemzoo.training.augment import AS_STATED, recorded_anew, view
 from stemzoo.training.config import SegmenterConfig
-from stemzoo.training.pool import FrameFacts, FramePool, hold_back
+from stemzoo.training.pool import FrameFacts, FramePool, hold_back, materials_of
 from stemzoo.training.saving import batches_done
 
 _BORDER_PX = 4
@@ -186,6 +186,7 @@ class PatchData(L.LightningDataModule):
         super().__init__()
         self.config = config
         self.pool = FramePool(config.datasets, config.classes)
+        self.save_hyperparameters({"materials": list(materials_of(config.datasets))}, logger=False)
         if len(self.pool) < 2:
             raise DatasetError(f"{config.datasets[0]}: one frame; training wants at least two, to validate on a frame it has not seen")
         rng = np.random.default_rng([config.seed, 2])

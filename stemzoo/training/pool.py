@@ -36,6 +36,17 @@ class FrameFacts:
     recording: Recording | None
 
 
+def materials_of(paths: Sequence[str]) -> tuple[str, ...]:
+    """Return the materials of datasets, each once; nothing of those that are no longer there."""
+    found = []
+    for path in paths:
+        try:
+            found.append(Dataset(path).material)
+        except DatasetError:
+            continue
+    return tuple(dict.fromkeys(name for name in found if name))
+
+
 class FramePool:
     """The frames of several datasets, numbered through, with their species mapped on to one list of classes.
 

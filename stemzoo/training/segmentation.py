@@ -14,7 +14,7 @@ from torchmetrics.classification import BinaryJaccardIndex
 
 from stemzoo.geometry.matching import match
 from stemzoo.geometry.peaks import find_peaks
-from stemzoo.nets.unet import UNet
+from stemzoo.nets.unet import SegmenterGraph, UNet
 from stemzoo.training.config import SegmenterConfig
 from stemzoo.training.patches import PatchBatch
 from stemzoo.training.sharednorm import share_norms
@@ -107,6 +107,11 @@ class SegmenterTask(L.LightningModule):
         """Normalise over the batches of all processes, so that several train as one would."""
         if self.trainer.world_size > 1:
             share_norms(self.net)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Probabilities (B, C, h, w) of a column at each pixel of (B, 1, h, w), the background left out, as the exported graph's."""
+        probability: Tensor = SegmenterGraph(self.net)(image)
+        return probability
 
     def training_step(self, batch: PatchBatch, index: int) -> Tensor:
         """Loss of one batch."""

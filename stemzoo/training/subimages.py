@@ -19,6 +19,7 @@ from stemzoo.errors import DatasetError, FrameError
 from stemzoo.io.datasets import Dataset
 from stemzoo.training.encoding_config import EncoderConfig
 from stemzoo.training.parts import Cut, Part, Rows, chunks, load, split
+from stemzoo.training.pool import materials_of
 from stemzoo.training.saving import batches_done
 from stemzoo.training.together import rank_and_world
 from stemzoo.types import SubImages
@@ -47,6 +48,7 @@ class SubImageData(L.LightningDataModule):
     def __init__(self, parts: Sequence[Part], window_px: int, pixel_size: float | None, config: EncoderConfig) -> None:
         super().__init__()
         self.window_px, self.pixel_size, self.config = window_px, pixel_size, config
+        self.save_hyperparameters({"materials": list(materials_of(config.datasets))}, logger=False)
         total = sum(part.n for part in parts)
         if total < MIN_SUBIMAGES:
             raise DatasetError(
@@ -86,7 +88,8 @@ class SubImageData(L.LightningDataModule):
     def from_files(cls, config: EncoderConfig) -> SubImageData:
         """Return the data module of windows of `config.window` Å around the columns of the frames in `config.datasets`, cut when read."""
         if not config.datasets or config.window is None:
-            raise DatasetError("an encoder's training wants `datasets` (HDF5 files made by `stemzoo data simulate`) and `window` [Å]")
+            lacking = "datasets (HDF5 files of stemzoo data)" if not config.datasets else "the extent of its sub-images: pass --window 8Å"
+            raise DatasetError(f"an encoder's training wants {lacking}")
         parts, first, number = [], 0, 0
         for path in config.datasets:
             dataset = Dataset(path)

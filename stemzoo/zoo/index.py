@@ -157,10 +157,14 @@ def build_index(root: Path) -> dict[str, Any]:
 def write_index(root: Path) -> Path:
     """Write index.json into the zoo under `root` and return its path.
 
-    Raises: CardError as `build_index`, and if a version that the zoo's index already lists has other files now.
+    Raises: CardError as `build_index`, if there is no model, and if a version that the zoo's index already lists has other files now.
     """
     path = root / INDEX_FILE
     index = build_index(root)
+    if not index["models"]:
+        raise CardError(
+            f"{root}: holds no model; wanted a zoo, a tree <name>/v<N>/, into which stemzoo zoo publish and stemzoo export put models"
+        )
     if path.is_file():
         before = {listed.id: listed.files for listed in parse_index(path.read_bytes(), str(path))}
         for listed in parse_index(json.dumps(index).encode(), str(root)):

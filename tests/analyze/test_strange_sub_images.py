@@ -96,13 +96,19 @@ def test_an_encoder_sees_its_own_window_at_its_own_sampling_whatever_the_frame_h
         assert outcome.window_px == pytest.approx(8.0 / pixel_size)
 
 
-def test_an_encoder_of_other_structures_is_among_the_doubts(tmp_path: Path) -> None:
+def test_what_an_encoder_does_not_know_speaks_against_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stemzoo.analyze.fitting.MOST_STEPS", 20)
     path, columns = written(tmp_path, np.random.default_rng(0).poisson(50, (SIDE, SIDE)))
-    outcome = encode_file(path, columns, tmp_path / "out", AnalyzeOptions(encoder=ENCODER, pixel_size=0.2))
-    said = [doubt for doubt in outcome.summary.doubts if "trained on other structures" in doubt]
-    assert len(said) == 1 and "--fit-encoder" in said[0] and said[0] not in outcome.notices
-    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert page.count("trained on other structures") == 1 and page.index("trained on other structures") < page.index("<table")
+    named = AnalyzeOptions(encoder=ENCODER, pixel_size=0.2)
+    fitted = AnalyzeOptions(fit_encoder=True, window="12px", pixel_size=0.2)
+    for folder, options, why in (("named", named, "trained on other structures"), ("fitted", fitted, "a window of this size")):
+        outcome = encode_file(path, columns, tmp_path / folder, options)
+        misplaced, strange = outcome.summary.doubts
+        assert misplaced.startswith("columns.csv: ") and "does the table belong to this frame" in misplaced
+        assert why in strange and ("--fit-encoder" in strange) == (folder == "named") and strange not in outcome.notices
+        page = (tmp_path / folder / "report.html").read_text(encoding="utf-8")
+        assert page.count("mean little here") == 1 and page.index("mean little here") < page.index("<table"), "at the head"
+        assert read_results(tmp_path / folder / "analysis.h5").doubts == (misplaced, strange)
 
 
 def test_a_faint_frame_of_known_structure_is_not_called_strange(tmp_path: Path) -> None:

@@ -66,11 +66,12 @@ def test_a_study_scores_every_size_and_writes_what_it_found(tmp_path: Path, monk
     monkeypatch.setattr(window, "STEPS", 30)
     image, yx = layers()
     tifffile.imwrite(tmp_path / "frame.tif", image)
-    lines = ["y_px,x_px", *(f"{y:.3f},{x:.3f}" for y, x in yx)]
+    lines = ["y,x", *(f"{y:.3f},{x:.3f}" for y, x in yx)]
     (tmp_path / "columns.csv").write_text("\n".join(lines) + "\n")
     options = AnalyzeOptions(fit_encoder=True, pixel_size=0.2)
     found = study_window(str(tmp_path / "frame.tif"), tmp_path / "out", options, sizes="5Å,40px", columns=tmp_path / "columns.csv")
     assert [row["window_px"] for row in found.rows] == [25.0, 40.0]
+    assert found.doubts == () and found.notices == (f"columns.csv: {len(yx)} columns; y is y, x is x; in px, the first pixel at 0",)
     with (tmp_path / "out" / "study.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["window_A"]) for row in rows] == pytest.approx([5.0, 8.0])

@@ -38,6 +38,7 @@ def test_analyze_writes_the_promised_files_and_finds_the_columns(
     assert {"columns.csv", "analysis.h5", "report.html", "frame.png", "segmentation.png", "angle.png", "latent_1.png"} <= set(
         result["files"]
     )
+    assert ran.json["results"][0]["seconds"]["report"] > 0.1, "drawing is most of what one waits for"
     assert (out / "columns.csv").read_text().splitlines()[0] == HEADER + ",angle_rad,z1,z2"
     found = _yx(out / "columns.csv")
     nearest = np.hypot(*(found[:, None] - truth[None]).transpose(2, 0, 1)).min(axis=1)
@@ -52,11 +53,38 @@ def test_locate_ends_at_fit_ok_and_encode_goes_on_from_there(run: Callable[..., 
     table = tmp_path / "half" / "columns.csv"
     ran = run("encode", frame, "--columns", table, "--pixel-size", 0.2, "--encoder", "dipole", "--out", tmp_path / "whole", "--no-report")
     assert ran.code == 0, ran.err
-    direct = run("analyze", frame, "--pixel-size", 0.2, "--encoder", "dipole", "--out", tmp_path / "direct", "--no-report")
-    assert direct.code == 0
+    direct = run("analyze", frame, "--pixel-size", 0.2, "--encoder", "dipole", "--out", tmp_path / "direct", "--no-report", "--json")
+    assert direct.code == 0 and "report" not in direct.json["results"][0]["seconds"]
     angles = [[row["angle_rad"] for row in _rows(tmp_path / name / "columns.csv")] for name in ("whole", "direct")]
     known = [(float(a), float(b)) for a, b in zip(*angles, strict=True) if a and b]
     assert len(known) > 10 and np.abs(np.diff(known)).max() < 0.02
+
+
+def test_encode_takes_the_tables_that_data_label_takes(run: Callable[..., Any], frame: Path, truth: np.ndarray, tmp_path: Path) -> None:
+    tables = {
+        "ours.csv": "y_px,x_px\n" + "".join(f"{y},{x}\n" for y, x in truth),
+        "imagej.csv": " ,X,Y\n" + "".join(f"{k},{x},{y}\n" for k, (y, x) in enumerate(truth, start=1)),
+        "nm.txt": "x (nm);y (nm)\n" + "".join(f"{0.02 * x};{0.02 * y}\n" for y, x in truth),
+        "shifted.csv": "X,Y\n" + "".join(f"{x},{y + 3}\n" for y, x in truth),
+    }
+    found, said = {}, {}
+    for name, text in tables.items():
+        (tmp_path / name).write_text(text)
+        options = ["--pixel-size", 0.2, "--encoder", "dipole", "--out", tmp_path / f"of {name}", "--no-report", "--json"]
+        ran = run("encode", frame, "--columns", tmp_path / name, *options)
+        assert ran.code == 0, ran.err
+        found[name] = (tmp_path / f"of {name}" / "columns.csv").read_text()
+        result = ran.json["results"][0]
+        said[name] = [text for text in (*result["notices"], *result["summary"]["doubts"]) if text.startswith(name)]
+    assert found["ours.csv"] == found["imagej.csv"] == found["nm.txt"] and sum(",,,\n" not in line for line in found["ours.csv"]) > 10
+    assert said["ours.csv"] == [] and said["imagej.csv"] == [
+        f"imagej.csv: {len(truth)} columns; x is X, y is Y; in px, the first pixel at 0"
+    ]
+    assert said["nm.txt"] == [f"nm.txt: {len(truth)} columns; x is x (nm), y is y (nm); in nm, the first pixel at 0"]
+    assert "the intensity lies -3.0 px in y" in said["shifted.csv"][1], "a table that does not lie on the frame is told of"
+    (tmp_path / "far.csv").write_text("X,Y\n500,3\n")
+    refused = run("encode", frame, "--columns", tmp_path / "far.csv", "--encoder", "dipole", "--out", tmp_path / "none")
+    assert refused.code == 1 and "column at y 3.0, x 500.0 px lies outside the 96×112 px" in refused.err
 
 
 def test_several_inputs_get_a_folder_each_and_a_bad_one_does_not_stop_them(run: Callable[..., Any], frame: Path, tmp_path: Path) -> None:

@@ -45,6 +45,9 @@ def test_a_labelled_frame_is_merged_inspected_and_validated(
     assert ran.code == 0, ran.err
     assert ran.json["columns"] == len(truth)
     assert ran.json["notices"] == [f"clicks.csv: {len(truth)} columns; x is X, y is Y, species is type; in px, the first pixel at 0"]
+    table.write_text("X,Y,type\n" + "".join(f"{x},{y + 3},A\n" for y, x in truth))
+    ran = run("data", "label", frame, table, "--pixel-size", 0.2, "--out", tmp_path / "off.h5")
+    assert ran.code == 0 and ran.err.startswith("warning: lattice.tif, frame 0: the intensity lies -3.0 px in y")
     merged = run("data", "merge", dataset, tmp_path / "own.h5", dataset, "--out", tmp_path / "all.h5", "--json").json
     assert (merged["frames"], merged["repeated"]) == (3, 2)
     said = run("data", "inspect", tmp_path / "all.h5", "--json").json

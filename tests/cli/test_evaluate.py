@@ -19,25 +19,28 @@ from stemzoo.zoo.check import check_files
 
 @pytest.fixture
 def held_back(frame: Path, truth: np.ndarray, tmp_path: Path) -> Path:
-    """Two frames of the lattice with truth."""
+    """Two frames of the lattice with truth, one of them of an unnamed material."""
     import tifffile
 
     with DatasetWriter(tmp_path / "held_back.h5", recipe="{}", material="x", seed=0) as writer:
-        for _ in range(2):
-            writer.add(LabelledFrame(tifffile.imread(frame), truth, np.zeros(len(truth), dtype=np.int64), ("A",), 0.2))
+        for material in ("x", ""):
+            facts: dict[str, float | str] = {"material": material}
+            writer.add(LabelledFrame(tifffile.imread(frame), truth, np.zeros(len(truth), dtype=np.int64), ("A",), 0.2, attributes=facts))
     return tmp_path / "held_back.h5"
 
 
 def test_a_segmenter_and_its_failures(run: Callable[..., Any], held_back: Path, tmp_path: Path) -> None:
     done = run("evaluate", "blob", held_back, "--failures", tmp_path / "failures.jpg", "--figure", tmp_path / "scores.png")
     assert done.code == 0 and "RMSE px" in done.out, done.err
+    assert "nan" not in done.out and done.out.splitlines()[1].endswith("–"), "nobody stated how many electrons bound the errors"
+    assert [line.split()[0] for line in done.out.splitlines()[1:]] == ["all", "unnamed", "x"]
     assert (tmp_path / "failures.jpg").read_bytes().startswith(b"\xff\xd8\xff") and (tmp_path / "scores.png").is_file()
     assert run("evaluate", "blob", held_back, "--json").json["scores"][0]["f1"] > 0.95
 
 
 def test_an_encoder_and_its_failures(run: Callable[..., Any], held_back: Path, tmp_path: Path) -> None:
     done = run("evaluate", "dipole", held_back, "--failures", tmp_path / "failures.jpg")
-    assert done.code == 0 and "angle error" in done.out, done.err
+    assert done.code == 0 and "angle error" in done.out and "nan" not in done.out, done.err
     assert (tmp_path / "failures.jpg").read_bytes().startswith(b"\xff\xd8\xff")
     score = run("evaluate", "dipole", held_back, "--json").json["scores"][0]
     assert score["n_frames"] == 2 and score["species"] is None, "a number that is none is null in JSON"

@@ -48,6 +48,14 @@ def test_every_command_helps_with_an_example(run: Callable[..., Any], command: s
     assert ran.code == 0 and f"stemzoo {command}" in ran.out.split("Example:")[1]
 
 
+@pytest.mark.parametrize("group", ["", "data", "train", "study", "zoo", "zoo import", "zoo export"])
+def test_lists_of_commands_are_not_cut_short(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, group: str) -> None:
+    """On the narrowest terminal in use: a command's first sentence fits beside its name."""
+    monkeypatch.setenv("COLUMNS", "80")
+    listed = run(*group.split(), "--help").out.partition("Commands:")[2]
+    assert listed and "..." not in listed
+
+
 @pytest.mark.parametrize("words", [["analyse", "x"], ["analyze"], ["analyze", "x", "--nonsense"], ["analyze", "x", "--pixel-size", "abc"]])
 def test_usage_errors_are_2_and_go_to_stderr(run: Callable[..., Any], words: list[str]) -> None:
     ran = run(*words)

@@ -120,6 +120,29 @@ def test_refusals(run: Callable[..., Any], dataset: Path, tmp_path: Path, words:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_is_resumed_and_published_from_another_folder(
+    run: Callable[..., Any], dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rvae.toml").write_text("width = 16\nepochs = 1\nmin_steps = 2\nwindow_px = 16\ndevices = 1\n")
+    words = ["train", "segmenter", dataset.name, "--config", "tiny.toml", "--out", "run"]
+    ran = run(*words, "--steps", 2)
+    assert ran.code == 0 and "Publish it: stemzoo zoo publish run --to ZOO" in ran.err
+    tried = next(line for line in ran.err.splitlines() if line.startswith("Try it: ")).removeprefix("Try it: ").split("; ")
+    assert run(*tried[0].split()[1:]).code == 0 and Path(tried[1].split()[-1], "model.onnx").is_file(), "the hint is one that works"
+    unsized = run("train", "rvae", dataset.name, "--out", "none")
+    assert unsized.code == 1 and "an encoder's training wants the extent of its sub-images: pass --window 8Å" in unsized.err
+    assert run("train", "rvae", dataset.name, "--window", "6Å", "--config", "rvae.toml", "--out", "rvae").code == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    went_on = run("train", "segmenter", "--resume", "../run")
+    assert went_on.code == 0, went_on.err
+    dataset.rename(tmp_path / "elsewhere" / "archived.h5")
+    for name in ("run", "rvae"):
+        assert run("export", f"../{name}", "--out", f"zoo/{name}/v1").code == 0
+        assert run("zoo", "show", f"zoo/{name}/v1", "--json").json["materials"] == ["SrTiO3"], "known to the checkpoint"
+
+
 def test_an_rvae_trains_on_datasets_and_on_a_frame(
     run: Callable[..., Any], dataset: Path, frame: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,7 +160,8 @@ def test_an_rvae_trains_on_datasets_and_on_a_frame(
     monkeypatch.setattr(encoding_config, "EncoderConfig", Small)
     monkeypatch.setattr("stemzoo.training.subimages.MIN_SUBIMAGES", 16)
     options = ["--pixel-size", 0.2, "--window", "18px"]
-    assert run("train", "rvae", frame, *options, "--out", tmp_path / "encoder").code == 0
+    fitted = run("train", "rvae", frame, *options, "--out", tmp_path / "encoder")
+    assert fitted.code == 0 and "warning: fitted-lattice@1 explains 0% of the structure around the columns" in fitted.err
     ran = run("analyze", frame, *options, "--encoder", tmp_path / "encoder", "--out", tmp_path / "named", "--no-report", "--json")
     assert ran.code == 0, ran.err
     ran = run("analyze", frame, *options, "--fit-encoder", "--out", tmp_path / "fitted", "--json")
@@ -147,6 +171,17 @@ def test_an_rvae_trains_on_datasets_and_on_a_frame(
     assert {"manifold.png", "patterns.png", "encoder"} <= set(result["files"])
     angles = [(tmp_path / name / "columns.csv").read_text() for name in ("named", "fitted")]
     assert angles[0] == angles[1]
+    again = run("export", tmp_path / "encoder", "--out", tmp_path / "bundle")
+    assert again.code == 1 and "encoder: a bundle already; analyse with it as it is" in again.err
+    words = ["zoo", "publish", tmp_path / "encoder", "--to", tmp_path / "my-zoo", "--name", "mine"]
+    asked = run(*words)
+    assert asked.code == 1 and "its card says nothing of licence; pass --licence SPDX" in asked.err
+    ran = run(*words, "--licence", "MIT", "--material", "lattice")
+    assert ran.code == 0, ran.err
+    monkeypatch.setenv("STEMZOO_ZOO", f"{tmp_path / 'my-zoo'},{os.environ['STEMZOO_ZOO']}")
+    ran = run("analyze", frame, *options, "--encoder", "mine", "--out", tmp_path / "published", "--no-report", "--json")
+    assert ran.json["results"][0]["encoder"]["id"] == "mine@1"
+    assert (tmp_path / "published" / "columns.csv").read_text() == angles[0]
     told = []
     fit = "stemzoo.training.fitting.fit_encoder"
     real = importlib.import_module("stemzoo.training.fitting").fit_encoder

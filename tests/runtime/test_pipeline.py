@@ -12,6 +12,7 @@ import standins
 from stemzoo.errors import FrameError, ModelError
 from stemzoo.geometry.matching import scores
 from stemzoo.runtime.bundle import Bundle
+from stemzoo.runtime.doubts import doubts_of
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.pipeline import EncodeOptions, LocateOptions, analyze, encode, locate
 from stemzoo.runtime.segmenter import Segmenter
@@ -89,6 +90,7 @@ def test_impossible_pixel_size_is_contradicted(segmenter: Segmenter) -> None:
     )
     assert analysis.columns[0].pixel_size == 2.0
     assert analysis.sampling == pytest.approx(0.2, rel=0.3)
+    assert any("The peaks are 4 Å wide (σ)" in doubt and "the pixel size may be wrong" in doubt for doubt in doubts_of(analysis))
 
 
 def test_hot_pixels_and_holes_are_not_columns(segmenter: Segmenter, lattice_frames: LatticeFrames) -> None:

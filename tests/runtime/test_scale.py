@@ -16,12 +16,14 @@ from stemzoo.types import Frames
 SPEC = ModelSpec("m@1", "segmentation", (0.1, 0.3, 0.2), ("column",))
 
 
-def judged(monkeypatch: pytest.MonkeyPatch, pixel_size: float | None, period: float | None, width: float | None) -> Scale:
+def judged(
+    monkeypatch: pytest.MonkeyPatch, pixel_size: float | None, period: float | None, width: float | None, said_by: str = "file"
+) -> Scale:
     """Return the scale of a frame in which the geometry finds this period and this width [px], and takes it for 0.2 Å/px."""
     source = "width" if period is None else "lattice"
     estimate = None if width is None else ScaleEstimate(0.2, 0.2, period, period, width, source)
     monkeypatch.setattr(scale_module, "scale_to_network", lambda image, nominal: estimate)
-    frames = Frames(np.zeros((1, 32, 32)), pixel_size, "unknown" if pixel_size is None else "file")
+    frames = Frames(np.zeros((1, 32, 32)), pixel_size, "unknown" if pixel_size is None else said_by)
     return find_scale(frames, np.zeros((32, 32)))
 
 
@@ -80,7 +82,11 @@ def test_a_contradiction_says_both_lengths(monkeypatch: pytest.MonkeyPatch) -> N
     assert first.startswith(
         "The pixel size of 2 Å makes the lattice period of 17.5 px 35 Å (columns have 1.2–12 Å) and the peak width (σ) of 2.2 px 4.4 Å"
     )
-    assert second == "Å columns still follow the stated pixel size: check it, or pass --pixel-size Å"
+    assert second == "Å columns still follow the file's pixel size: check it, or pass --pixel-size Å"
+
+
+def test_who_passed_a_pixel_size_is_not_told_to_pass_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert judged(monkeypatch, 2.0, 17.5, 2.2, "user").notices[1] == "Å columns still follow the pixel size that was passed: check it"
 
 
 @pytest.mark.parametrize(

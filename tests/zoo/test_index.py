@@ -109,3 +109,10 @@ def test_refused_indexes(zoo: Path, change: Callable[[dict[str, Any]], Any], mes
 def test_what_is_no_index(content: bytes) -> None:
     with pytest.raises(ModelError, match=r"index.json: "):
         parse_index(content, "index.json")
+
+
+def test_a_folder_without_a_model_is_no_zoo(zoo: Path) -> None:
+    folder = zoo / "blob"  # a model's own folder, named for the zoo's
+    with pytest.raises(CardError, match=r"blob: holds no model; wanted a zoo, a tree <name>/v<N>/"):
+        write_index(folder)
+    assert not (folder / "index.json").exists()

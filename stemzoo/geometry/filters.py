@@ -59,7 +59,7 @@ def blur(image: np.ndarray, sigma_px: float, every: int = 1) -> np.ndarray:
 
 
 def _blur_axis(image: np.ndarray, sigma_px: float, axis: int, every: int) -> np.ndarray:
-    """Return the image, one axis convolved with a Gaussian, at `every` so many-th place: a banded matrix times it, reflected at the ends."""
+    """Return the image blurred along one axis, at `every` so many-th place: a banded matrix times it, reflected at both ends."""
     length = image.shape[axis]
     reach = int(np.ceil(4 * sigma_px))
     offset = np.arange(-reach, reach + 1)

@@ -8,6 +8,7 @@ from stemzoo.geometry.filters import blur, middle_of
 
 SEEN_PX = 256  # side of the middle of the frame that tells it
 EVERY = 2  # of its rows and columns, so many-th are looked at
+ROUNDING = 1e-6  # of the brightest pixel: what varies less is no structure
 FARTHEST = 6.0  # standard deviations: what is beyond, a spike or a dark row, counts as so much
 
 
@@ -26,7 +27,7 @@ def polarity(image: np.ndarray, width_px: float) -> float:
     curvature = curvature[rim : curvature.shape[0] - rim, rim : curvature.shape[1] - rim]
     curvature = curvature - curvature.mean(dtype=np.float64)
     spread = float(curvature.std(dtype=np.float64))
-    if not spread > 0:
+    if not spread > ROUNDING * float(np.abs(middle).max()):
         return 0.0
     bounded = np.clip(curvature / spread, -FARTHEST, FARTHEST)
     return float((bounded * bounded * bounded).mean(dtype=np.float64))

@@ -49,9 +49,10 @@ class WatchOptions:
     hook_s: float = 60.0
 
     def __post_init__(self) -> None:
+        options = {"settle_s": "--settle", "poll_s": "--poll", "max_mb": "--max-mb"}
         for name in ("settle_s", "poll_s", "retry_s", "max_mb", "hook_s"):
             if not 0 < getattr(self, name) < float("inf"):
-                raise OutputError(f"{name} is {getattr(self, name)}; wanted a positive number")
+                raise OutputError(f"{options.get(name, name)} is {getattr(self, name)}; wanted a positive number")
         if self.retries < 0:
             raise OutputError(f"--retries is {self.retries}; wanted 0 or more")
         if self.on_result is not None:

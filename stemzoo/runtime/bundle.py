@@ -202,10 +202,7 @@ class Bundle:
         """Raise ModelError unless the model is made for `task`."""
         if self.spec.task != task:
             option = "--model" if task == "segmentation" else "--encoder"
-            raise ModelError(
-                f"{self.spec.id} is a model for {self.spec.task}; wanted one for {task}; pass another to {option} (stemzoo zoo list shows "
-                "tasks)"
-            )
+            raise ModelError(f"{self.spec.id} is a model for {self.spec.task}; wanted one for {task}; pass another to {option}")
 
 
 def spec_of(session: Session) -> ModelSpec:

@@ -288,7 +288,9 @@ def test_a_folder_that_is_away_is_waited_for(place):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"settle_s": 0}, "settle_s is 0"),
+        ({"settle_s": 0}, "--settle is 0"),
+        ({"poll_s": float("nan")}, "--poll is nan"),
+        ({"max_mb": -1}, "--max-mb is -1"),
         ({"retries": -1}, "--retries is -1"),
         ({"on_result": ""}, "names no program"),
         ({"on_result": "tell 'it"}, "--on-result .* no closing quotation; wanted a program"),

@@ -6,6 +6,7 @@ import tifffile
 
 from stemzoo.errors import DatasetError, PixelSizeError, TableError
 from stemzoo.io.datasets import Dataset
+from stemzoo.io.labels import read_labels
 from stemzoo.label import label_frames
 
 
@@ -42,6 +43,16 @@ def test_labels_arrive_as_clicked(frame, tmp_path):
     assert np.array_equal(data.image(0), np.load(frame))
     assert not data.has_expected(0)
     assert data.attributes(0)["pixel_size"] == 0.2
+
+
+@pytest.mark.parametrize(("slices", "frames"), [((1, 2, 2), [1, 2]), ((2, 2, 2), [0, 3]), ((0, 0, 0), [3, 0])])
+def test_imagej_counts_slices_from_one(tmp_path, slices, frames):
+    path = tmp_path / "stack.npy"
+    np.save(path, np.random.default_rng(0).normal(100, 1, (2, 48, 48)).astype(np.float32))
+    rows = "".join(f"{k},{10 + k},20,{number}\n" for k, number in enumerate(slices, 1))
+    labelled = read_labels(_table(tmp_path, " ,X,Y,Slice\n" + rows), 0.2)
+    assert np.bincount(labelled.frame, minlength=2).tolist() == frames
+    assert ("less 1" in labelled.understood) == (min(slices) > 0)
 
 
 def test_our_own_table_corrected_by_hand(frame, tmp_path):

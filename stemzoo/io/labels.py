@@ -6,7 +6,8 @@ package's own `columns.csv` is read by `runtime.tables`.
 - atomap: rows of numbers without names, `x, y, sigma_x, sigma_y, ellipticity`, each over all columns (what its guide saves with
   `np.savetxt`), or the same with a line a column; px, the centre of the first pixel is 0.
 - StatSTEM: `output.coordinates`, a line `x, y, type` a column; Å, the centre of the first pixel is at one pixel size.
-- ImageJ and others: a line of names; px unless a name states another unit, as `x (nm)` does.
+- ImageJ and others: a line of names; px unless a name states another unit, as `x (nm)` does. ImageJ's `Slice` counts from 1, and is 0 for
+  an image that is no stack.
 """
 
 from __future__ import annotations
@@ -93,8 +94,10 @@ def read_labels(path: str | Path, pixel_size: float | None, program: Program | N
     if program == "statstem":
         yx = yx - 1.0
     frame = numbers("frame") if "frame" in fields else np.zeros(len(body))
+    slices = "frame" in fields and names[fields["frame"][0]].strip().lower() == "slice" and bool((frame >= 1).all())
+    frame -= slices
     species = tuple(_species(line[fields["species"][0]]) for line in body) if "species" in fields else ("column",) * len(body)
-    used = ", ".join(f"{field} is {names[place]}" for field, (place, _) in fields.items())
+    used = ", ".join(f"{field} is {names[place]}" for field, (place, _) in fields.items()) + (" less 1" if slices else "")
     origin = "the first pixel at 1" if program == "statstem" else "the first pixel at 0"
     return Labels(yx, species, np.round(frame).astype(np.int64), f"{path.name}: {len(body)} columns; {used}; in {unit}, {origin}")
 

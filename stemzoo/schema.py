@@ -51,7 +51,8 @@ def _sentence(model: type[BaseModel], problem: dict[str, Any]) -> str:
         return f"key '{key}' is missing"
     if problem["type"] == "string_pattern_mismatch" and len(path) == 1 and (wanted := model.model_fields[key].description):
         return f"'{key}' is {problem.get('input')!r}; wanted {wanted}"
-    return f"'{key}' is {problem.get('input')!r}: {problem['msg']}"
+    said = problem["msg"].removeprefix("Value error, ")
+    return f"'{key}' is {problem.get('input')!r}: {said}" if key else said  # a table as a whole says itself what is wrong with it
 
 
 def _keys(model: type[BaseModel], path: list[str]) -> list[str]:

@@ -185,7 +185,15 @@ def _fit_frame(
 
     length = {"min_steps": 1} if chosen["epochs"] else {"max_steps": MOST_STEPS} if config is None else {}
     settings = _config(config, EncoderConfig, chosen | length)
-    options = AnalyzeOptions(model, fit_encoder=True, latents=settings.latents, seed=settings.seed, pixel_size=pixel_size, window=window)
+    options = AnalyzeOptions(
+        model,
+        fit_encoder=True,
+        latents=settings.latents,
+        seed=settings.seed,
+        pixel_size=pixel_size,
+        window=window,
+        symmetry=settings.symmetry,
+    )
     with bars(f"fit an encoder to {Path(path).name}") as progress:
         outcome = fit_file(path, out, options, columns, settings, progress)
     if as_json:

@@ -87,9 +87,10 @@ def gauge_table(net: PolarRVAE) -> Tensor:
     """Return (LANDMARKS, 15): at each landmark the order as one of `ORDERS`, what `net` seeks or else the pattern's own, and cosine and
     sine of n times the gauge in its place."""
     decoded = net.decode(net.landmarks, net.fixed()).pattern
-    order = symmetry_of(net, decoded, net.log_inflation(net.landmarks))
-    if net.symmetry is not None:
-        order = torch.full_like(order, net.symmetry)
+    if net.symmetry is None:
+        order = symmetry_of(net, decoded, net.log_inflation(net.landmarks))
+    else:
+        order = decoded.new_full((len(decoded),), net.symmetry)
     gauge = gauge_of(net, decoded[:, 0], order)
     chosen = (order[:, None] == order.new_tensor(ORDERS)).to(order.dtype)
     return torch.cat([chosen, chosen * torch.cos(order * gauge)[:, None], chosen * torch.sin(order * gauge)[:, None]], 1)

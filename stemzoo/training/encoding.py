@@ -202,7 +202,7 @@ def build(config: EncoderConfig, window_px: int) -> PolarRVAE | RVAE:
 
 def gauge_text(config: EncoderConfig) -> str:
     """Return what a card says of the angle's zero."""
-    sought = f"every pattern counts as {config.symmetry}-fold; " if config.symmetry and config.form == "polar" else ""
+    sought = f"every pattern counts as {config.symmetry}-fold; " if config.symmetry else ""
     return sought + GAUGE[config.form]
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stemzoo.schema import Strict
 
@@ -55,6 +55,13 @@ class EncoderConfig(Strict):
     devices: int | str = "auto"
     num_nodes: int = Field(default=1, ge=1)
     strategy: str = "auto"
+
+    @model_validator(mode="after")
+    def _seeks_what_it_can(self) -> Self:
+        """The published form knows no symmetry: that it was asked to seek one shall not be passed over."""
+        if self.symmetry is not None and self.form == "published":
+            raise ValueError(f"symmetry is {self.symmetry}, which the published form does not seek; wanted form = 'polar', or no symmetry")
+        return self
 
     @property
     def processes(self) -> int:

@@ -11,9 +11,12 @@ import pytest
 import tifffile
 
 from stemzoo.analyze import AnalyzeOptions, encode_file
-from stemzoo.errors import ModelError
+from stemzoo.errors import ModelError, RecipeError
 from stemzoo.geometry.angles import difference, mean, spread
 from stemzoo.runtime.notices import several_orders
+from stemzoo.schema import validate
+from stemzoo.training.encoding_config import EncoderConfig
+from stemzoo.types import Encoding
 
 SIDE, PERIOD, SIGMA = 260, 15.0, 2.6
 TURNS = 10.0, 37.0  # degrees, of the lattices above and below the boundary
@@ -95,3 +98,16 @@ def test_several_orders_are_told_with_what_compares_them(counts: dict[int, int],
 def test_an_order_that_no_pattern_in_a_plane_has_is_refused(words: dict[str, int]) -> None:
     with pytest.raises(ModelError, match=r"--symmetry is .*; wanted 1, 2, 3, 4 or 6"):
         AnalyzeOptions(fit_encoder=True, **words)
+
+
+def test_the_published_form_is_not_asked_in_vain() -> None:
+    with pytest.raises(RecipeError, match=r"^run\.toml: symmetry is 4, which the published form does not seek; wanted form = 'polar'"):
+        validate(EncoderConfig, {"form": "published", "symmetry": 4}, "run.toml", RecipeError)
+    assert EncoderConfig(form="published").symmetry is None
+
+
+def test_whole_angles_are_folded_by_each_columns_own_order() -> None:
+    angle, symmetry = np.radians([170.0, 170.0, -45.0, 45.0, np.nan]), np.array([1, 4, 4, 4, 2])
+    none = np.zeros(5)
+    folded = Encoding(angle, none, symmetry, np.zeros((5, 1), np.float32), none, none, none).folded
+    assert np.degrees(folded) == pytest.approx([170.0, -10.0, 45.0, 45.0, np.nan], nan_ok=True)

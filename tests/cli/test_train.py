@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from stemzoo.errors import ModelError
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 NANO, ENCODER = (str(REPOSITORY / "model_cards" / name / "v1") for name in ("adf-unet-nano", "rvae-perovskite"))
 TINY = """
@@ -141,6 +143,22 @@ def test_a_run_is_resumed_and_published_from_another_folder(
     for name in ("run", "rvae"):
         assert run("export", f"../{name}", "--out", f"zoo/{name}/v1").code == 0
         assert run("zoo", "show", f"zoo/{name}/v1", "--json").json["materials"] == ["SrTiO3"], "known to the checkpoint"
+
+
+def test_the_order_sought_counts_where_the_window_is_chosen_too(
+    run: Callable[..., Any], frame: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def propose(analysis: Any, *, symmetry: int | None, **_: Any) -> Any:
+        asked.append(symmetry)
+        raise ModelError("asked")
+
+    monkeypatch.setattr("stemzoo.analyze.fitting.propose", propose)
+    words = [frame, "--pixel-size", 0.2, "--window", "auto", "--symmetry", 4]
+    assert run("train", "rvae", *words, "--out", tmp_path / "encoder").code == 1
+    assert run("analyze", *words, "--fit-encoder", "--out", tmp_path / "fitted").code == 1
+    assert asked == [4, 4]
 
 
 def test_an_rvae_trains_on_datasets_and_on_a_frame(

@@ -31,8 +31,9 @@ def encoder_window(analysis: Analysis, encoder: Encoder) -> Tuple[float, Tuple[s
     """Return the side, in pixels of the frame, of the window that the encoder was trained on, and what had to be decided."""
     sampling = analysis.sampling
     notices: Tuple[str, ...] = ()
-    if sampling is None:
-        scale = find_scale(analysis.frames, clean(analysis.frames.frame(first_shown(analysis)))[0])
+    shown = first_shown(analysis)
+    if sampling is None and len(analysis.columns[shown]):  # where nothing was found, nothing is cut, and the frame may be blank
+        scale = find_scale(analysis.frames, clean(analysis.frames.frame(shown))[0])
         sampling, notices = scale.sampling, scale.notices
     window, more = window_at(sampling, encoder)
     return window, (*notices, *more)

@@ -173,6 +173,14 @@ def test_a_constant_frame_is_refused_alone_and_left_empty_in_a_stack(segmenter: 
     assert found.sampling == 0.2 and len(found.quality) == 2
 
 
+def test_a_stack_that_shows_nothing_is_encoded_to_nothing(segmenter: Segmenter, encoder: Encoder) -> None:
+    """A blank frame, then noise, of unknown scale: there is no window to look for, least of all in the blank frame."""
+    noise = np.random.default_rng(0).normal(100, 1, (96, 96))
+    found = analyze(Frames(np.stack([np.ones_like(noise), noise]), None, "unknown", path="s"), segmenter, encoder)
+    assert [len(columns) for columns in found.columns] == [0, 0] and found.encoding is not None and len(found.encoding) == 0
+    assert any("frame 0 is constant" in notice for notice in found.notices)
+
+
 def test_classes_must_match_the_graph(tmp_path: Path, lattice_frames: LatticeFrames) -> None:
     standins.save_segmenter(tmp_path / "model.onnx", {**standins.SEGMENTER_CARD, "classes": ["A", "B"]})
     with pytest.raises(ModelError, match="blob@1: its graph gives 1 classes, its card names 2"):

@@ -41,6 +41,7 @@ WILD, MANY = 0.8, 0.02  # sigmas: where more than this fraction of steps are lon
 TELLING = 400  # columns whose own widths tell how alike all are
 CG_ITERATIONS = 30
 BEYOND_STIFFNESS = 0.3  # sigmas: how far a column beyond the edge may lie from where it was guessed
+LOST, LEASH = 0.25, 0.4  # sigmas: where starts say nothing, a column known worse than the one stays near its start by the other
 EDGE, NO_PRIOR = 1.0, 1e6  # sigmas from the edge within which a start says nothing; squared sigmas: a prior so wide is none
 HELD = 1e12  # relative stiffness that keeps a failed column at its start
 NO_PAIRS = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
@@ -193,7 +194,7 @@ class JointFit:
         beyond, held = progress.place < 0, progress.held
         sharing = np.where(beyond | self.careful, 0.0, 1.0)
         away = whitening(self.state.shape) @ (progress.start - self.state.yx).T
-        bound = 0.0 if self.trust is None else 1 / self._prior(self.trust)
+        bound = 1 / (self._leash() if self.trust is None else self._prior(self.trust))
         for axis in (U, V):
             stiff[axis] = bound
             pull[axis] = bound * away[axis]
@@ -244,6 +245,10 @@ class JointFit:
     def _prior(self, trust: Trust) -> np.ndarray:
         """Return the variance (n,) of the prior that each start is; those at the edge say nothing, as their maxima may lie beyond it."""
         return np.where(self._at_edge(), NO_PRIOR, trust.prior(self._alone()))
+
+    def _leash(self) -> np.ndarray:
+        """Return the variance (n,) of the prior on columns that the frame says next to nothing of: without it they stray into others."""
+        return np.where(self._alone() > LOST**2, LEASH**2, NO_PRIOR)
 
     def _at_edge(self) -> np.ndarray:
         """Return which columns (n,) started so near to the frame's edge that their maximum may lie beyond it."""

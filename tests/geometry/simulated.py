@@ -25,6 +25,12 @@ class Scene:
         """Return positions as a network would give them."""
         return self.yx + np.random.default_rng(seed + 1000).normal(0, error_px, self.yx.shape)
 
+    def nowhere(self, seed: int, many: int) -> np.ndarray:
+        """Return `many` positions (many, 2) in the frame at which there is no column within two sigmas."""
+        guess = np.random.default_rng(seed + 2000).uniform(0, np.asarray(self.expected.shape) - 1, (40 * many, 2))
+        near = np.hypot(*(guess[:, None] - self.yx).transpose(2, 0, 1)).min(axis=1)
+        return guess[near > 2 * self.sigma_px][:many]
+
 
 def scene(yx: np.ndarray, peak: np.ndarray, sigma_px: float, shape: tuple[int, int], background: np.ndarray | float = 0.0) -> Scene:
     """Return the frame in which column k has `peak[k]` counts in its central pixel above `background` counts a pixel."""

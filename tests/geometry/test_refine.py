@@ -59,6 +59,18 @@ def test_overlapping_columns_stay_near_the_joint_bound(kind: str, separation: fl
     assert 0.8 <= np.mean([spread for _, spread in errors]) <= 1.25
 
 
+@pytest.mark.parametrize("share", [0.02, 0.15])
+def test_starts_where_no_column_is_cost_the_others_nothing(share: float) -> None:
+    truth = _scene("perovskite", 6.1, 300, size=256)
+    columns, fits = len(truth.yx), []
+    for seed in range(3):
+        nowhere = truth.nowhere(seed, int(share * columns))
+        fits.append(refine(truth.noisy(seed), np.concatenate([truth.starts(seed), nowhere])))
+    error = np.concatenate([(fit.yx[:columns] - truth.yx)[fit.ok[:columns]] for fit in fits])
+    assert all(fit.ok[:columns].mean() > 0.99 and fit.ok[columns:].mean() < 0.1 for fit in fits)
+    assert np.sqrt((error**2).mean()) <= 1.1 * np.sqrt((joint_bound(truth, background_known=False) ** 2).mean())
+
+
 def test_overlap_raises_sigma() -> None:
     apart, close = _scene("dumbbell", 6.0, 300, size=300), _scene("dumbbell", 2.0, 300)
     assert np.median(refine(close.noisy(0), close.starts(0)).sigma) > 1.3 * np.median(refine(apart.noisy(0), apart.starts(0)).sigma)

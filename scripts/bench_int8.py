@@ -1,4 +1,4 @@
-"""Print what a segmenter's convolutions in eight bits save and cost: time of the network, F1 and RMSE of its maxima, size of the file.
+"""Print what a segmenter in eight bits saves and costs: time of the network, F1 and RMSE of its maxima, size of the file.
 
     python scripts/bench_int8.py HELD.h5 [--model adf-unet] [--threads 1] [--calibration 8]
 
@@ -97,7 +97,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         graphs = {"single precision": folder / MODEL_FILE}
         for bits in (8, 7):
-            graphs[f"convolutions in eight bits, weights in {bits}"] = Path(work) / f"{bits}.onnx"
+            graphs[f"eight bits, weights in {bits}"] = Path(work) / f"{bits}.onnx"
             quantise_graph(folder / MODEL_FILE, Path(work) / f"{bits}.onnx", calibration, bits)
         print(f"{spec.id}: {side}² px, {options.threads} threads; {len(held)} frames, {sum(len(yx) for _, yx, _ in held)} columns")
         for title, graph in graphs.items():

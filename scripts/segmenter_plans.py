@@ -292,5 +292,5 @@ SEGMENTERS["adf-unet-atoms@1"] = {
 }
 
 
-EIGHT_BITS = {"adf-unet-int8@1": "adf-unet@4", "adf-unet-int8@2": "adf-unet@5"}
+EIGHT_BITS = {"adf-unet-int8@1": "adf-unet@4", "adf-unet-int8@2": "adf-unet@5", "adf-unet-int8@3": "adf-unet@5"}
 """Variants in eight bits, by the version that they are made of."""

@@ -4,7 +4,7 @@
     python scripts/train_zoo.py adf-unet@2 --work runs               # as long again, from adf-unet@1
     python scripts/train_zoo.py adf-unet-nano@1 --work runs          # about as long
     python scripts/train_zoo.py adf-unet-atoms@1 --work runs         # half an hour, from adf-unet-nano
-    python scripts/train_zoo.py adf-unet-int8@2 --work runs          # minutes: adf-unet@5 in eight bits
+    python scripts/train_zoo.py adf-unet-int8@3 --work runs          # minutes: adf-unet@5 in eight bits
     python scripts/train_zoo.py adf-unet@2 --work runs --checkpoint runs/adf-unet@2/stage1/checkpoints/best.ckpt
 
 With --checkpoint the training is skipped; confidence is calibrated, and evaluation and bundle are made. With --scores N the published

@@ -97,7 +97,7 @@ def quantise(
         "name": f"{name}-int8",
         "version": 1,
         "title": f"{card['title']}, in eight bits",
-        "summary": f"{segmenter.spec.id} with its convolutions in eight bits: the same columns in less time. {card['summary']}",
+        "summary": f"{segmenter.spec.id} in eight bits from the first convolution on: the same columns in less time. {card['summary']}",
         "limits": (*card["limits"], *LIMITS),
         "evaluation": (),
         **(stated or {}),

@@ -50,6 +50,16 @@ def test_every_convolution_works_on_bytes_that_cannot_overflow(variant: Path) ->
     assert max(np.abs(array.astype(int)).max() for array in kernels) <= 64
 
 
+def test_bytes_stay_bytes_between_convolutions_and_the_frame_keeps_its_bits(variant: Path) -> None:
+    graph = onnx.load(str(variant / "model.onnx")).graph
+    makes = {name: node.op_type for node in graph.node for name in node.output}
+    inner = [node for node in graph.node if node.op_type in ("Add", "Resize", "MaxPool")]
+    bytewise = [node for node in inner if makes.get(node.input[0]) == "DequantizeLinear"]
+    # three levels, each with a pooling on the way down, an enlarging and a sum on the way up
+    assert sorted(node.op_type for node in bytewise) == 3 * ["Add"] + 3 * ["MaxPool"] + 3 * ["Resize"]
+    assert all("contrast" in node.name for node in inner if node not in bytewise)
+
+
 def test_the_file_is_small_and_within_the_contract(variant: Path) -> None:
     model = onnx.load(str(variant / "model.onnx"))
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 18)]

@@ -1,4 +1,4 @@
-"""A segmenter's bundle to one whose convolutions compute in eight bits. Owns the quantised graph and the bundle made of it.
+"""A segmenter's bundle to one that computes in eight bits from its first convolution on. Owns the quantised graph and the bundle made of it.
 
 Weights have seven of the eight bits, so that products of bytes cannot overflow where a processor adds pairs of them in sixteen, and every
 processor gets the same sums. The ranges of the activations come from frames. onnxruntime's static quantisation does the work; called by
@@ -26,6 +26,9 @@ from stemzoo.runtime.bundle import GOLDEN_FILE, METADATA_KEY, MODEL_FILE, WEIGHT
 from stemzoo.runtime.session import open_session
 from stemzoo.zoo.card import Card, read_card
 from stemzoo.zoo.whole import whole_folder
+
+IN_BYTES = ("Conv", "Relu", "MaxPool", "Resize", "Add", "Concat")
+"""What works on bytes: between convolutions too, a value in four bytes costs a conversion to and fro, and four times the memory."""
 
 GOLDEN = {"atol": 0.15, "rtol": 1e-4}
 """A value on the border of two bytes falls to either side with the last bit of what was before it, and some of the map with it: the same
@@ -63,7 +66,7 @@ def in_eight_bits(graph: Path) -> bool:
 
 
 def quantise_graph(source: Path, target: Path, frames: Iterable[np.ndarray], weight_bits: int = 7) -> None:
-    """Write the segmenter's graph `source` with its convolutions in eight bits to `target`.
+    """Write the segmenter's graph `source`, in eight bits from its first convolution on, to `target`.
 
     Args:
         frames: (H, W) float32 at the network's sampling, sides multiples of its stride; they set the ranges of the activations.
@@ -80,12 +83,13 @@ def quantise_graph(source: Path, target: Path, frames: Iterable[np.ndarray], wei
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next(({"image": image[None, None]} for image in self.waiting), None)
 
-    kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8, "op_types_to_quantize": ["Conv"], "per_channel": True}
+    kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8, "op_types_to_quantize": list(IN_BYTES)}
     with tempfile.TemporaryDirectory() as work, _quiet():
         prepared, made = Path(work) / "prepared.onnx", Path(work) / "made.onnx"
         try:
             quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-            quantize_static(str(prepared), str(made), Reader(), quant_format=QuantFormat.QDQ, reduce_range=weight_bits == 7, **kinds)
+            kinds |= {"per_channel": True, "reduce_range": weight_bits == 7, "nodes_to_exclude": _before_convolutions(onnx.load(str(prepared)))}
+            quantize_static(str(prepared), str(made), Reader(), quant_format=QuantFormat.QDQ, **kinds)
         except Exception as error:
             raise ExportError(f"{source}: onnxruntime cannot quantise it ({type(error).__name__}: {error})") from error
         model = onnx.load(str(made))
@@ -99,6 +103,18 @@ def quantise_graph(source: Path, target: Path, frames: Iterable[np.ndarray], wei
     outputs, dynamic = GRAPHS["segmentation"]
     check_graph(model, ["image"], outputs, dynamic)
     target.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _before_convolutions(model: onnx.ModelProto) -> list[str]:
+    """Return the names of the nodes whose results no convolution bears on: what is done to the frame itself needs every bit."""
+    behind: set[str] = set()
+    before = []
+    for node in model.graph.node:  # in the order in which they are worked out
+        if node.op_type == "Conv" or behind.intersection(node.input):
+            behind.update(node.output)
+        else:
+            before.append(node.name)
+    return before
 
 
 def _golden(source: Path, graph: Path) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""A segmenter's bundle to one that computes in eight bits from its first convolution on. Owns the quantised graph and the bundle made of it.
+"""A segmenter's bundle to one that computes in eight bits from its first convolution on. Owns the graph in eight bits and its bundle.
 
 Weights have seven of the eight bits, so that products of bytes cannot overflow where a processor adds pairs of them in sixteen, and every
 processor gets the same sums. The ranges of the activations come from frames. onnxruntime's static quantisation does the work; called by
@@ -83,13 +83,22 @@ def quantise_graph(source: Path, target: Path, frames: Iterable[np.ndarray], wei
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next(({"image": image[None, None]} for image in self.waiting), None)
 
-    kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8, "op_types_to_quantize": list(IN_BYTES)}
     with tempfile.TemporaryDirectory() as work, _quiet():
         prepared, made = Path(work) / "prepared.onnx", Path(work) / "made.onnx"
         try:
             quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-            kinds |= {"per_channel": True, "reduce_range": weight_bits == 7, "nodes_to_exclude": _before_convolutions(onnx.load(str(prepared)))}
-            quantize_static(str(prepared), str(made), Reader(), quant_format=QuantFormat.QDQ, **kinds)
+            quantize_static(
+                str(prepared),
+                str(made),
+                Reader(),
+                quant_format=QuantFormat.QDQ,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                op_types_to_quantize=list(IN_BYTES),
+                nodes_to_exclude=_before_convolutions(prepared),
+                per_channel=True,
+                reduce_range=weight_bits == 7,
+            )
         except Exception as error:
             raise ExportError(f"{source}: onnxruntime cannot quantise it ({type(error).__name__}: {error})") from error
         model = onnx.load(str(made))
@@ -105,11 +114,11 @@ def quantise_graph(source: Path, target: Path, frames: Iterable[np.ndarray], wei
     target.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _before_convolutions(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the nodes whose results no convolution bears on: what is done to the frame itself needs every bit."""
+def _before_convolutions(path: Path) -> list[str]:
+    """Return the names of the nodes at `path` whose results no convolution bears on: what is done to the frame itself needs every bit."""
     behind: set[str] = set()
     before = []
-    for node in model.graph.node:  # in the order in which they are worked out
+    for node in onnx.load(str(path)).graph.node:  # in the order in which they are worked out
         if node.op_type == "Conv" or behind.intersection(node.input):
             behind.update(node.output)
         else:

@@ -1,6 +1,6 @@
 """Columns that overlap, and the background under them, solved together. Owns the joint step and the joint standard errors.
 
-Works on the small matrices of columnmodel, never on pixels; NumPy only. Called by jointfit.
+Works on the small matrices of columnmodel, never on pixels; NumPy only. Called by jointfit and certainty.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """One frame's fit while it runs: all columns and the background moved together until they rest. Owns the iteration, NumPy only.
 
-Works in normalised intensities on starts sorted by y; refine prepares those, judges the outcome and turns it into a Fit.
+Works in normalised intensities on starts sorted by y; refine prepares those, judges the outcome and turns it into a Fit; certainty
+tells how well the columns are known then.
 """
 
 from __future__ import annotations
@@ -81,7 +82,6 @@ class JointFit:
         self.last_step = np.zeros(n)
         self.settled = False  # after the first step that was taken
         self.contrast, self.stale = 0.0, True
-        self._cover: Optional[np.ndarray] = None
 
     def run(self, max_iterations: int) -> None:
         """Iterate until the columns rest."""
@@ -112,7 +112,7 @@ class JointFit:
     def evaluate(self, first: bool = False, learn: bool = True) -> None:
         """Compare the model with the frame: residual, the noise and the weights that follow from it, each column's normal equations."""
         self.beside.take(self.state, self.background, first, learn)
-        self.normal, self._cover = normal_equations(self.state, self.windows, self.beside.residual, self.beside.weight), None
+        self.normal = normal_equations(self.state, self.windows, self.beside.residual, self.beside.weight)
         # overlaps are measured in each column's own information, so only a change of the noise's dependence on the signal makes them stale
         contrast = self.beside.contrast
         self.stale = self.stale or abs(contrast - self.contrast) > STALE
@@ -194,7 +194,7 @@ class JointFit:
         beyond, held = progress.place < 0, progress.held
         sharing = np.where(beyond | self.careful, 0.0, 1.0)
         away = whitening(self.state.shape) @ (progress.start - self.state.yx).T
-        bound = 1 / (self._leash() if self.trust is None else self._prior(self.trust))
+        bound = 1 / (self._leash() if self.trust is None else self.prior(self.trust))
         for axis in (U, V):
             stiff[axis] = bound
             pull[axis] = bound * away[axis]
@@ -208,59 +208,23 @@ class JointFit:
         plane = self.normal.plane[:, :3]
         return Equations(own, gradient, stiff, pull, sharing, blocks, self.pairs, self.node, lift, plane, self.normal.flat)
 
-    def covariance(self) -> np.ndarray:
-        """Return the covariance (4, 4, n) of y, x [px], amplitude and log width, overlapping neighbours and background unknown; NaN where
-        singular. Held columns are taken as free where nobody overlaps with them."""
-        if self._cover is None:
-            cover = self._joint_covariance()
-            lost = np.isnan(cover).any(axis=(0, 1))
-            if lost.any():  # overlaps worked out some iterations ago may no longer go with what is known of each column now
-                self.couple()
-                cover[:, :, lost] = self._joint_covariance()[:, :, lost]
-            to_px = np.eye(CORE)
-            to_px[:2, :2] = np.linalg.cholesky(self.state.shape)
-            self._cover = np.einsum("ia,abn,jb->ijn", to_px, cover, to_px)
-        return self._cover
-
-    def _joint_covariance(self) -> np.ndarray:
-        return covariance(self.equations(), whitening(self.state.shape) @ self.state.yx.T, OVERLAP * self.width)
-
-    def _alone(self) -> np.ndarray:
+    def alone(self) -> np.ndarray:
         """Return the variance (n,) of each column's place on its own, all else known, in sigmas of the mean peak squared."""
         alone: np.ndarray = 1 / np.maximum(self.normal.own[U, U], 1e-30)
         return alone
 
-    def errors(self, wider: np.ndarray) -> np.ndarray:
-        """Return the standard errors (n, 2) [px] of y and x, where the frame's noise moves fits `wider` (n, 2) times as far as was thought;
-        NaN where singular."""
-        posterior = np.einsum("iin->ni", self.covariance()[:2, :2])
-        if self.trust is not None:
-            square = np.diag(self.state.shape)
-            posterior = square * self.trust.drawn(posterior / square, self._prior(self.trust)[:, None], wider**2)
-            wider = np.ones(2)
-        with np.errstate(invalid="ignore"):
-            error: np.ndarray = np.sqrt(posterior) * wider
-        return error
-
-    def _prior(self, trust: Trust) -> np.ndarray:
+    def prior(self, trust: Trust) -> np.ndarray:
         """Return the variance (n,) of the prior that each start is; those at the edge say nothing, as their maxima may lie beyond it."""
-        return np.where(self._at_edge(), NO_PRIOR, trust.prior(self._alone()))
+        return np.where(self._at_edge(), NO_PRIOR, trust.prior(self.alone()))
 
     def _leash(self) -> np.ndarray:
         """Return the variance (n,) of the prior on columns that the frame says next to nothing of: without it they stray into others."""
-        return np.where(self._alone() > LOST**2, LEASH**2, NO_PRIOR)
+        return np.where(self.alone() > LOST**2, LEASH**2, NO_PRIOR)
 
     def _at_edge(self) -> np.ndarray:
         """Return which columns (n,) started so near to the frame's edge that their maximum may lie beyond it."""
         start, rim = self.progress.start, EDGE * self.width
         return np.asarray(((start < rim) | (start > np.asarray(self.windows.size) - 1 - rim)).any(axis=1))
-
-    def start_errors(self) -> Optional[np.ndarray]:
-        """Return the standard errors (n, 2) [px] of y and x of columns that are left at their starts; None where those say nothing."""
-        if self.trust is None:
-            return None
-        error: np.ndarray = np.sqrt(self.trust.left(self._alone()))[:, None] * np.sqrt(np.diag(self.state.shape))
-        return error
 
     def _learn_widths(self) -> None:
         """Learn from what each column would say of its width on its own how alike they are."""

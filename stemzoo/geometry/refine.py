@@ -13,6 +13,7 @@ from typing import NamedTuple, Optional, Tuple
 import numpy as np
 
 from stemzoo.errors import ShapeError
+from stemzoo.geometry.certainty import Certainty
 from stemzoo.geometry.columnmodel import fit_amplitudes
 from stemzoo.geometry.jointfit import NO_PAIRS, JointFit
 from stemzoo.geometry.neighbours import nearest_distance, pairs_among
@@ -152,15 +153,17 @@ def _fitted(
     fit = JointFit(normal_image, usable, begin, width)
     del normal_image  # the fit has its own
     fit.run(settings.max_iterations)
-    believable, over_edge = _believable(fit, end, settings)
+    known = Certainty(fit)
+    believable, over_edge = _believable(known, end, settings)
     if believable.mean() < FEW_CONVERGE and len(place) >= 8:
         again = JointFit(fit.windows.inner(fit.windows.image), usable, begin, width, careful=True)
         again.run(settings.max_iterations)
-        better, outside = _believable(again, end, settings)
+        known_again = Certainty(again)
+        better, outside = _believable(known_again, end, settings)
         if better.mean() > believable.mean():
-            fit, believable, over_edge = again, better, outside
-    _hold(fit, ~believable & ~over_edge)
-    return _result(fit, believable, starts, (offset, scale), pooling, settings)
+            known, believable, over_edge = known_again, better, outside
+    _hold(known.fit, ~believable & ~over_edge)
+    return _result(known, believable, starts, (offset, scale), pooling, settings)
 
 
 def _range(image: np.ndarray, usable: np.ndarray) -> Tuple[float, float]:
@@ -193,11 +196,11 @@ def _hold(fit: JointFit, failed: np.ndarray) -> None:
         state.amplitude[failed] = fit_amplitudes(fit.windows, state, np.flatnonzero(failed))[0]
 
 
-def _believable(fit: JointFit, end: np.ndarray, settings: RefineOptions) -> Tuple[np.ndarray, np.ndarray]:
+def _believable(known: Certainty, end: np.ndarray, settings: RefineOptions) -> Tuple[np.ndarray, np.ndarray]:
     """Return which columns (n,) converged to something that a column can be, and which only went over the edge of the frame, which ends at
     `end` (2,): their maximum was not measured, yet with them there their neighbours are explained best."""
-    state, progress = fit.state, fit.progress
-    error, height_error = fit.errors(np.ones(2)), np.sqrt(fit.covariance()[AMPLITUDE, AMPLITUDE])
+    fit, state, progress = known.fit, known.fit.state, known.fit.progress
+    error, height_error = known.errors(np.ones(2)), np.sqrt(known.covariance()[AMPLITUDE, AMPLITUDE])
     moved = np.hypot(*(state.yx - progress.start).T)
     farthest = np.maximum(np.minimum(settings.max_move * progress.nearest, settings.max_move_sigmas * fit.width), 0.7)
     significant = state.amplitude > settings.min_significance * height_error
@@ -211,14 +214,14 @@ def _believable(fit: JointFit, end: np.ndarray, settings: RefineOptions) -> Tupl
 
 
 def _result(
-    fit: JointFit, believable: np.ndarray, starts: np.ndarray, units: Tuple[float, float], pooling: Pooling, settings: RefineOptions
+    known: Certainty, believable: np.ndarray, starts: np.ndarray, units: Tuple[float, float], pooling: Pooling, settings: RefineOptions
 ) -> Fit:
     """Return the fit in the units (zero and scale of the normalised intensities) and the order of the input."""
-    state, progress, (offset, scale) = fit.state, fit.progress, units
+    fit, state, progress, (offset, scale) = known.fit, known.fit.state, known.fit.progress, units
     chi2 = fit.normal.chi2 / np.maximum(fit.windows.pixels * fit.beside.left, 1.0)
     jitter = fit.row_jitter()
     rows = np.array([0.0, jitter.error])  # which moves the start as it moves the fit
-    error = np.hypot(fit.errors(_misfit(chi2, fit.windows.pixels)[:, None] * fit.correlation()), rows)
+    error = np.hypot(known.errors(_misfit(chi2, fit.windows.pixels)[:, None] * fit.correlation()), rows)
     flanked = fit.pairs.first[(progress.place[fit.pairs.second] < 0) & (fit.pairs.distance < FLANK_REACH * fit.width)]
     error[flanked] = np.hypot(error[flanked], FLANK_ERROR * fit.width)
     seen = progress.place >= 0
@@ -242,7 +245,7 @@ def _result(
             moved = pooling.fold * np.abs(state.yx[good] - progress.start[good])
             scatter = max(scatter, 1.5 * 1.4826 * float(np.median(moved)))
         out.sigma[~out.ok] = scatter
-        left, kept = fit.start_errors(), seen & ~good
+        left, kept = known.start_errors(), seen & ~good
         if left is not None:
             out.sigma[progress.place[kept]] = np.maximum(settings.failed_sigma_px, pooling.fold * np.hypot(left[kept], rows))
         out.sigma[progress.place[over_edge]] = np.maximum(out.sigma[progress.place[over_edge]], beyond)

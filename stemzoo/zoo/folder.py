@@ -20,7 +20,7 @@ from stemzoo.zoo.wheels import Target, fetch
 from stemzoo.zoo.whole import whole_folder
 
 MANIFEST_FILE = "MANIFEST"
-LAYER = ("__init__.py", "types.py", "errors.py", "geometry", "runtime")
+LAYER = ("__init__.py", "types", "errors.py", "geometry", "runtime")
 MAIN = """import os
 import sys
 

@@ -135,7 +135,7 @@ def test_the_page_for_the_operator_explains_every_column_of_the_table(folder):
 
 def test_application_holds_source_of_the_layer_and_nothing_else(folder):
     names = zipfile.ZipFile(folder / "stemzoo.pyz").namelist()
-    assert {name.split("/")[1] for name in names if "/" in name} == {"__init__.py", "types.py", "errors.py", "geometry", "runtime"}
+    assert {name.split("/")[1] for name in names if "/" in name} == {"__init__.py", "types", "errors.py", "geometry", "runtime"}
     assert all(name.endswith(".py") for name in names)
 
 

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -47,10 +47,10 @@ app.command("doctor", epilog="Example: stemzoo doctor --json")(models.doctor)
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
-    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
-    debug: bool = typer.Option(
-        False, "--debug", help="Show the traceback of an unexpected error (also: STEMZOO_DEBUG=1). Anywhere on the line."
-    ),
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an unexpected error (also: STEMZOO_DEBUG=1). Anywhere on the line.")
+    ] = False,
 ) -> None:
     if version:
         from stemzoo import __version__

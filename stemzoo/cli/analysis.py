@@ -8,12 +8,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stemzoo.cli.options import AsJson, Dask, EncoderName, Force, FrameRange, PixelSize, Report, SegmenterName, Threshold, Window
 from stemzoo.cli.progress import Progress, bars, print_json, say
-from stemzoo.cli.session import CORES, PROVIDER, THREADS, session_of
+from stemzoo.cli.session import Cores, Provider, Threads, session_of
 from stemzoo.errors import StemzooError
 
 if TYPE_CHECKING:
@@ -22,39 +23,26 @@ if TYPE_CHECKING:
     from stemzoo.analyze.plan import Task
     from stemzoo.runtime.session import SessionOptions
 
-FILES = typer.Argument(
-    ..., metavar="FILE…", help="dm3, dm4, emd, ser, emi, hspy, tif, mrc, npy, HDF5, png or jpg; FILE::NAME for one signal of several."
-)
-OUT = typer.Option(
-    None, "--out", metavar="DIR", help="Folder of the results; several inputs get a folder each in it. [default: <stem>_stemzoo]"
-)
-MODEL = typer.Option(None, "--model", metavar="NAME", help="Segmenter: name, name@version or a bundle's folder. [default: the zoo's]")
-ENCODER = typer.Option(
-    "auto",
-    "--encoder",
-    metavar="NAME",
-    help="Encoder: name, name@version, a folder, auto (the zoo's that fits the file, if one does) or none.",
-)
-FIT = typer.Option(False, "--fit-encoder", help="Fit an encoder to this file's own sub-images (needs stemzoo[train]).")
-LATENTS = typer.Option(2, "--latents", metavar="N", help="Latents of a fitted encoder.")
-SYMMETRY = typer.Option(
-    None, "--symmetry", metavar="N", help="Order that a fitted encoder takes every column for: 1, 2, 3, 4 or 6. [default: each its own]"
-)
-SEED = typer.Option(0, "--seed", metavar="N", help="Seed of a fitted encoder.")
-PIXEL_SIZE = typer.Option(None, "--pixel-size", metavar="Å", help="Å per pixel; overrides the file's.")
-WINDOW = typer.Option(None, "--window", metavar="LENGTH", help="Extent of the sub-images, e.g. 12Å or 48px.")
-FRAMES = typer.Option(None, "--frames", metavar="A:B", help="Frames of a stack, counted from 0, B left out.")
-THRESHOLD = typer.Option(None, "--threshold", metavar="P", help="Lowest accepted probability. [default: the model's own]")
-REPORT = typer.Option(True, "--report/--no-report", help="Draw figures and report.html.")
-FORCE = typer.Option(False, "--force", help="Replace --out even if it holds files that are not stemzoo's.")
-DASK = typer.Option(
-    None,
-    "--dask",
-    metavar="CLUSTER",
-    help="Work on a Dask cluster: local, local:N, tcp://host:port, slurm or slurm:N (needs stemzoo[dask]).",
-)
-AGAIN = typer.Option(False, "--again", help="Of several inputs, also do those whose results are there and up to date.")
-JSON = typer.Option(False, "--json", help="Print one JSON object on stdout.")
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE…", help="dm3, dm4, emd, ser, emi, hspy, tif, mrc, npy, HDF5, png or jpg; FILE::NAME for one signal of several."
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="Folder of the results; several inputs get a folder each in it. [default: <stem>_stemzoo]"),
+]
+Fit = Annotated[bool, typer.Option("--fit-encoder", help="Fit an encoder to this file's own sub-images (needs stemzoo[train]).")]
+Latents = Annotated[int, typer.Option("--latents", metavar="N", help="Latents of a fitted encoder.")]
+Symmetry = Annotated[
+    int | None,
+    typer.Option(
+        "--symmetry", metavar="N", help="Order that a fitted encoder takes every column for: 1, 2, 3, 4 or 6. [default: each its own]"
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of a fitted encoder.")]
+Again = Annotated[bool, typer.Option("--again", help="Of several inputs, also do those whose results are there and up to date.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -65,26 +53,26 @@ def register(app: typer.Typer) -> None:
 
 
 def analyze(
-    files: list[str] = FILES,
-    out: Path | None = OUT,
-    model: str | None = MODEL,
-    encoder: str = ENCODER,
-    fit_encoder: bool = FIT,
-    latents: int = LATENTS,
-    symmetry: int | None = SYMMETRY,
-    seed: int = SEED,
-    pixel_size: float | None = PIXEL_SIZE,
-    window: str | None = WINDOW,
-    frames: str | None = FRAMES,
-    threshold: float | None = THRESHOLD,
-    report: bool = REPORT,
-    force: bool = FORCE,
-    cores: str | None = CORES,
-    threads: int = THREADS,
-    provider: str | None = PROVIDER,
-    dask: str | None = DASK,
-    again: bool = AGAIN,
-    as_json: bool = JSON,
+    files: Files,
+    out: Out = None,
+    model: SegmenterName = None,
+    encoder: EncoderName = "auto",
+    fit_encoder: Fit = False,
+    latents: Latents = 2,
+    symmetry: Symmetry = None,
+    seed: Seed = 0,
+    pixel_size: PixelSize = None,
+    window: Window = None,
+    frames: FrameRange = None,
+    threshold: Threshold = None,
+    report: Report = True,
+    force: Force = False,
+    cores: Cores = None,
+    threads: Threads = 0,
+    provider: Provider = None,
+    dask: Dask = None,
+    again: Again = False,
+    as_json: AsJson = False,
 ) -> None:
     """Columns with errors, angles, latents, maps and a report. From any microscope file."""
     session = session_of(cores, threads, provider)
@@ -97,19 +85,19 @@ def analyze(
 
 
 def locate(
-    files: list[str] = FILES,
-    out: Path | None = OUT,
-    model: str | None = MODEL,
-    pixel_size: float | None = PIXEL_SIZE,
-    frames: str | None = FRAMES,
-    threshold: float | None = THRESHOLD,
-    force: bool = FORCE,
-    cores: str | None = CORES,
-    threads: int = THREADS,
-    provider: str | None = PROVIDER,
-    dask: str | None = DASK,
-    again: bool = AGAIN,
-    as_json: bool = JSON,
+    files: Files,
+    out: Out = None,
+    model: SegmenterName = None,
+    pixel_size: PixelSize = None,
+    frames: FrameRange = None,
+    threshold: Threshold = None,
+    force: Force = False,
+    cores: Cores = None,
+    threads: Threads = 0,
+    provider: Provider = None,
+    dask: Dask = None,
+    again: Again = False,
+    as_json: AsJson = False,
 ) -> None:
     """Columns with errors only. Writes columns.csv, without angles, maps or report."""
     session = session_of(cores, threads, provider)
@@ -120,25 +108,25 @@ def locate(
 
 
 def encode(
-    file: str = typer.Argument(..., metavar="FILE", help="The frame or stack that the columns were found in."),
-    columns: Path = typer.Option(
-        ..., "--columns", metavar="CSV", help="The columns: from stemzoo locate, atomap, StatSTEM, ImageJ or by hand."
-    ),
-    out: Path | None = OUT,
-    encoder: str = ENCODER,
-    fit_encoder: bool = FIT,
-    latents: int = LATENTS,
-    symmetry: int | None = SYMMETRY,
-    seed: int = SEED,
-    pixel_size: float | None = PIXEL_SIZE,
-    window: str | None = WINDOW,
-    report: bool = REPORT,
-    force: bool = FORCE,
-    cores: str | None = CORES,
-    threads: int = THREADS,
-    provider: str | None = PROVIDER,
-    dask: str | None = DASK,
-    as_json: bool = JSON,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The frame or stack that the columns were found in.")],
+    columns: Annotated[
+        Path, typer.Option("--columns", metavar="CSV", help="The columns: from stemzoo locate, atomap, StatSTEM, ImageJ or by hand.")
+    ],
+    out: Out = None,
+    encoder: EncoderName = "auto",
+    fit_encoder: Fit = False,
+    latents: Latents = 2,
+    symmetry: Symmetry = None,
+    seed: Seed = 0,
+    pixel_size: PixelSize = None,
+    window: Window = None,
+    report: Report = True,
+    force: Force = False,
+    cores: Cores = None,
+    threads: Threads = 0,
+    provider: Provider = None,
+    dask: Dask = None,
+    as_json: AsJson = False,
 ) -> None:
     """Angles and latents for columns that are already known."""
     session = session_of(cores, threads, provider)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stemzoo.cli.options import AsJson, PixelSize
 from stemzoo.cli.progress import bars, print_json, say
 
 if TYPE_CHECKING:
@@ -14,23 +15,25 @@ if TYPE_CHECKING:
 
 data_app = typer.Typer(help="Datasets: draft, simulate, label, merge, inspect, validate.", no_args_is_help=True, rich_markup_mode=None)
 MOST_FINDINGS = 20
-JSON = typer.Option(False, "--json", help="Print one JSON object on stdout.")
+DatasetOut = Annotated[Path, typer.Option("--out", metavar="H5", help="The dataset to write.")]
 
 
 @data_app.command("simulate", epilog="Example: stemzoo data simulate sr3fe2o7 --frames 64 --out sr3fe2o7.h5")
 def simulate(
-    recipe: Path = typer.Argument(
-        ...,
-        metavar="TOML",
-        help="The recipe: structure, zone axis, optics, sampling, dose, seed; or the name of one that comes with stemzoo.",
-    ),
-    frames: int = typer.Option(..., "--frames", metavar="N", help="Number of frames."),
-    out: Path = typer.Option(..., "--out", metavar="H5", help="The dataset to write."),
-    seed: int | None = typer.Option(None, "--seed", metavar="N", help="Another seed than the recipe's."),
-    settings: list[str] = typer.Option(
-        [], "--set", metavar="KEY=VALUE", help="Another value, e.g. dose.counts_per_column=300; repeatable."
-    ),
-    as_json: bool = JSON,
+    recipe: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TOML",
+            help="The recipe: structure, zone axis, optics, sampling, dose, seed; or the name of one that comes with stemzoo.",
+        ),
+    ],
+    frames: Annotated[int, typer.Option("--frames", metavar="N", help="Number of frames.")],
+    out: DatasetOut,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Another seed than the recipe's.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Another value, e.g. dose.counts_per_column=300; repeatable.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Simulate frames with exact truth from a recipe."""
     from stemzoo.io.inventory import inspect
@@ -38,7 +41,7 @@ def simulate(
 
     with bars(f"simulate {recipe.stem}") as progress:
         tick = None if progress is None else (lambda done, total: progress("simulate", done, total))
-        path = simulate_dataset(recipe, frames, out, seed, tick, _settings(settings))
+        path = simulate_dataset(recipe, frames, out, seed, tick, _settings(settings or []))
     summary = inspect(path)
     if as_json:
         print_json({"dataset": str(path), "frames": summary.n_frames, "columns": summary.n_columns})
@@ -48,10 +51,10 @@ def simulate(
 
 @data_app.command("recipe", epilog="Example: stemzoo data recipe rutile.cif --zone 0,0,1 --out rutile.toml")
 def recipe(
-    cif: Path = typer.Argument(..., metavar="CIF", help="The crystal structure."),
-    zone: str = typer.Option(..., "--zone", metavar="h,k,l", help="Lattice direction along the beam, e.g. 1,1,0."),
-    out: Path = typer.Option(..., "--out", metavar="TOML", help="The recipe to write."),
-    as_json: bool = JSON,
+    cif: Annotated[Path, typer.Argument(metavar="CIF", help="The crystal structure.")],
+    zone: Annotated[str, typer.Option("--zone", metavar="h,k,l", help="Lattice direction along the beam, e.g. 1,1,0.")],
+    out: Annotated[Path, typer.Option("--out", metavar="TOML", help="The recipe to write.")],
+    as_json: AsJson = False,
 ) -> None:
     """Draft a recipe from a crystal structure. Edit it, then simulate it (needs stemzoo[train])."""
     from stemzoo.simulation.draft import draft_recipe
@@ -67,17 +70,18 @@ def recipe(
 
 @data_app.command("label", epilog="Example: stemzoo data label frame.dm4 columns.csv --out labelled.h5")
 def label(
-    frame: Path = typer.Argument(..., metavar="FRAME", help="A microscope file, one frame or a stack."),
-    columns: Path = typer.Argument(
-        ..., metavar="COLUMNS.csv", help="Its columns: from stemzoo locate, atomap, StatSTEM, ImageJ or by hand."
-    ),
-    out: Path = typer.Option(..., "--out", metavar="H5", help="The dataset to write."),
-    pixel_size: float | None = typer.Option(None, "--pixel-size", metavar="Å", help="Å per pixel; overrides the file's."),
-    material: str = typer.Option("", "--material", metavar="NAME", help="What the frame shows."),
-    program: str | None = typer.Option(
-        None, "--program", metavar="NAME", help="What wrote the table, where its names leave a doubt: atomap, statstem or imagej."
-    ),
-    as_json: bool = JSON,
+    frame: Annotated[Path, typer.Argument(metavar="FRAME", help="A microscope file, one frame or a stack.")],
+    columns: Annotated[
+        Path, typer.Argument(metavar="COLUMNS.csv", help="Its columns: from stemzoo locate, atomap, StatSTEM, ImageJ or by hand.")
+    ],
+    out: DatasetOut,
+    pixel_size: PixelSize = None,
+    material: Annotated[str, typer.Option("--material", metavar="NAME", help="What the frame shows.")] = "",
+    program: Annotated[
+        str | None,
+        typer.Option("--program", metavar="NAME", help="What wrote the table, where its names leave a doubt: atomap, statstem or imagej."),
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a dataset of a real frame and the columns known in it."""
     from stemzoo.io.inventory import inspect
@@ -97,9 +101,9 @@ def label(
 
 @data_app.command("merge", epilog="Example: stemzoo data merge a.h5 b.h5 --out both.h5")
 def merge_datasets(
-    datasets: list[Path] = typer.Argument(..., metavar="H5…", help="Datasets, simulated or labelled, of any schema version."),
-    out: Path = typer.Option(..., "--out", metavar="H5", help="The dataset to write."),
-    as_json: bool = JSON,
+    datasets: Annotated[list[Path], typer.Argument(metavar="H5…", help="Datasets, simulated or labelled, of any schema version.")],
+    out: DatasetOut,
+    as_json: AsJson = False,
 ) -> None:
     """Make one dataset of several. An image that stands in more than one is written once."""
     from stemzoo.io.merge import merge
@@ -115,10 +119,11 @@ def merge_datasets(
 
 @data_app.command("validate", epilog="Example: stemzoo data validate train.h5 held_back.h5")
 def validate(
-    datasets: list[Path] = typer.Argument(
-        ..., metavar="H5…", help="A dataset, or one to train on and others held back, which may share no frame and no specimen."
-    ),
-    as_json: bool = JSON,
+    datasets: Annotated[
+        list[Path],
+        typer.Argument(metavar="H5…", help="A dataset, or one to train on and others held back, which may share no frame and no specimen."),
+    ],
+    as_json: AsJson = False,
 ) -> None:
     """Check that datasets are in order. Their schema, that truth lies on intensity, that nothing leaks from training to validation."""
     from dataclasses import asdict
@@ -144,11 +149,11 @@ def validate(
 
 @data_app.command("inspect", epilog="Example: stemzoo data inspect sr3fe2o7.h5 --sheet sr3fe2o7.png")
 def inspect_dataset(
-    dataset: Path = typer.Argument(..., metavar="H5", help="A dataset."),
-    sheet: Path | None = typer.Option(
-        None, "--sheet", metavar="PNG", help="Also draw a contact sheet of up to 12 frames with their columns."
-    ),
-    as_json: bool = JSON,
+    dataset: Annotated[Path, typer.Argument(metavar="H5", help="A dataset.")],
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", metavar="PNG", help="Also draw a contact sheet of up to 12 frames with their columns.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Say what a dataset holds. How many frames and columns, at which doses, samplings and classes."""
     from dataclasses import asdict

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stemzoo.cli.options import AsJson, Dask
 from stemzoo.cli.progress import Progress, bars, print_json
 
 if TYPE_CHECKING:
@@ -29,16 +30,18 @@ class By(StrEnum):
 
 
 def evaluate(
-    model: str = typer.Argument(..., metavar="MODEL", help="Segmenter or encoder: name, name@version or a bundle's folder."),
-    dataset: Path = typer.Argument(..., metavar="H5", help="A dataset with truth; to be fair, one that no training saw."),
-    by: By = typer.Option(By.material, "--by", help="Group frames by material, dose (electrons in a column's peak) or scale (Å/px)."),
-    bound: bool = typer.Option(False, "--bound", help="Hold errors against the Cramér–Rao bound; about a second a frame."),
-    dask: str | None = typer.Option(
-        None, "--dask", metavar="CLUSTER", help="Work on a Dask cluster: local, local:N, tcp://host:port, slurm or slurm:N."
-    ),
-    figure: Path | None = typer.Option(None, "--figure", metavar="PNG", help="Draw F1, errors, coverage of σ and calibration."),
-    failures: Path | None = typer.Option(None, "--failures", metavar="JPG", help="Draw where it is wrong most, a panel a material."),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON object on stdout."),
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Segmenter or encoder: name, name@version or a bundle's folder.")],
+    dataset: Annotated[Path, typer.Argument(metavar="H5", help="A dataset with truth; to be fair, one that no training saw.")],
+    by: Annotated[
+        By, typer.Option("--by", help="Group frames by material, dose (electrons in a column's peak) or scale (Å/px).")
+    ] = By.material,
+    bound: Annotated[bool, typer.Option("--bound", help="Hold errors against the Cramér–Rao bound; about a second a frame.")] = False,
+    dask: Dask = None,
+    figure: Annotated[Path | None, typer.Option("--figure", metavar="PNG", help="Draw F1, errors, coverage of σ and calibration.")] = None,
+    failures: Annotated[
+        Path | None, typer.Option("--failures", metavar="JPG", help="Draw where it is wrong most, a panel a material.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Score a model against truth, with 95 % intervals. Of a segmenter detection and position, of an encoder angles and latents."""
     from stemzoo.runtime.bundle import Bundle

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stemzoo.cli.analysis import ENCODER, FORCE, MODEL, PIXEL_SIZE, THRESHOLD, WINDOW
-from stemzoo.cli.session import CORES, PROVIDER, THREADS, session_of
+from stemzoo.cli.options import EncoderName, Force, PixelSize, Report, SegmenterName, Threshold, Window
+from stemzoo.cli.session import Cores, Provider, Threads, session_of
 from stemzoo.errors import OutputError, StemzooError
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ def register(app: typer.Typer) -> None:
 def watch(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that the microscope writes to; network shares too.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Results, a folder each by stem, and watch.jsonl.")],
-    model: str | None = MODEL,
-    encoder: str = ENCODER,
-    pixel_size: float | None = PIXEL_SIZE,
-    window: str | None = WINDOW,
-    threshold: float | None = THRESHOLD,
-    report: Annotated[bool, typer.Option("--report/--no-report", help="Draw figures and report.html.")] = False,
-    force: bool = FORCE,
+    model: SegmenterName = None,
+    encoder: EncoderName = "auto",
+    pixel_size: PixelSize = None,
+    window: Window = None,
+    threshold: Threshold = None,
+    report: Report = False,
+    force: Force = False,
     recursive: Annotated[bool, typer.Option("--recursive", help="Look into folders below DIR too.")] = False,
     once: Annotated[bool, typer.Option("--once", help="Stop when all there is has been dealt with.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Also take up the files that failed earlier.")] = False,
@@ -52,9 +52,9 @@ def watch(
         int | None,
         typer.Option("--page", min=0, max=65535, metavar="PORT", help="Also show results on a live page; 0 takes a free port."),
     ] = None,
-    cores: str | None = CORES,
-    threads: int = THREADS,
-    provider: str | None = PROVIDER,
+    cores: Cores = None,
+    threads: Threads = 0,
+    provider: Provider = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout, those of watch.jsonl.")] = False,
 ) -> None:
     """Analyse every new or growing file of a folder at rest. Oldest first; what became of each is in watch.jsonl."""
@@ -105,8 +105,8 @@ def watch(
 
 
 def serve(
-    model: str | None = MODEL,
-    encoder: str = ENCODER,
+    model: SegmenterName = None,
+    encoder: EncoderName = "auto",
     host: Annotated[
         str, typer.Option("--host", metavar="ADDRESS", help="Where to listen; anything but loopback needs a token.")
     ] = "127.0.0.1",
@@ -116,9 +116,9 @@ def serve(
     waiting: Annotated[int, typer.Option("--waiting", min=1, metavar="N", help="Jobs that may wait; further ones get 429.")] = 8,
     timeout: Annotated[float, typer.Option("--timeout", metavar="S", help="The longest a client waits for its result.")] = 60.0,
     max_mb: Annotated[float, typer.Option("--max-mb", metavar="MB", help="Largest body.")] = 64.0,
-    cores: str | None = CORES,
-    threads: int = THREADS,
-    provider: str | None = PROVIDER,
+    cores: Cores = None,
+    threads: Threads = 0,
+    provider: Provider = None,
 ) -> None:
     """Answer over HTTP on this machine, with a live page. The page is for the second monitor; /docs describes the interface."""
     _leave_cores()

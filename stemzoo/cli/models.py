@@ -11,18 +11,21 @@ from typing import Annotated
 
 import typer
 
+from stemzoo.cli.options import AsJson
 from stemzoo.cli.progress import bars, print_json, readable_bytes
 
 MARKS = {"ok": " ", "absent": "-", "wrong": "!"}
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+BundleOut = Annotated[
+    Path, typer.Option("--out", metavar="DIR", help="The bundle's folder, new or empty; NAME/v2 states name and version.")
+]
 
 
 def export(
     checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help="A checkpoint of `stemzoo train`, or its run folder.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The bundle's folder, new or empty; NAME/v2 states name and version.")],
+    out: BundleOut,
     name: Annotated[str | None, typer.Option("--name", help="The model's name. [default: that of --out or of the run]")] = None,
     version: Annotated[int | None, typer.Option("--model-version", min=1, help="The model's version. [default: 1]")] = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make a bundle of a checkpoint. Card, ONNX graph, weights and golden tensors, once onnxruntime reproduces torch to 1e-4."""
     from stemzoo.export.bundle import export_checkpoint
@@ -42,8 +45,8 @@ def quantise(
         Path,
         typer.Option("--scores", metavar="H5", help="Labelled frames that no training saw: some set ranges, the others are scored."),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The bundle's folder, new or empty; NAME/v2 states name and version.")],
-    as_json: Json = False,
+    out: BundleOut,
+    as_json: AsJson = False,
 ) -> None:
     """Make a segmenter compute in eight bits. Less time on a processor; refused where it finds columns less well than before."""
     from stemzoo.quantise import quantise as make
@@ -65,7 +68,7 @@ def bundle(
     wheels: Annotated[
         list[str] | None, typer.Option("--wheels", metavar="PLATFORM", help="Also NumPy and onnxruntime, e.g. windows-3.8; repeatable.")
     ] = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make a folder for an offline microscope PC. Models, stemzoo.pyz, a page for the operator; it needs NumPy and onnxruntime."""
     from stemzoo.zoo.folder import make_folder
@@ -83,7 +86,7 @@ def doctor(
     provider: Annotated[
         str | None, typer.Option("--provider", metavar="NAMES", help="Replay the default models on these, e.g. cuda. [default: cpu]")
     ] = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Try out what is installed. Versions, extras, providers, zoos, cache, default models; exit code 1 if anything is wrong."""
     from stemzoo.doctor import examine

@@ -8,12 +8,11 @@ from typing import Annotated
 
 import typer
 
+from stemzoo.cli.options import AsJson, Limits, ModelName
 from stemzoo.cli.progress import print_json
 
 import_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Take over other people's weights.")
 export_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write a model for another program.")
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
 @import_app.command("atomai", epilog="Example: stemzoo zoo import atomai graphene.tar --sampling 0.104 --out my-zoo/graphene-atomai/v1")
@@ -27,8 +26,8 @@ def import_atomai(
     materials: Annotated[list[str] | None, typer.Option("--material", metavar="NAME", help="What it was trained for.")] = None,
     licence: Annotated[str | None, typer.Option("--licence", metavar="SPDX", help="Of the weights; needed to publish.")] = None,
     citation: Annotated[str | None, typer.Option("--citation", metavar="TEXT", help="How to cite the weights.")] = None,
-    limits: Annotated[list[str] | None, typer.Option("--limit", metavar="TEXT", help="Where it fails; once for each.")] = None,
-    as_json: Json = False,
+    limits: Limits = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a bundle of AtomAI's weights, unchanged. No code in the file is run, and what does not fit is said."""
     from stemzoo.export.atomai import Origin
@@ -56,9 +55,9 @@ def import_atomai(
 
 @export_app.command("bioimageio", epilog="Example: stemzoo zoo export bioimageio adf-unet --out adf-unet.zip")
 def export_bioimageio(
-    name: Annotated[str, typer.Argument(metavar="MODEL", help="A name (its newest version), name@2, or a bundle's folder.")],
+    name: ModelName,
     out: Annotated[Path, typer.Option("--out", metavar="PATH", help="A folder, or an archive if it ends in .zip.")],
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a model as a package for bioimage.io. Its golden tensors are the test tensors."""
     from stemzoo.zoo import resolve

@@ -6,16 +6,20 @@ options of the same names in runtime.app.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from stemzoo.runtime.session import SessionOptions
 
-CORES = typer.Option(None, "--cores", metavar="LIST", help="Stay on these cores, counted from 0, e.g. 1 or 2,4-7; the others stay free.")
-THREADS = typer.Option(0, "--threads", metavar="N", help="Threads of the networks; 0 takes as many as there are cores.")
-PROVIDER = typer.Option(None, "--provider", metavar="NAMES", help="Run networks on, e.g. openvino; several in order, then the CPU.")
+Cores = Annotated[
+    str | None, typer.Option("--cores", metavar="LIST", help="Stay on these cores, counted from 0, e.g. 1 or 2,4-7; the others stay free.")
+]
+Threads = Annotated[int, typer.Option("--threads", metavar="N", help="Threads of the networks; 0 takes as many as there are cores.")]
+Provider = Annotated[
+    str | None, typer.Option("--provider", metavar="NAMES", help="Run networks on, e.g. openvino; several in order, then the CPU.")
+]
 
 
 def session_of(cores: str | None, threads: int, provider: str | None) -> SessionOptions:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from stemzoo.cli.options import AsJson, Force, FrameRange, PixelSize
 from stemzoo.cli.progress import bars, print_json, say
 
 study_app = typer.Typer(help="Questions to a frame, each answered by one figure.", no_args_is_help=True, rich_markup_mode=None)
@@ -13,22 +15,26 @@ study_app = typer.Typer(help="Questions to a frame, each answered by one figure.
 
 @study_app.command("window", epilog="Example: stemzoo study window frame.dm4 --out window_study")
 def window(
-    file: str = typer.Argument(..., metavar="FRAME", help="A frame or a stack."),
-    out: Path = typer.Option(..., "--out", metavar="DIR", help="Folder for study.png and study.csv."),
-    sizes: str | None = typer.Option(
-        None, "--sizes", metavar="LIST", help="Windows to try, e.g. 6Å,9Å,12Å or 30px,45px. [default: by column spacing and lattice]"
-    ),
-    columns: Path | None = typer.Option(None, "--columns", metavar="CSV", help="The columns; located first where left out."),
-    model: str | None = typer.Option(None, "--model", metavar="NAME", help="The segmenter that locates the columns."),
-    latents: int = typer.Option(2, "--latents", metavar="N", help="Latents of the encoders that are fitted."),
-    symmetry: int | None = typer.Option(
-        None, "--symmetry", metavar="N", help="Order that they take every column for: 1, 2, 3, 4 or 6. [default: each kind's own]"
-    ),
-    seed: int = typer.Option(0, "--seed", metavar="N", help="Seed of their training."),
-    pixel_size: float | None = typer.Option(None, "--pixel-size", metavar="Å", help="Å per pixel; overrides the file's."),
-    frames: str | None = typer.Option(None, "--frames", metavar="A:B", help="Frames of a stack, counted from 0, B left out."),
-    force: bool = typer.Option(False, "--force", help="Replace --out even if it holds files that are not stemzoo's."),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON object on stdout."),
+    file: Annotated[str, typer.Argument(metavar="FRAME", help="A frame or a stack.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for study.png and study.csv.")],
+    sizes: Annotated[
+        str | None,
+        typer.Option(
+            "--sizes", metavar="LIST", help="Windows to try, e.g. 6Å,9Å,12Å or 30px,45px. [default: by column spacing and lattice]"
+        ),
+    ] = None,
+    columns: Annotated[Path | None, typer.Option("--columns", metavar="CSV", help="The columns; located first where left out.")] = None,
+    model: Annotated[str | None, typer.Option("--model", metavar="NAME", help="The segmenter that locates the columns.")] = None,
+    latents: Annotated[int, typer.Option("--latents", metavar="N", help="Latents of the encoders that are fitted.")] = 2,
+    symmetry: Annotated[
+        int | None,
+        typer.Option("--symmetry", metavar="N", help="Order that they take every column for: 1, 2, 3, 4 or 6. [default: each kind's own]"),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of their training.")] = 0,
+    pixel_size: PixelSize = None,
+    frames: FrameRange = None,
+    force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say which size of sub-images suits the structure. Small encoders are fitted to several; all maps are shown side by side."""
     from stemzoo.analyze import AnalyzeOptions, study_window

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stemzoo.cli.options import AsJson
 from stemzoo.cli.progress import bars, print_json, say
 from stemzoo.errors import DatasetError, ModelError
 
@@ -24,56 +25,62 @@ if TYPE_CHECKING:
     from stemzoo.training import Run, SegmenterConfig
 
 train_app = typer.Typer(help="Train a segmenter or an rVAE encoder (needs stemzoo[train]).", no_args_is_help=True, rich_markup_mode=None)
-OUT = typer.Option(
-    None, "--out", metavar="RUN", help="The run's folder: configuration, log, checkpoints. Required, but with --resume that run's."
-)
-CONFIG = typer.Option(None, "--config", metavar="TOML", help="Settings; what is given on the command line wins.")
-RESUME = typer.Option(
-    None,
-    "--resume",
-    metavar="RUN",
-    help="Continue an interrupted run, by its folder or a checkpoint in it, as it was told; what is given beside goes before that.",
-)
-SEED = typer.Option(None, "--seed", metavar="N", help="Seed of the run.")
-DEVICES = typer.Option(None, "--devices", metavar="N", help="Number of devices, or auto.")
-NUM_NODES = typer.Option(None, "--num-nodes", metavar="N", help="Number of machines.")
-STRATEGY = typer.Option(None, "--strategy", metavar="NAME", help="Lightning's strategy, e.g. ddp.")
-ACCUMULATE = typer.Option(None, "--accumulate", metavar="N", help="Parts that a batch is computed in, where memory is short.")
-PRECISION = typer.Option(None, "--precision", metavar="NAME", help="32-true, bf16-mixed or 16-mixed.")
-JSON = typer.Option(False, "--json", help="Print one JSON object on stdout.")
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="RUN", help="The run's folder: configuration, log, checkpoints. Required, but with --resume that run's."),
+]
+Config = Annotated[Path | None, typer.Option("--config", metavar="TOML", help="Settings; what is given on the command line wins.")]
+Resume = Annotated[
+    Path | None,
+    typer.Option(
+        "--resume",
+        metavar="RUN",
+        help="Continue an interrupted run, by its folder or a checkpoint in it, as it was told; what is given beside goes before that.",
+    ),
+]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Seed of the run.")]
+Devices = Annotated[str | None, typer.Option("--devices", metavar="N", help="Number of devices, or auto.")]
+NumNodes = Annotated[int | None, typer.Option("--num-nodes", metavar="N", help="Number of machines.")]
+Strategy = Annotated[str | None, typer.Option("--strategy", metavar="NAME", help="Lightning's strategy, e.g. ddp.")]
 
 
 @train_app.command("segmenter", epilog="Example: stemzoo train segmenter sr3fe2o7.h5 --out run --steps 2000")
 def segmenter(
-    datasets: list[Path] | None = typer.Argument(None, metavar="H5…", help="Datasets from stemzoo data. Required, but for --resume."),
-    out: Path | None = OUT,
-    config: Path | None = CONFIG,
-    start: str | None = typer.Option(
-        None, "--from", metavar="MODEL", help="Fine-tune a model of the zoo, a bundle's folder or a checkpoint."
-    ),
-    replay: str = typer.Option(
-        "auto",
-        "--replay",
-        metavar="H5|auto|none",
-        help="With --from: what must not be forgotten, a dataset mixed into every batch; auto simulates the zoo's mixture.",
-    ),
-    resume: Path | None = RESUME,
-    steps: int | None = typer.Option(None, "--steps", metavar="N", help="Optimiser steps."),
-    batch: int | None = typer.Option(None, "--batch", metavar="N", help="Patches a step."),
-    seed: int | None = SEED,
-    devices: str | None = DEVICES,
-    num_nodes: int | None = NUM_NODES,
-    strategy: str | None = STRATEGY,
-    precision: str | None = PRECISION,
-    accumulate: int | None = ACCUMULATE,
-    ensemble: int | None = typer.Option(
-        None,
-        "--ensemble",
-        metavar="N",
-        help="Train N networks with a seed each, to be exported as one model; again: those not finished.",
-    ),
-    member: int | None = typer.Option(None, "--member", metavar="K", help="Of an ensemble, train this one alone (0 to N-1)."),
-    as_json: bool = JSON,
+    datasets: Annotated[
+        list[Path] | None, typer.Argument(metavar="H5…", help="Datasets from stemzoo data. Required, but for --resume.")
+    ] = None,
+    out: Out = None,
+    config: Config = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="MODEL", help="Fine-tune a model of the zoo, a bundle's folder or a checkpoint.")
+    ] = None,
+    replay: Annotated[
+        str,
+        typer.Option(
+            "--replay",
+            metavar="H5|auto|none",
+            help="With --from: what must not be forgotten, a dataset mixed into every batch; auto simulates the zoo's mixture.",
+        ),
+    ] = "auto",
+    resume: Resume = None,
+    steps: Annotated[int | None, typer.Option("--steps", metavar="N", help="Optimiser steps.")] = None,
+    batch: Annotated[int | None, typer.Option("--batch", metavar="N", help="Patches a step.")] = None,
+    seed: Seed = None,
+    devices: Devices = None,
+    num_nodes: NumNodes = None,
+    strategy: Strategy = None,
+    precision: Annotated[str | None, typer.Option("--precision", metavar="NAME", help="32-true, bf16-mixed or 16-mixed.")] = None,
+    accumulate: Annotated[
+        int | None, typer.Option("--accumulate", metavar="N", help="Parts that a batch is computed in, where memory is short.")
+    ] = None,
+    ensemble: Annotated[
+        int | None,
+        typer.Option(
+            "--ensemble", metavar="N", help="Train N networks with a seed each, to be exported as one model; again: those not finished."
+        ),
+    ] = None,
+    member: Annotated[int | None, typer.Option("--member", metavar="K", help="Of an ensemble, train this one alone (0 to N-1).")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train a network that finds columns. ^C keeps the last checkpoint."""
     out, before = _before(resume, out, "H5…", bool(datasets))
@@ -110,27 +117,39 @@ def segmenter(
 
 @train_app.command("rvae", epilog="Example: stemzoo train rvae sr3fe2o7.h5 --window 8Å --out run")
 def rvae(
-    inputs: list[str] | None = typer.Argument(
-        None, metavar="H5|FILE…", help="Datasets, which give a run; or one frame, which gives a bundle. Required, but for --resume."
-    ),
-    out: Path | None = OUT,
-    config: Path | None = CONFIG,
-    window: str | None = typer.Option(None, "--window", metavar="LENGTH", help="Extent of the sub-images: Å; for a frame also px."),
-    latents: int | None = typer.Option(None, "--latents", metavar="N", help="Number of latents. [default: 2]"),
-    symmetry: int | None = typer.Option(
-        None, "--symmetry", metavar="N", help="Order that every column is taken for: 1, 2, 3, 4 or 6. [default: each kind's own]"
-    ),
-    columns: Path | None = typer.Option(None, "--columns", metavar="CSV", help="For a frame: its columns; located first where left out."),
-    model: str | None = typer.Option(None, "--model", metavar="NAME", help="For a frame: the segmenter that locates its columns."),
-    pixel_size: float | None = typer.Option(None, "--pixel-size", metavar="Å", help="For a frame: Å per pixel; overrides the file's."),
-    resume: Path | None = RESUME,
-    epochs: int | None = typer.Option(None, "--epochs", metavar="N", help="Passes over the datasets."),
-    batch: int | None = typer.Option(None, "--batch", metavar="N", help="Sub-images a step."),
-    seed: int | None = SEED,
-    devices: str | None = DEVICES,
-    num_nodes: int | None = NUM_NODES,
-    strategy: str | None = STRATEGY,
-    as_json: bool = JSON,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="H5|FILE…", help="Datasets, which give a run; or one frame, which gives a bundle. Required, but for --resume."
+        ),
+    ] = None,
+    out: Out = None,
+    config: Config = None,
+    window: Annotated[
+        str | None, typer.Option("--window", metavar="LENGTH", help="Extent of the sub-images: Å; for a frame also px.")
+    ] = None,
+    latents: Annotated[int | None, typer.Option("--latents", metavar="N", help="Number of latents. [default: 2]")] = None,
+    symmetry: Annotated[
+        int | None,
+        typer.Option("--symmetry", metavar="N", help="Order that every column is taken for: 1, 2, 3, 4 or 6. [default: each kind's own]"),
+    ] = None,
+    columns: Annotated[
+        Path | None, typer.Option("--columns", metavar="CSV", help="For a frame: its columns; located first where left out.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="For a frame: the segmenter that locates its columns.")
+    ] = None,
+    pixel_size: Annotated[
+        float | None, typer.Option("--pixel-size", metavar="Å", help="For a frame: Å per pixel; overrides the file's.")
+    ] = None,
+    resume: Resume = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", metavar="N", help="Passes over the datasets.")] = None,
+    batch: Annotated[int | None, typer.Option("--batch", metavar="N", help="Sub-images a step.")] = None,
+    seed: Seed = None,
+    devices: Devices = None,
+    num_nodes: NumNodes = None,
+    strategy: Strategy = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train an rVAE encoder: angle and latents of local structure. ^C keeps the last checkpoint."""
     out, before = _before(resume, out, "H5|FILE…", bool(inputs))

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from stemzoo.cli import neighbours
+from stemzoo.cli.options import AsJson, Limits, ModelName
 from stemzoo.cli.progress import bars, print_json, readable_bytes
 from stemzoo.errors import ModelError
 
@@ -21,14 +22,12 @@ zoo_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The reg
 zoo_app.add_typer(neighbours.import_app, name="import")
 zoo_app.add_typer(neighbours.export_app, name="export")
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Task = Annotated[str | None, typer.Option("--task", metavar="TASK", help="Only models for segmentation, or for encoding.")]
 Local = Annotated[bool, typer.Option("--local", help="Only what is on this machine; ask no zoo of the web.")]
-Name = Annotated[str, typer.Argument(metavar="MODEL", help="A name (its newest version), name@2, or a bundle's folder.")]
 
 
 @zoo_app.command("list", epilog="Example: stemzoo zoo list --task encoding")
-def list_models(task: Task = None, local: Local = False, as_json: Json = False) -> None:
+def list_models(task: Task = None, local: Local = False, as_json: AsJson = False) -> None:
     """List every model version. Says task, sampling range, window, size, score and where it is."""
     _print_listing([], task, None, None, None, local, as_json)
 
@@ -41,7 +40,7 @@ def search(
     sampling: Annotated[float | None, typer.Option("--sampling", metavar="Å/px", min=1e-6, help="A sampling it was trained on.")] = None,
     licence: Annotated[str | None, typer.Option("--licence", metavar="SPDX", help="E.g. MIT.")] = None,
     local: Local = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find models by words, task, material, sampling or licence. Specialists come first."""
     _print_listing(words or [], task, material, sampling, licence, local, as_json)
@@ -122,7 +121,7 @@ def _few(names: list[str]) -> str:
 
 
 @zoo_app.command("show", epilog="Example: stemzoo zoo show adf-unet")
-def show(name: Name, as_json: Json = False) -> None:
+def show(name: ModelName, as_json: AsJson = False) -> None:
     """Show a model's card, and where its pictures are."""
     from stemzoo.zoo.listing import look
 
@@ -155,7 +154,7 @@ def show(name: Name, as_json: Json = False) -> None:
 
 
 @zoo_app.command("pull", epilog="Example: stemzoo zoo pull adf-unet@1")
-def pull(names: Annotated[list[str], typer.Argument(metavar="MODEL…", help="Names or name@2.")], as_json: Json = False) -> None:
+def pull(names: Annotated[list[str], typer.Argument(metavar="MODEL…", help="Names or name@2.")], as_json: AsJson = False) -> None:
     """Fetch models from the zoos of the web into the cache. A broken pull goes on where it stopped."""
     from stemzoo.zoo.fetch import pull as fetch
 
@@ -173,7 +172,7 @@ def pull(names: Annotated[list[str], typer.Argument(metavar="MODEL…", help="Na
 
 
 @zoo_app.command("verify", epilog="Example: stemzoo zoo verify adf-unet")
-def verify(name: Name, as_json: Json = False) -> None:
+def verify(name: ModelName, as_json: AsJson = False) -> None:
     """Check a model's files and replay its golden tensors."""
     from stemzoo.runtime.bundle import Bundle
     from stemzoo.runtime.golden import verify as replay
@@ -202,7 +201,7 @@ def compare(
     words: Annotated[
         list[str], typer.Argument(metavar="MODEL MODEL… H5", help="Segmenters, the reference first; then a dataset with truth.")
     ],
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Score segmenters side by side on frames with truth. A * marks a difference that holds at 95 %."""
     from stemzoo.evaluate.compare import compare as score
@@ -234,11 +233,11 @@ def publish(
     version: Annotated[int | None, typer.Option("--model-version", min=1, help="[default: the zoo's next]")] = None,
     licence: Annotated[str | None, typer.Option("--licence", metavar="SPDX", help="E.g. MIT or CC-BY-4.0.")] = None,
     citation: Annotated[str | None, typer.Option("--citation", metavar="TEXT", help="How to cite the model.")] = None,
-    limits: Annotated[list[str] | None, typer.Option("--limit", metavar="TEXT", help="Where it fails; once for each.")] = None,
+    limits: Limits = None,
     materials: Annotated[list[str] | None, typer.Option("--material", metavar="NAME", help="What it is for; once for each.")] = None,
     scores: Annotated[Path | None, typer.Option("--scores", metavar="H5", help="Frames that no training saw, to score it on.")] = None,
     deposit: Annotated[Path | None, typer.Option("--deposit", metavar="DIR", help="Also write an archive and metadata for Zenodo.")] = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Publish a trained model in a zoo. The card is drafted from the run; what only you know is asked for in RUN/card.toml."""
     from stemzoo.release import release
@@ -262,7 +261,7 @@ def publish(
 
 
 @zoo_app.command("index", epilog="Example: stemzoo zoo index model_cards")
-def index(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A zoo: a tree <name>/v<N>/.")], as_json: Json = False) -> None:
+def index(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A zoo: a tree <name>/v<N>/.")], as_json: AsJson = False) -> None:
     """Write a zoo's index.json from its cards. A version that was listed before must not have changed."""
     from stemzoo.zoo.index import write_index
 

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 import stemzoo
+from stemzoo.cli import app
 from stemzoo.errors import StemzooError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMMANDS = [
-    "analyze",
-    "locate",
-    "encode",
-    "data simulate",
-    "data inspect",
-    "train segmenter",
-    "train rvae",
-    "export",
-    "zoo list",
-    "zoo show",
-]
+
+
+def _commands(app: typer.Typer, above: str = "") -> Iterator[str]:
+    """Yield every command there is, groups left out: `zoo list`."""
+    for command in app.registered_commands:
+        yield f"{above}{command.name}"
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        yield from _commands(group.typer_instance, f"{above}{group.name} ")
 
 
 def test_help_answers_in_half_a_second() -> None:
@@ -42,10 +42,23 @@ def test_help_answers_in_half_a_second() -> None:
     assert best < 0.5
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", list(_commands(app)))
 def test_every_command_helps_with_an_example(run: Callable[..., Any], command: str) -> None:
     ran = run(*command.split(), "--help")
     assert ran.code == 0 and f"stemzoo {command}" in ran.out.split("Example:")[1]
+
+
+def test_no_option_is_declared_twice() -> None:
+    """Two declarations of one option drift apart: what commands share is declared once and named by each."""
+    said = [
+        f"{ast.unparse(node.args[0])}: {ast.unparse(word.value)}"
+        for path in sorted((REPOSITORY / "stemzoo" / "cli").glob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "typer.Option" and node.args
+        for word in node.keywords
+        if word.arg == "help"
+    ]
+    assert len(said) > 80 and {text for text in said if said.count(text) > 1} == set()
 
 
 @pytest.mark.parametrize("group", ["", "data", "train", "study", "zoo", "zoo import", "zoo export"])

@@ -31,6 +31,7 @@ import torch
 from stemzoo.io.datasets import Dataset
 from stemzoo.simulation import frame as simulated
 from stemzoo.simulation import load, simulate_dataset
+from stemzoo.simulation.render import render as real_render
 from stemzoo.training import SegmenterConfig
 from stemzoo.training.patches import PatchData
 from stemzoo.training.segmentation import SegmenterTask
@@ -69,9 +70,10 @@ def render(size_px: int, n_frames: int) -> None:
         whole, rendering, ffts, columns = Clock(), Clock(), Clock(), 0
         simulated.simulate(recipe, np.random.default_rng(99))  # plans and caches
 
-        def within(*args: Any, ffts: Clock = ffts, real: Callable[..., Any] = simulated.render, **options: Any) -> Any:
-            with mock.patch.multiple(scipy.fft, **{name: ffts.around(getattr(scipy.fft, name)) for name in FFTS}):
-                return real(*args, **options)
+        def within(*args: Any, ffts: Clock = ffts, **options: Any) -> Any:
+            clocked: dict[str, Any] = {name: ffts.around(getattr(scipy.fft, name)) for name in FFTS}
+            with mock.patch.multiple(scipy.fft, **clocked):
+                return real_render(*args, **options)
 
         with mock.patch.object(simulated, "render", rendering.around(within)):
             for seed in range(n_frames):
@@ -95,7 +97,7 @@ def patches(work: Path, n_steps: int) -> None:
 
         loss = soft_cross_entropy(task.net(batch.image), batch.target)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
 
     loader = iter(data.train_dataloader())

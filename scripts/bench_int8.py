@@ -21,9 +21,8 @@ import numpy as np
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from stemzoo.evaluate.run import frame_of  # noqa: E402
+from stemzoo.evaluate.run import frame_of, judge  # noqa: E402
 from stemzoo.export.eightbits import quantise_graph  # noqa: E402
-from stemzoo.geometry.matching import match  # noqa: E402
 from stemzoo.geometry.peaks import find_peaks  # noqa: E402
 from stemzoo.geometry.resample import to_rescaled  # noqa: E402
 from stemzoo.io.datasets import Dataset  # noqa: E402
@@ -33,7 +32,6 @@ from stemzoo.runtime.scale import Scale  # noqa: E402
 from stemzoo.runtime.segmenter import Segmenter  # noqa: E402
 from stemzoo.zoo import resolve  # noqa: E402
 
-TOLERANCE, BORDER = 0.5, 1.0  # Å
 TIMED_PX, TIMED_SAMPLING, REPEATS = 1024, 0.15, 12
 
 
@@ -42,25 +40,25 @@ def frames_of(path: Path, segmenter: Segmenter) -> list[tuple[np.ndarray, np.nda
     data, frames = Dataset(path), []
     for index in range(len(data)):
         frame = frame_of(data, index)
+        assert frame.pixel_size is not None, f"{path}: frame {index} has no pixel size"
         factor = Scale(frame.pixel_size, "file").factor(segmenter.spec)
-        factors = tuple(round(length * factor) / length for length in frame.shape)
-        frames.append((as_the_network_sees(frame, segmenter), to_rescaled(data.positions(index), factors), frame.pixel_size / factor))
+        height, width = (round(length * factor) / length for length in frame.shape)
+        placed = to_rescaled(data.positions(index), (height, width))
+        frames.append((as_the_network_sees(frame, segmenter), placed, frame.pixel_size / factor))
     return frames
 
 
 def scored(session: Any, frames: list[tuple[np.ndarray, np.ndarray, float]], threshold: float, separation: float) -> tuple[float, float]:
-    """Return F1 within TOLERANCE, columns near the edge left out, and the RMSE of the maxima [px of the network]."""
+    """Return F1 as `stemzoo evaluate` counts, and the RMSE of the maxima [px of the network]."""
     hits = found = there = 0
     squares = 0.0
     for image, yx, sampling in frames:
         peaks = find_peaks(session.run(["probability"], {"image": image[None, None]})[0][0], threshold, separation / sampling)
-        limit = np.asarray(image.shape) - 1 - BORDER / sampling
-        seen, true = (((at > BORDER / sampling) & (at < limit)).all(axis=1) for at in (peaks.yx, yx))
-        pairs = match(peaks.yx, yx, TOLERANCE / sampling)
-        good = true[pairs.truth]
-        hits, there = hits + int(good.sum()), there + int(true.sum())
-        found += int(good.sum()) + int(seen.sum()) - int(seen[pairs.found].sum())
-        squares += float(((peaks.yx[pairs.found[good]] - yx[pairs.truth[good]]) ** 2).sum())
+        judged = judge(peaks.yx, yx, (image.shape[0], image.shape[1]), sampling)
+        hits += len(judged.found)
+        found += len(judged.found) + len(judged.false)
+        there += len(judged.placed) + len(judged.missed)
+        squares += float(((peaks.yx[judged.found] - yx[judged.placed]) ** 2).sum())
     return 2 * hits / max(found + there, 1), (squares / max(hits, 1)) ** 0.5
 
 

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stemzoo.evaluate import BORDER, TOLERANCE
-from stemzoo.geometry.matching import match
+from stemzoo.evaluate.run import judge
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.pipeline import locate
 from stemzoo.runtime.segmenter import Segmenter
@@ -26,7 +25,7 @@ from stemzoo.zoo import resolve
 
 RECIPES = Path(__file__).parents[1] / "datasets"
 SAMPLING = 0.2
-IN_FOCUS = {
+IN_FOCUS: dict[str, object] = {
     "optics.defocus_nm": [-1.0, 1.0],
     "optics.astigmatism_nm": [0.0, 0.8],
     "optics.coma_nm": [0.0, 10.0],
@@ -35,13 +34,13 @@ IN_FOCUS = {
     "specimen.background": [0.05, 0.2],
 }
 AT_ITS_BEST = {**IN_FOCUS, "optics.defocus_nm": 0.0, "optics.astigmatism_nm": 0.0, "specimen.background": [0.02, 0.1]}
-OPTICS = {
+OPTICS: dict[str, dict[str, object]] = {
     "as the recipe": {},
     "in focus, source 0.5-0.7 Å": IN_FOCUS,
     "at its best, 0.45-0.55 Å": {**AT_ITS_BEST, "optics.source_fwhm": [0.45, 0.55]},
     "at its best, 0.3-0.35 Å": {**AT_ITS_BEST, "optics.source_fwhm": [0.3, 0.35]},
 }
-MATERIALS = {
+MATERIALS: dict[str, dict[str, object]] = {
     "sr3fe2o7": {},
     "sr3fe2o7, 4 nm": {"specimen.thickness_nm": 4.0},
     "srtio3": {},
@@ -59,17 +58,13 @@ def score(segmenter: Segmenter, material: str, settings: dict[str, object], fram
     for frame in draw_frames(RECIPES / f"{material}.toml", frames, seed, settings):
         bound = bound_of({**frame.facts, "pixel_size": frame.pixel_size}, frame.expected, frame.yx, frame.counts)
         columns = locate(Frames(frame.image[None], frame.pixel_size, "file", material), segmenter).columns[0]
-        pairs = match(columns.yx, frame.yx, TOLERANCE / frame.pixel_size)
-        margin = BORDER / frame.pixel_size
-        limit = np.array(frame.image.shape) - 1 - margin
-        counted = ((frame.yx > margin) & (frame.yx < limit)).all(axis=1)
-        inner = ((columns.yx > margin) & (columns.yx < limit)).all(axis=1)
-        false = int(inner.sum()) - int(inner[pairs.found].sum())
-        good = counted[pairs.truth]
-        hits, found, placed = hits + int(good.sum()), found + int(good.sum()) + false, placed + int(counted.sum())
-        errors.append((columns.yx[pairs.found] - frame.yx[pairs.truth])[good])
-        scores.append(errors[-1] / columns.sigma[pairs.found][good])
-        bounds.append(bound[pairs.truth][good])
+        judged = judge(columns.yx, frame.yx, (frame.image.shape[0], frame.image.shape[1]), frame.pixel_size)
+        hits += len(judged.found)
+        found += len(judged.found) + len(judged.false)
+        placed += len(judged.placed) + len(judged.missed)
+        errors.append(columns.yx[judged.found] - frame.yx[judged.placed])
+        scores.append(errors[-1] / columns.sigma[judged.found])
+        bounds.append(bound[judged.placed])
         faintest.append(np.percentile(frame.counts, 5))
     rmse, least = (float(np.sqrt((np.concatenate(part) ** 2).mean())) for part in (errors, bounds))
     z = float(np.concatenate(scores).std())

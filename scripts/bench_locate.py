@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -115,7 +116,7 @@ def run_baseline(work: Path) -> None:
     dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1]
 
     def fitted(window: np.ndarray, start: list[float]) -> np.ndarray:
-        def misfit(p: np.ndarray) -> np.ndarray:
+        def misfit(p: np.ndarray) -> Any:
             return (p[2] * np.exp(-((dy - p[0]) ** 2 + (dx - p[1]) ** 2) / (2 * p[3] ** 2)) + p[4] - window).ravel()
 
         return np.asarray(least_squares(misfit, start, method="lm", max_nfev=200).x)
@@ -128,7 +129,8 @@ def run_baseline(work: Path) -> None:
         began, busy = time.perf_counter(), time.process_time()
         smooth = gaussian_filter(image, 0.7 * SIGMA)
         low, high = np.quantile(smooth, (0.05, 0.995))
-        yx = peak_local_max(smooth, min_distance=int(0.25 * SPACING), threshold_abs=low + 0.18 * (high - low)).astype(float)
+        least = low + 0.18 * (high - low)
+        yx = peak_local_max(smooth, min_distance=int(0.25 * SPACING), threshold_abs=least).astype(float)  # type: ignore[no-untyped-call]
         for k, (row, col) in enumerate(yx.astype(int)):
             if reach <= row < image.shape[0] - reach and reach <= col < image.shape[1] - reach:
                 window = image[row - reach : row + reach + 1, col - reach : col + reach + 1]

@@ -92,8 +92,8 @@ def frames(options: argparse.Namespace, work: Path) -> None:
         data = np.load(work / "runtime_atomai.npz")
         for size in SIZES:
             theirs[size] = float(data[f"{size}_seconds"].sum())
-            stages = ", ".join(f"{name} {took:.3f}" for name, took in zip(data[f"{size}_stages"], data[f"{size}_seconds"], strict=True))
-            print(f"AtomAI, {size}²: {data[f'{size}_found']} of {many[size]} columns, {theirs[size]:.2f} s: {stages}")
+            each = ", ".join(f"{name} {took:.3f}" for name, took in zip(data[f"{size}_stages"], data[f"{size}_seconds"], strict=True))
+            print(f"AtomAI, {size}²: {data[f'{size}_found']} of {many[size]} columns, {theirs[size]:.2f} s: {each}")
         print(
             f"AtomAI: import {data['import_s']:.1f} s, first result {data['first_s']:.1f} s, peak memory at 1024² {data['peak_mb']:.0f} MB"
         )

@@ -112,7 +112,7 @@ def run(
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     graph = EncoderGraph(task.net)
     with torch.no_grad():
-        parts = [graph(part) for part in torch.from_numpy(test.images).split(500)]
+        parts = [graph(part) for part in torch.from_numpy(test.images).split(500)]  # type: ignore[no-untyped-call]
     answers = [np.column_stack([array.numpy().reshape(len(part[0]), -1) for array in part]) for part in parts]
     angle, sigma, symmetry, latents = np.split(np.concatenate(answers).astype(float), [1, 2, 3], axis=1)
     row = score(form, angle[:, 0], sigma[:, 0], symmetry[:, 0], latents, test, motifs, bounds)

@@ -135,7 +135,7 @@ def measure_stack(
     """Analyse a stack in this process, or on workers of one thread each; wall time without the start of the workers, CPU time with it."""
     import stemzoo.io.hdf5
 
-    stemzoo.io.hdf5.EAGER_BYTES = 1  # short stacks too are read lazily, as long ones are
+    stemzoo.io.hdf5.EAGER_BYTES = 1  # type: ignore[attr-defined]  # short stacks too are read lazily, as long ones are
     options = replace(OPTIONS, model=model, pixel_size=pixel_size)
     request = Request(str(make_stack(folder, frames, side, pixel_size)), folder / "out", "analyze", options)
     models = models_for("analyze", options)
@@ -263,10 +263,10 @@ def main() -> None:
             show(f"write 100 frames of {columns} columns", **apart("write", frames=100, columns=columns))
     if "workers" in parts:
         frames = (arguments.frames or [96])[0]
-        found = {n: apart("stack", frames=frames, side=side, workers=n, model=model) for n in (1, 2)}
-        for n, numbers in found.items():
+        on = {n: apart("stack", frames=frames, side=side, workers=n, model=model) for n in (1, 2)}
+        for n, numbers in on.items():
             show(f"analyse {frames} frames of {side}² on {n} worker{'s' * (n > 1)}", **numbers)
-        show("two workers over one", **{name: found[1][name] / found[2][name] for name in ("wall_s", "batches_s", "cpu_s")})
+        show("two workers over one", **{name: on[1][name] / on[2][name] for name in ("wall_s", "batches_s", "cpu_s")})
     if "task" in parts:
         show("send 1000 empty tasks", **apart("task", tasks=1000))
 

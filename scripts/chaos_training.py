@@ -77,7 +77,7 @@ def main() -> None:
             process = train(arguments.dataset, out, arguments.steps)
             moment = rng.uniform(0.1, 1.0) * took
             process.join(moment)
-            if process.is_alive():
+            if process.is_alive() and process.pid is not None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.join()
             kept = sorted(path.name for path in (out / "checkpoints").glob("*.ckpt"))

@@ -14,6 +14,7 @@ import argparse
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,7 +91,7 @@ def of_the_batch(net: RVAE, images: np.ndarray, noise: np.ndarray) -> np.ndarray
     net.zero_grad()
     parts = [part.mean() for part in net.bound(net.normalise(torch.from_numpy(images)), torch.from_numpy(noise))]
     loss = torch.stack(parts).sum()
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     gradients = [parameter.grad.flatten() for parameter in net.parameters() if parameter.grad is not None]
     return np.array([float(value) for value in (loss, *parts, torch.cat(gradients).norm())])
 
@@ -101,12 +102,12 @@ def by_their_optimiser(net: RVAE, images: np.ndarray, config: EncoderConfig, rat
     shuffle, rows, whole = torch.Generator().manual_seed(0), [], torch.from_numpy(images)
     for _ in range(config.epochs):
         steps = []
-        for chosen in torch.randperm(len(images), generator=shuffle).split(config.batch):
+        for chosen in torch.randperm(len(images), generator=shuffle).split(config.batch):  # type: ignore[no-untyped-call]
             if len(chosen) == config.batch:
                 noise = torch.randn(len(chosen), net.n_code, generator=shuffle)
                 parts = torch.stack([part.mean() for part in net.bound(net.normalise(whole[chosen]), noise)])
                 optimiser.zero_grad()
-                parts.sum().backward()
+                parts.sum().backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 steps.append([float(parts.sum()), *parts.tolist()])
         rows.append(np.mean(steps, axis=0))
@@ -137,7 +138,7 @@ def by_ours(images: np.ndarray, config: EncoderConfig) -> np.ndarray:
         def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
             self.note(trainer)
 
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
     L.Trainer(accelerator="cpu", devices=1, max_epochs=config.epochs, limit_val_batches=0, callbacks=[Note()], **quiet).fit(task, data)
     return np.array(rows)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -33,7 +34,7 @@ BLOCK = 20.16 / 2  # Å: the structure repeats every half c, moved sideways by h
 TURN = 8.0  # degrees by which the wedge's frame is turned
 TURNS = (0.0, 13.0, 45.0, 110.0)
 SIZE = 40
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "frame.size_px": 512, "frame.sampling": 0.2, "frame.rotation_deg": TURN, "dose.counts_per_column": 600, "defects": [],
     "specimen.thickness_nm": 20.0, "specimen.thickness_gradient": 0.7, "specimen.background": 0.1, "specimen.vacuum": 0.0,
     "optics.defocus_nm": 0.0, "optics.astigmatism_nm": 0.0, "optics.coma_nm": 0.0, "optics.source_fwhm": 0.6,

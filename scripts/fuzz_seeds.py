@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -27,7 +28,7 @@ def seeds(folder: Path) -> dict[str, list[bytes]]:
     def keep(name: str, path: Path) -> None:
         found.setdefault(name, []).append(path.read_bytes())
 
-    imagej = {"imagej": True, "resolution": (50, 50), "metadata": {"unit": "nm", "axes": "TYX"}}
+    imagej: dict[str, Any] = {"imagej": True, "resolution": (50, 50), "metadata": {"unit": "nm", "axes": "TYX"}}
     for k, options in enumerate((imagej, {"compression": "zlib"}, {})):
         tifffile.imwrite(folder / f"{k}.tif", image if k else np.stack([image, image]), **options)
         keep("tif", folder / f"{k}.tif")

@@ -45,6 +45,7 @@ def main() -> None:
                 page.wait_for_timeout(500)
             page.wait_for_timeout(1000)
             box = page.locator("#scatter").bounding_box()
+            assert box is not None, "the page shows no panel of latents"
             turns = np.linspace(0, 2 * np.pi, 40)
             x = box["x"] + box["width"] * (MIDDLE[0] + REACH[0] * np.cos(turns))
             y = box["y"] + box["height"] * (MIDDLE[1] + REACH[1] * np.sin(turns))

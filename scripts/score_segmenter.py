@@ -82,10 +82,8 @@ def held_back_scores(segmenter: Segmenter, work: Path, recipe: str) -> list[dict
 
 def _readable(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row of a card with its figures to five digits: more is noise of whoever ran it."""
-    short = {"value": _five(row["value"])}
-    if "interval" in row:
-        short["interval"] = [_five(bound) for bound in row["interval"]]
-    return {**row, **short}
+    interval = {"interval": [_five(bound) for bound in row["interval"]]} if "interval" in row else {}
+    return {**row, "value": _five(row["value"]), **interval}
 
 
 def _five(figure: float) -> float:

@@ -50,7 +50,7 @@ EMPTY = {"structure.density": [1e-7, 1e-6], "frame.size_px": 256, **WIDE}
 mean over the field, hence the large numbers: from a fiftieth of an electron a pixel to a thousand."""
 
 EMPTY_SHARES = (20.0, 2e2, 2e3, 2e4, 2e5)
-EMPTIES = {
+EMPTIES: dict[str, dict[str, Any]] = {
     f"empty{share:g}": {
         "recipe": "atoms_on_carbon",
         "n_frames": 26,

@@ -72,7 +72,8 @@ def frame(size: int) -> np.ndarray:
     """Return a frame (size, size) uint16 of columns 15 px apart."""
     at = np.arange(10, size - 8, 15.0)
     profile = np.exp(-((np.arange(size)[:, None] - at) ** 2) / 8.0).sum(axis=1)
-    return np.random.default_rng(0).poisson(40 + 400 * profile[:, None] * profile).astype(np.uint16)
+    image: np.ndarray = np.random.default_rng(0).poisson(40 + 400 * profile[:, None] * profile).astype(np.uint16)
+    return image
 
 
 def malformed(rng: random.Random, good: bytes) -> tuple[str, str, bytes, dict[str, str]]:

@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from soak_clock import Clock
@@ -84,6 +85,10 @@ def put(folder: Path, number: int, image: np.ndarray, feed: Feed) -> None:
     def later(seconds: float, action: Callable[[], object]) -> None:
         threading.Timer(seconds, action).start()
 
+    def finish(file: BinaryIO, rest: bytes) -> None:
+        with file:
+            file.write(rest)
+
     if kind == "plain" and number % 2:
         path.with_suffix(".tmp").write_bytes(data)
         os.replace(path.with_suffix(".tmp"), path)
@@ -102,7 +107,7 @@ def put(folder: Path, number: int, image: np.ndarray, feed: Feed) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write(data[:1000])
         file.flush()
-        later(6.0, lambda: (file.write(data[1000:]), file.close()))
+        later(6.0, lambda: finish(file, data[1000:]))
     elif kind == "huge":
         with path.open("wb") as file:
             file.write(data)
@@ -118,7 +123,7 @@ def put(folder: Path, number: int, image: np.ndarray, feed: Feed) -> None:
         file.write(data[:4000])
         file.flush()
         later(0.7, lambda: os.replace(old, path))
-        later(1.2, lambda: (file.write(data[4000:]), file.close()))
+        later(1.2, lambda: finish(file, data[4000:]))
     elif kind == "taken_away":
         path.write_bytes(data)
         later(0.8, lambda: path.unlink(missing_ok=True))
@@ -177,7 +182,7 @@ def fill(out: Path, seconds: float) -> None:
 
 def left(ledger: Path, feed: Feed) -> int:
     """Return how many of the files that stay have not ended yet."""
-    ended = set()
+    ended: set[str] = set()
     for line in ledger.read_text(encoding="utf-8").splitlines():
         record = json.loads(line)
         if "file" in record:

@@ -64,7 +64,7 @@ def gflop(shape: Shape) -> float:
     net = UNet(1, shape.widths, shape.fold, shape.depths, shape.separable).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         net(torch.zeros(1, 1, 512, 512))
-    return counter.get_total_flops() / 1e9
+    return float(counter.get_total_flops()) / 1e9
 
 
 def config_for(shape: Shape, data: Path, steps: int) -> SegmenterConfig:

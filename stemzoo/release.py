@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from stemzoo.errors import CardError, ModelError
 from stemzoo.zoo.card import Card, read_card
 from stemzoo.zoo.catalog import versions
-from stemzoo.zoo.publish import HAND_WRITTEN, UNSTATED, missing, publish
+from stemzoo.zoo.publish import is_blank, missing, publish
 
 if TYPE_CHECKING:
     from stemzoo.evaluate.failures import Failure, PoorFit
@@ -69,7 +69,7 @@ def release(
 
     task, modules, draft = load_for_export(source)
     draft = {**draft, **_written(source / DRAFT_FILE), **stated}
-    empty = [key for key in HAND_WRITTEN if _is_empty(draft.get(key))]
+    empty = missing(draft)
     if empty:
         raise CardError(f"{source}: its card says nothing of {', '.join(empty)}; {_ask(source / DRAFT_FILE, draft)}")
     if scores is None and not draft.get("evaluation"):
@@ -96,12 +96,12 @@ def release(
 def _bundle(source: Path, root: Path, stated: dict[str, Any], scores: Path | None, progress: Tick | None) -> Card:
     """Return the card of a bundle published in the zoo under `root`; where it has blanks, with what is stated and scored on it."""
     card, _ = read_card(source)
-    blanks = missing(card)
+    blanks = missing(dict(card))
     if not blanks:
         if stated or scores is not None:
             raise CardError(f"{source}: a finished bundle, whose card cannot change any more; publish the run itself, or leave options out")
         return read_card(publish(source, root))[0]
-    empty = [key for key in blanks if _is_empty(stated.get(key))]
+    empty = [key for key in missing(stated) if key in blanks]
     if empty:
         raise CardError(f"{source}: its card says nothing of {', '.join(empty)}; pass {' and '.join(OPTIONS[key] for key in empty)}")
     from stemzoo.export.restate import restate
@@ -128,11 +128,6 @@ def _next(root: Path, name: str) -> int:
     return 1 + max((number for known, number, _ in versions(root) if known == name), default=0)
 
 
-def _is_empty(value: Any) -> bool:
-    values = [value] if isinstance(value, str) else list(value or ())
-    return not values or any(str(text).strip().casefold() in UNSTATED for text in values)
-
-
 def _written(path: Path) -> dict[str, Any]:
     """Return what card.toml says; nothing where there is none, and nothing of what is still empty in it."""
     if not path.is_file():
@@ -149,7 +144,7 @@ def _ask(path: Path, draft: Mapping[str, Any]) -> str:
     if not path.exists():
         keys = re.findall(r"\{(\w+)\}", DRAFT)
         blank: dict[str, Any] = {"limits": [], "materials": []}
-        values = {key: blank.get(key, "") if _is_empty(draft.get(key)) else draft[key] for key in keys}
+        values = {key: blank.get(key, "") if is_blank(draft.get(key)) else draft[key] for key in keys}
         path.write_text(DRAFT.format(**{key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}), encoding="utf-8")
     return f"fill it in in {path} and publish again"
 

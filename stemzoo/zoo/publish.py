@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from stemzoo.errors import CardError, OutputError
 from stemzoo.zoo.card import CARD_FILE, Card, dump_card, read_card
@@ -22,11 +24,15 @@ UNSTATED = ("", "unstated", "todo")
 HAND_WRITTEN = ("licence", "citation", "materials", "limits")
 
 
-def missing(card: Card) -> list[str]:
-    """Return which keys that only a person can fill in are still empty on a card."""
-    stated = {key: getattr(card, key) for key in HAND_WRITTEN}
-    texts = {key: (value,) if isinstance(value, str) else value for key, value in stated.items()}
-    return [key for key, values in texts.items() if not values or any(text.strip().casefold() in UNSTATED for text in values)]
+def missing(stated: Mapping[str, Any]) -> list[str]:
+    """Return which keys that only a person can fill in are still empty in what is stated of a model; of a card, `missing(dict(card))`."""
+    return [key for key in HAND_WRITTEN if is_blank(stated.get(key))]
+
+
+def is_blank(value: Any) -> bool:
+    """Return whether a key of a card, a text or texts, says nothing."""
+    values = [value] if isinstance(value, str) else list(value or ())
+    return not values or any(str(text).strip().casefold() in UNSTATED for text in values)
 
 
 def publish(bundle: Path, root: Path) -> Path:
@@ -40,7 +46,7 @@ def publish(bundle: Path, root: Path) -> Path:
     card, prose = read_card(bundle)
     check_files(card, bundle)
     check_graphs(card, bundle)
-    empty = missing(card)
+    empty = missing(dict(card))
     if empty:
         raise CardError(f"{bundle}: the card of {card.id} says nothing of {', '.join(empty)}; fill that in and export again")
     card = card.model_copy(update={"files": (*card.files, *new_pictures(card, prose, bundle))})

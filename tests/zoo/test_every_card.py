@@ -39,7 +39,7 @@ def test_bundle_is_what_its_card_says(folder: Path) -> None:
     replay = verify(Bundle.load(folder, SessionOptions(threads=1)))
     assert replay.ok, replay.summary()
     assert card.evaluation, "a published model states its scores"
-    assert missing(card) == [], "a published model states its limits, its licence and how to cite it"
+    assert missing(dict(card)) == [], "a published model states its limits, its licence and how to cite it"
     assert len(prose) > 200
 
 

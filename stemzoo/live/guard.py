@@ -47,6 +47,18 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_everywhere(host: str) -> bool:
+    """Say whether an address to bind stands for all of this machine's, which is none that a browser could open.
+
+    >>> is_everywhere("0.0.0.0"), is_everywhere("::"), is_everywhere("127.0.0.1"), is_everywhere("microscope.lab")
+    (True, True, False, False)
+    """
+    try:
+        return not host or ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
 def check_binding(host: str, token: str | None) -> None:
     """Refuse to be reached from other machines without a token. Raises: OutputError."""
     if not is_loopback(host) and not token:

@@ -14,13 +14,14 @@ import uvicorn
 
 from stemzoo.errors import OutputError
 from stemzoo.live.engine import Engine
+from stemzoo.live.guard import is_everywhere
 from stemzoo.live.server import ServeOptions, create_app
 
 
 def serve(engine: Engine, options: ServeOptions, say: Callable[[str], None]) -> None:
-    """Serve until interrupted; `say` is told the address once it answers there. Raises: OutputError if the port cannot be had."""
+    """Serve until interrupted; `say` is told the address, or both, once it answers there. Raises: OutputError if the port cannot be had."""
     with _listening(options) as line:
-        say(address(line, options))
+        _tell(line, options, say)
         _server(engine, options).run(sockets=[line])
 
 
@@ -31,7 +32,7 @@ def serving(engine: Engine, options: ServeOptions, say: Callable[[str], None]) -
         server = _server(engine, options)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [line]}, name="stemzoo-page", daemon=True)
         thread.start()
-        say(address(line, options))
+        _tell(line, options, say)
         try:
             yield
         finally:
@@ -39,10 +40,20 @@ def serving(engine: Engine, options: ServeOptions, say: Callable[[str], None]) -
             thread.join(5)
 
 
-def address(line: socket.socket, options: ServeOptions) -> str:
-    """Return where a browser finds the page."""
-    shown = f"[{options.host}]" if ":" in options.host else options.host
-    return f"http://{shown}:{line.getsockname()[1]}/" + ("#token=…" if options.token else "")
+def addresses(line: socket.socket, options: ServeOptions) -> list[str]:
+    """Return where a browser finds the page: on this machine first and, if it listens at every address, from others by a name of its."""
+    hosts = [options.host]
+    if is_everywhere(options.host):
+        hosts = ["::1" if line.family == socket.AF_INET6 else "127.0.0.1", options.hosts[0]]
+    shown = [f"[{host}]" if ":" in host else host for host in hosts]
+    return [f"http://{host}:{line.getsockname()[1]}/" + ("#token=…" if options.token else "") for host in shown]
+
+
+def _tell(line: socket.socket, options: ServeOptions, say: Callable[[str], None]) -> None:
+    here, *elsewhere = addresses(line, options)
+    say(here)
+    for url in elsewhere:
+        say(f"from other machines: {url}")
 
 
 def _listening(options: ServeOptions) -> socket.socket:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -26,7 +27,7 @@ from stemzoo.live import upload
 from stemzoo.live.answer import AnalysisOut, Health, Image, ModelOut, analysis_out, model_out
 from stemzoo.live.claims import TooLargeError
 from stemzoo.live.engine import Busy, Engine, GivenUp, Place
-from stemzoo.live.guard import Guard, check_binding
+from stemzoo.live.guard import Guard, check_binding, is_everywhere
 from stemzoo.live.linger import Lingering
 from stemzoo.live.metrics import CONTENT_TYPE, Counting, Metrics
 from stemzoo.live.pages import add_live, add_page
@@ -63,6 +64,11 @@ class ServeOptions:
             if not getattr(self, name) > 0:
                 raise OutputError(f"{name} is {getattr(self, name)}; wanted a positive number")
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Every name it answers to beside those of the loopback: those stated, and the address it has or the machine's name."""
+        return (*self.names, socket.gethostname() if is_everywhere(self.host) else self.host)
+
 
 _SHAPE: dict[str, Any] = {"pattern": upload.SHAPE}
 _DTYPE: dict[str, Any] = {"enum": [*upload.DTYPES, None]}
@@ -95,7 +101,7 @@ def create_app(engine: Engine, options: ServeOptions) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.add_middleware(Guard, hosts=(*options.names, options.host), token=options.token)
+    app.add_middleware(Guard, hosts=options.hosts, token=options.token)
     app.add_middleware(Counting, metrics=metrics)
     app.add_middleware(Lingering)
     add_refusals(app)

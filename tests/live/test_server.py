@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 import zlib
+from urllib.parse import urlsplit
 
 import h5py
 import numpy as np
@@ -19,6 +20,7 @@ from stemzoo.analyze.choosing import _thinned
 from stemzoo.errors import OutputError
 from stemzoo.live import linger
 from stemzoo.live.feed import REFUSED
+from stemzoo.live.listening import _listening, addresses
 from stemzoo.live.server import ServeOptions
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.encoder import Encoder
@@ -380,6 +382,33 @@ def test_no_token_no_other_machines():
         ServeOptions(host="0.0.0.0", token="short")
     ServeOptions(host="0.0.0.0", token=TOKEN)
     ServeOptions(host="127.0.0.2")
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ({}, ["127.0.0.1"]),
+        ({"host": "0.0.0.0", "token": TOKEN}, ["127.0.0.1", "scope-pc"]),
+        ({"host": "0.0.0.0", "token": TOKEN, "names": ("microscope.lab", "scope")}, ["127.0.0.1", "microscope.lab"]),
+        ({"host": "::1"}, ["[::1]"]),
+        ({"host": "::", "token": TOKEN}, ["[::1]", "scope-pc"]),
+    ],
+)
+def test_every_address_that_is_said_can_be_opened(start, monkeypatch, options, shown):
+    monkeypatch.setattr(socket, "gethostname", lambda: "scope-pc")
+    stated = ServeOptions(port=0, **options)
+    try:
+        line = _listening(stated)
+    except OutputError:
+        pytest.skip("no IPv6 on this machine")
+    with line:
+        said = addresses(line, stated)
+        assert said == [f"http://{host}:{line.getsockname()[1]}/{'#token=…' if 'token' in options else ''}" for host in shown]
+        socket.create_connection((urlsplit(said[0]).hostname, line.getsockname()[1]), 5).close()
+    client, _ = start(**options)
+    for url in said:
+        assert client.get("/models", Host=urlsplit(url).netloc, Origin=url.split("/#")[0].rstrip("/")).status == 200, url
+    assert client.get("/models", Host="0.0.0.0:8765").status == client.get("/models", Host="[::]:8765").status == 403
 
 
 def test_only_known_files_of_the_page_are_given(client):

@@ -20,7 +20,7 @@ class AnalyzeOptions:
 
     Args:
         model: name of the segmenter; None takes the zoo's default.
-        encoder: name of the encoder; `auto` the zoo's that fits the file, if one does; `none` no encoding.
+        encoder: name of the encoder; `auto` the zoo's that fits the file, if one does; `none` no angles and latents.
         fit_encoder: fit an encoder to this file's own sub-images instead; needs the extra `train`.
         latents: number of latents of a fitted encoder; seed: of its training.
         pixel_size: Å/px, overrides the file's.
@@ -51,10 +51,9 @@ class AnalyzeOptions:
             raise ModelError(f"--latents is {self.latents}; wanted 1 to 16")
         if self.symmetry not in (None, *ORDERS):
             raise ModelError(f"--symmetry is {self.symmetry}; wanted {', '.join(map(str, ORDERS[:-1]))} or {ORDERS[-1]}")
-        if self.fit_encoder and self.encoder not in (AUTO, NONE):
-            raise ModelError(
-                f"--fit-encoder fits an encoder to this file, --encoder {self.encoder} names a finished one; pass one of the two"
-            )
+        if self.fit_encoder and self.encoder != AUTO:
+            other = "wants none" if self.encoder == NONE else "names a finished one"
+            raise ModelError(f"--fit-encoder fits an encoder to this file, --encoder {self.encoder} {other}; pass one of the two")
         parse_window(self.window, 1.0)
         if self.window == AUTO and not self.fit_encoder:
             raise ModelError("--window auto chooses the window of an encoder that is fitted; pass --fit-encoder too, or a length")

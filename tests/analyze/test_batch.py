@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stemzoo.analyze import NONE, AnalyzeOptions, Outcome, analyze_file, locate_file
+from stemzoo.analyze import AnalyzeOptions, Outcome, analyze_file, locate_file
 from stemzoo.analyze.batch import work
 from stemzoo.analyze.parts import Journal
 from stemzoo.errors import FrameError, ReadError
@@ -94,7 +94,7 @@ def test_a_stack_cut_short_while_it_is_read_loses_only_its_end(stack: Path, tmp_
 
 def test_a_fitted_encoder_sees_every_batch(stack: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    options = AnalyzeOptions(pixel_size=0.2, report=False, fit_encoder=True, encoder=NONE, window="18px")
+    options = AnalyzeOptions(pixel_size=0.2, report=False, fit_encoder=True, window="18px")
     outcome = analyze_file(str(stack), tmp_path / "out", options)
     assert outcome.encoder is not None and (tmp_path / "out" / "encoder" / "model.onnx").is_file()
     table = np.genfromtxt(tmp_path / "out" / "columns.csv", delimiter=",", names=True)

@@ -116,7 +116,8 @@ def test_unknown_models_are_answered_with_the_near_names(run: Callable[..., Any]
         (["--window", "12"], ["'12'", "12Å", "48px"]),
         (["--frames", "3:1"], ["'3:1'", "a:b"]),
         (["--latents", "0"], ["0", "1 to 16"]),
-        (["--fit-encoder", "--encoder", "dipole"], ["--fit-encoder", "dipole"]),
+        (["--fit-encoder", "--encoder", "dipole"], ["--fit-encoder", "dipole names a finished one"]),
+        (["--fit-encoder", "--encoder", "none"], ["--fit-encoder", "none wants none", "pass one of the two"]),
         (["--threshold", "2"], ["threshold", "2", "between 0 and 1"]),
     ],
 )

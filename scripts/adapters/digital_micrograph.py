@@ -44,15 +44,21 @@ def mark(image, columns):
 
 
 def show_map(values, yx, shape, title, calibration):
-    """Show a map (H / 4, W / 4) of one value a column; where there is no column, or no value, it is 0."""
+    """Show a map (H / 4, W / 4) of one value a column.
+
+    Where there is no column, or no value, it is a whole number below all values, which the title names: 0 is an angle like any other,
+    and not every DigitalMicrograph draws an image that holds NaN.
+    """
+    known = values[np.isfinite(values)]
+    none = float(np.floor(known.min())) - 1 if len(known) else 0.0
     height, width = (max(1, side // 4) for side in shape)
-    data = np.zeros((height, width), dtype=np.float32)
+    data = np.full((height, width), none, dtype=np.float32)
     for (y, x), value in zip(yx, values):
         row, col = int(y) // 4, int(x) // 4
         if np.isfinite(value):
             data[max(row - 1, 0) : row + 2, max(col - 1, 0) : col + 2] = value
     shown = DM.CreateImage(data)
-    shown.SetName(title)
+    shown.SetName(f"{title} ({none:g}: none)")
     origin, scale, unit = calibration
     for dimension in (0, 1):
         shown.SetDimensionCalibration(dimension, origin, 4 * scale, unit, 0)
@@ -74,7 +80,7 @@ def main():
     columns, encoding = analysis.columns[0], analysis.encoding
     mark(image, columns)
     if encoding is not None:
-        show_map(encoding.angle, columns.yx, data.shape, "Angle of " + image.GetName(), calibration)
+        show_map(encoding.folded, columns.yx, data.shape, "Angle of " + image.GetName(), calibration)
         for k in range(encoding.latents.shape[1]):
             show_map(encoding.latents[:, k], columns.yx, data.shape, f"Latent {k + 1} of {image.GetName()}", calibration)
     print(f"{len(columns)} columns, {sum(analysis.seconds.values()):.1f} s")

@@ -1,6 +1,7 @@
 """The adapters for other programs, beside stand-ins for those programs and a real server or a real .pyz."""
 
 import importlib.util
+import json
 import logging
 import os
 import subprocess
@@ -111,7 +112,8 @@ class Image:
     def GetName(self): return self.name
     def SetName(self, name): self.name = name
     def GetImageDisplay(self, index): return Display()
-    def ShowImage(self): print("SHOWN", json.dumps([self.name, list(self.data.shape), self.calibration[1], float(self.data.std())]))
+    def ShowImage(self):
+        print("SHOWN", json.dumps([self.name, list(self.data.shape), self.calibration[1], sorted(set(self.data.ravel().tolist()))]))
 circles = []
 def GetFrontImage(): return Image(numpy.load("front.npy"))
 def CreateImage(data): return Image(data)
@@ -130,9 +132,12 @@ def test_digital_micrograph_runs_the_pyz_in_its_own_python(tmp_path):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    shown = [line for line in lines if line.startswith("SHOWN")]
-    assert [line.split('"')[1] for line in shown] == ["Angle of front", "Latent 1 of front", "Latent 2 of front"]
-    assert all("[50, 55], 0.08" in line for line in shown)
+    shown = [json.loads(line.removeprefix("SHOWN ")) for line in lines if line.startswith("SHOWN")]
+    assert [name.split(" (")[0] for name, *_ in shown] == ["Angle of front", "Latent 1 of front", "Latent 2 of front"]
+    for name, shape, scale, values in shown:
+        assert (shape, scale) == ([50, 55], 0.08)
+        assert name.endswith(f" ({values[0]:g}: none)") and values[0].is_integer(), "its title says which value stands for none"
+        assert 1 < values[1] - values[0] <= 2 and len(values) > 50, "and no column has it"
     where, circles = lines[-1].split()
     assert "stemzoo.pyz" in where, "the package beside the test must not stand in for the zip"
     assert 150 < int(circles) < 350 and any(f"{circles} columns" in line for line in lines)

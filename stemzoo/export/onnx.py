@@ -36,6 +36,7 @@ def export_graph(
             in the example, since 0 and 1 are taken as constants.
         outputs: names of what `forward` returns, in order.
         dynamic: for an input's name, the axes of free length and what to call them, e.g. {"image": {0: "batch", 2: "height", 3: "width"}}.
+            Every output has those of the first input.
         metadata: texts to carry in `metadata_props`.
 
     Raises: ExportError if the module cannot be exported, if an axis wanted free became fixed, or if the graph breaks the contract above.
@@ -47,6 +48,7 @@ def export_graph(
             raise ExportError(f"example {name} has shape {tuple(inputs[name].shape)}; wanted 2 or more along its dynamic axes {short}")
     model = _traced(module, inputs, outputs, dynamic)
     _name_axes(model, dynamic)
+    _size_outputs(model, module, inputs, next(iter(dynamic.values())))
     _strip(model)
     _share_constants(model)
     model.ir_version = IR_VERSION
@@ -121,17 +123,24 @@ def check_graph(
 
 
 def _name_axes(model: onnx.ModelProto, dynamic: Dynamic) -> None:
-    """Give the free axes of inputs and outputs the names that the caller wanted, instead of s53."""
-    names = {}
+    """Give the free axes of the inputs the names that the caller wanted, instead of s53."""
     for value in model.graph.input:
         for axis, name in dynamic.get(value.name, {}).items():
             dim = value.type.tensor_type.shape.dim[axis]
             if dim.dim_param:
-                names[dim.dim_param] = name
-    for value in [*model.graph.input, *model.graph.output]:
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param in names:
-                dim.dim_param = names[dim.dim_param]
+                dim.dim_param = name
+
+
+def _size_outputs(model: onnx.ModelProto, module: nn.Module, inputs: Mapping[str, torch.Tensor], free: Mapping[int, str]) -> None:
+    """Give the outputs' axes their names and lengths, where a trace has Concatpattern_dim_1."""
+    with torch.no_grad():
+        answer = module(*inputs.values())
+    for value, result in zip(model.graph.output, answer if isinstance(answer, tuple) else (answer,), strict=True):
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if axis in free:
+                dim.dim_param = free[axis]
+            else:
+                dim.dim_value = result.shape[axis]
 
 
 def _strip(model: onnx.ModelProto) -> None:

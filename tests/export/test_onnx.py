@@ -22,12 +22,30 @@ def test_contract(published: tuple[Path, nn.Module]) -> None:
     path = published[0] / "model.onnx"
     model = onnx.load(path)
     assert (model.ir_version, [(entry.domain, entry.version) for entry in model.opset_import]) == (8, [("", 18)])
-    assert [dim.dim_param or dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim] == ["batch", 1, "height", "width"]
+    assert _axes(model) == {"image": ["batch", 1, "height", "width"], "probability": ["batch", 2, "height", "width"]}
     assert json.loads({prop.key: prop.value for prop in model.metadata_props}["stemzoo_card"])["id"] == "blur@1"
     assert str(Path(__file__).parent).encode() not in path.read_bytes()
     session = open_session(path, SessionOptions(threads=1))
     for shape in ((1, 1, 16, 16), (3, 1, 64, 20)):
         assert session.run({"image": np.ones(shape, np.float32)})["probability"].shape == (shape[0], 2, *shape[2:])
+
+
+def _axes(model: onnx.ModelProto) -> dict[str, list[str | int]]:
+    """Return what a graph says of the axes of its inputs and outputs: a name where the length is free."""
+    values = [*model.graph.input, *model.graph.output]
+    return {value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values}
+
+
+def test_encoders_say_which_lengths_of_their_answers_are_fixed(tmp_path: Path, encoder_modules: dict[str, nn.Module]) -> None:
+    """A trace alone calls them Concatpattern_dim_1."""
+    path, batch = tmp_path / "decoder.onnx", {0: "batch"}
+    example = {"latents": torch.rand(3, 2), "angle": torch.rand(3)}
+    export_graph(encoder_modules["decoder"], example, ["pattern"], {"latents": batch, "angle": batch}, path, {})
+    assert _axes(onnx.load(path)) == {"latents": ["batch", 2], "angle": ["batch"], "pattern": ["batch", 16, 16]}
+    subimages = {"subimages": torch.rand(3, 16, 16)}
+    export_graph(encoder_modules["model"], subimages, ["angle", "angle_sigma", "symmetry", "latents"], {"subimages": batch}, path, {})
+    answers = {"angle": ["batch"], "angle_sigma": ["batch"], "symmetry": ["batch"], "latents": ["batch", 2]}
+    assert _axes(onnx.load(path)) == {"subimages": ["batch", 16, 16], **answers}
 
 
 def test_a_short_example_is_refused(tmp_path: Path, segmenter_modules: dict[str, nn.Module]) -> None:

@@ -32,9 +32,9 @@ def read_zarr(path: str, wanted: str | None) -> Raw:
 
     Raises: ReadError if zarr is not installed, if the store is damaged, or if it holds no image or several.
     """
+    root = _open(path)
     import zarr
 
-    root = _open(path)
     if isinstance(root, zarr.Array):
         named = {"": root}
     else:

@@ -652,6 +652,10 @@ def test_missing_extra_names_the_install(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "rsciio.digitalmicrograph", None)
     with pytest.raises(ReadError, match=r"\.dm3 files are read through RosettaSciIO, which is not installed; pip install 'stemzoo\[io\]'"):
         read(tmp_path / "a.dm3")
+    (tmp_path / "a.zarr").mkdir()
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    with pytest.raises(ReadError, match=r"a\.zarr: reading Zarr needs zarr, which is not installed; pip install 'stemzoo\[dask\]'"):
+        read(tmp_path / "a.zarr")
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.tif", "a.mrc", "a.png"])

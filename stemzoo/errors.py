@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import sys
+from contextlib import contextmanager
+from typing import Iterator, Type
 
 
 class StemzooError(Exception):
@@ -60,6 +62,20 @@ class OutputError(StemzooError):
 
 class TableError(StemzooError):
     """A table of columns lacks a field, or a field cannot be read."""
+
+
+@contextmanager
+def needs_extra(extra: str, what: str, refusal: Type[StemzooError] = ModelError) -> Iterator[None]:
+    """Refuse `what`, a few words such as "training", where an import in the `with` block lacks what the package's `extra` brings.
+
+    An import of stemzoo's own that fails is a fault, and is let through. Raises: `refusal`.
+    """
+    try:
+        yield
+    except ImportError as error:
+        if (error.name or "").split(".")[0] == "stemzoo":
+            raise
+        raise refusal(f"{what} needs {error.name}, which is not installed; pip install 'stemzoo[{extra}]'") from error
 
 
 def print_anything() -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 from stemzoo.analyze.many import LostError
 from stemzoo.analyze.models import Models
-from stemzoo.errors import ModelError
+from stemzoo.errors import ModelError, needs_extra
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.cores import usable_cores
 from stemzoo.runtime.encoder import Encoder
@@ -62,11 +62,9 @@ def cluster(address: str, models: Models) -> Iterator[Cluster]:
 
     Raises: ModelError where the extra `dask` is missing or the address cannot be understood or reached.
     """
-    try:
+    with needs_extra("dask", "--dask"):
         import dask
         import distributed
-    except ImportError as error:
-        raise ModelError(f"--dask needs {error.name}, which is not installed; pip install 'stemzoo[dask]'") from error
     found = re.fullmatch(r"(local|slurm)(?::(\d+))?|((?:tcp|tls)://\S+)", address)
     if not found or found[2] == "0":
         raise ModelError(f"--dask {address!r} is no cluster; wanted local, local:N, slurm, slurm:N or tcp://host:port")
@@ -218,10 +216,8 @@ def _connect(address: str, patience_s: float) -> Any:
 
 def _slurm(jobs: int) -> Any:
     """Return a cluster of batch jobs, as the file jobqueue.yaml of dask-jobqueue describes them."""
-    try:
+    with needs_extra("dask", "--dask slurm"):
         from dask_jobqueue import SLURMCluster
-    except ImportError as error:
-        raise ModelError(f"--dask slurm needs {error.name}, which is not installed; pip install 'stemzoo[dask]'") from error
     if shutil.which(SLURMCluster.job_cls.submit_command) is None:  # or it would be waited for
         raise ModelError(
             "--dask slurm: there is no sbatch here; run it where jobs are submitted, or pass local, local:N or tcp://host:port"

@@ -21,7 +21,7 @@ from stemzoo.analyze.models import Models
 from stemzoo.analyze.options import AUTO, Progress, parse_window
 from stemzoo.analyze.plan import Plan, frames_of, stamp_of
 from stemzoo.analyze.window import propose
-from stemzoo.errors import ModelError
+from stemzoo.errors import needs_extra
 from stemzoo.io.outputs import stem_of
 from stemzoo.runtime import cutting
 from stemzoo.runtime.bundle import MODEL_FILE, Bundle
@@ -92,15 +92,11 @@ def _fit_to(analysis: Analysis, plan: Plan, folder: Path, progress: Progress | N
     Raises: ModelError where the extra `train` is not installed; DatasetError for too few columns.
     """
     options, config = plan.request.options, plan.request.training
-    try:
+    with needs_extra("train", "fitting an encoder"):
         from stemzoo.export.bundle import write_bundle
         from stemzoo.training.encoding import task_parts
         from stemzoo.training.encoding_config import EncoderConfig
         from stemzoo.training.fitting import fit_encoder
-    except ImportError as error:
-        if (error.name or "").startswith("stemzoo"):
-            raise
-        raise ModelError(f"fitting an encoder needs {error.name}, which is not installed; pip install 'stemzoo[train]'") from error
     if options.window == AUTO:
         window = propose(analysis, latents=options.latents, seed=options.seed, symmetry=options.symmetry, progress=progress).window_px
     else:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stemzoo.analyze.options import Progress
-from stemzoo.errors import DatasetError, FrameError, ModelError, ShapeError
+from stemzoo.errors import DatasetError, FrameError, ShapeError, needs_extra
 from stemzoo.geometry.cleaning import clean
 from stemzoo.geometry.lattice import find_lattice
 from stemzoo.runtime import cutting
@@ -120,13 +120,9 @@ def propose(analysis: Analysis, *, latents: int = 2, seed: int = 0, symmetry: in
 
 
 def _size(analysis: Analysis, window: float, spacing: float, chosen: dict[str, int | None]) -> Size:
-    try:
+    with needs_extra("train", "a study fits encoders and"):
         from stemzoo.training.encoding_config import EncoderConfig
         from stemzoo.training.fitting import draw_with, encode_with, fit_encoder
-    except ImportError as error:
-        if (error.name or "").startswith("stemzoo"):
-            raise
-        raise ModelError(f"a study fits encoders and needs {error.name}, which is not installed; pip install 'stemzoo[train]'") from error
     pieces = cutting.subimages(analysis, window, min(max(round(window), SAMPLES[0]), SAMPLES[1]))
     rows = np.flatnonzero(pieces.inside)
     rows = rows[:: max(len(rows) // LEARNED_FROM, 1)][:LEARNED_FROM]

@@ -14,7 +14,7 @@ import typer
 
 from stemzoo.cli.options import EncoderName, Force, PixelSize, Report, SegmenterName, Threshold, Window
 from stemzoo.cli.session import Cores, Provider, Threads, session_of
-from stemzoo.errors import OutputError, StemzooError
+from stemzoo.errors import OutputError, StemzooError, needs_extra
 
 if TYPE_CHECKING:
     from stemzoo.analyze import Models
@@ -135,14 +135,10 @@ def serve(
 
 def _server(models: Models, waiting: int = 8) -> tuple[Engine, Callable[..., None], Callable[..., Any], Callable[..., Any]]:
     """Return an engine for the models, and `serve`, `serving` and ServeOptions. Raises: OutputError where the extra is missing."""
-    try:
+    with needs_extra("serve", "serving", OutputError):
         from stemzoo.live.engine import Engine
         from stemzoo.live.listening import serve, serving
         from stemzoo.live.server import ServeOptions
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("stemzoo"):
-            raise
-        raise OutputError(f"serving needs {error.name}, which is not installed; pip install 'stemzoo[serve]'") from error
     assert models.segmenter is not None
     return Engine(models.segmenter, models.encoder, models.chooser(), waiting), serve, serving, ServeOptions
 

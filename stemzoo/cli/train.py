@@ -19,7 +19,7 @@ import typer
 
 from stemzoo.cli.options import AsJson
 from stemzoo.cli.progress import bars, print_json, say
-from stemzoo.errors import DatasetError, ModelError
+from stemzoo.errors import DatasetError, ModelError, needs_extra
 
 if TYPE_CHECKING:
     from stemzoo.training import Run, SegmenterConfig
@@ -333,17 +333,13 @@ def _torch() -> Iterator[None]:
     """
     if "SLURM_JOB_ID" in os.environ:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
-    try:
+    with needs_extra("train", "training"):
         import torch
 
         if not torch.cuda.is_available():
             sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
             logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)  # which would say that it is missing
         yield
-    except ImportError as error:
-        if (error.name or "").split(".")[0] == "stemzoo":
-            raise
-        raise ModelError(f"training needs {error.name}, which is not installed; pip install 'stemzoo[train]'") from error
 
 
 def _finish(run: Run, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stemzoo.errors import ReadError
+from stemzoo.errors import ReadError, needs_extra
 from stemzoo.io.raw import EAGER_BYTES, Raw, Signal, Stack, choose, problem
 from stemzoo.io.units import Axis
 
@@ -52,8 +52,6 @@ def read_zarr(path: str, wanted: str | None) -> Raw:
 
 
 def _open(path: str) -> Any:
-    try:
+    with needs_extra("dask", f"{path}: reading Zarr", ReadError):
         import zarr
-    except ImportError as error:
-        raise ReadError(f"{path}: reading Zarr needs zarr, which is not installed; pip install 'stemzoo[dask]'") from error
     return zarr.open(path, mode="r")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from stemzoo.errors import StructureError
+from stemzoo.errors import StructureError, needs_extra
 from stemzoo.simulation.crystal import Crystal
 
 MISREAD = (
@@ -28,10 +28,8 @@ def read_cif(path: str | Path) -> Crystal:
     path = Path(path)
     if not path.is_file():
         raise StructureError(f"{path}: no such file; wanted a CIF with a cell, a space group and atom sites")
-    try:
+    with needs_extra("train", "reading a CIF", StructureError):
         from ase.io.cif import parse_cif
-    except ImportError:
-        raise StructureError("reading a CIF needs ASE; install it with: pip install 'stemzoo[train]'") from None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -21,7 +21,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
 import stemzoo
-from stemzoo.errors import ModelError, OutputError
+from stemzoo.errors import ModelError, OutputError, needs_extra
 from stemzoo.zoo.index import INDEX_FILE, MAX_INDEX, Listed, parse_index
 from stemzoo.zoo.settings import WebRoot, cache_root, offline
 
@@ -53,10 +53,8 @@ def address(root: WebRoot, path: str) -> str:
 
 
 def _hub() -> Any:
-    try:
+    with needs_extra("hub", "a zoo on the Hugging Face Hub"):
         import huggingface_hub
-    except ImportError:
-        raise ModelError("a zoo on the Hugging Face Hub needs huggingface_hub; pip install 'stemzoo[hub]'") from None
     return huggingface_hub
 
 

@@ -1,0 +1,20 @@
+"""What is missing for a task is one sentence; what is broken in stemzoo itself stays a fault."""
+
+from __future__ import annotations
+
+import pytest
+
+from stemzoo.errors import ReadError, needs_extra
+
+
+def test_a_missing_extra_is_one_sentence() -> None:
+    with (
+        pytest.raises(ReadError, match=r"^reading a\.xyz needs no_such_package, which is not installed; pip install 'stemzoo\[io\]'$"),
+        needs_extra("io", "reading a.xyz", ReadError),
+    ):
+        import no_such_package  # noqa: F401
+
+
+def test_a_broken_import_within_stemzoo_is_a_fault() -> None:
+    with pytest.raises(ModuleNotFoundError, match=r"stemzoo\.no_such_module"), needs_extra("train", "training"):
+        import stemzoo.no_such_module  # noqa: F401

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stemzoo.cli.options import AsJson, PixelSize
-from stemzoo.cli.progress import bars, print_json, say
+from stemzoo.cli.progress import bar, print_json, say
 
 if TYPE_CHECKING:
     from stemzoo.io.labels import Program
@@ -39,8 +39,7 @@ def simulate(
     from stemzoo.io.inventory import inspect
     from stemzoo.simulation import simulate_dataset
 
-    with bars(f"simulate {recipe.stem}") as progress:
-        tick = None if progress is None else (lambda done, total: progress("simulate", done, total))
+    with bar(f"simulate {recipe.stem}", "simulate") as tick:
         path = simulate_dataset(recipe, frames, out, seed, tick, _settings(settings or []))
     summary = inspect(path)
     if as_json:
@@ -108,8 +107,8 @@ def merge_datasets(
     """Make one dataset of several. An image that stands in more than one is written once."""
     from stemzoo.io.merge import merge
 
-    with bars(f"merge {len(datasets)} datasets") as progress:
-        merged = merge(datasets, out, None if progress is None else (lambda done, total: progress("merge", done, total)))
+    with bar(f"merge {len(datasets)} datasets", "merge") as tick:
+        merged = merge(datasets, out, tick)
     if as_json:
         print_json({"dataset": str(out), "frames": merged.n_frames, "repeated": merged.n_repeated})
     else:
@@ -131,8 +130,8 @@ def validate(
     from stemzoo.errors import DatasetError
     from stemzoo.validate import validate_datasets
 
-    with bars(f"validate {len(datasets)} datasets") as progress:
-        verdict = validate_datasets(datasets, None if progress is None else (lambda done, total: progress("validate", done, total)))
+    with bar(f"validate {len(datasets)} datasets", "validate") as tick:
+        verdict = validate_datasets(datasets, tick)
     if as_json:
         print_json(asdict(verdict))
     for finding in verdict.findings[:MOST_FINDINGS] if not as_json else ():

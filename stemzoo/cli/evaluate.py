@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stemzoo.cli.options import AsJson, Dask
-from stemzoo.cli.progress import Progress, bars, print_json
+from stemzoo.cli.progress import Progress, bar, bars, print_json
 
 if TYPE_CHECKING:
     from stemzoo.analyze.models import Models
@@ -73,9 +74,8 @@ def _evaluate_segmenter(
 
     segmenter = Segmenter(bundle)
     with bars(f"evaluate {model}") as progress:
-        tick = None if progress is None else (lambda done, total: progress("evaluate", done, total))
         if dask is None:
-            frames = list(frame_scores(segmenter, dataset, bound=bound, progress=tick))
+            frames = list(frame_scores(segmenter, dataset, bound=bound, progress=progress and partial(progress, "evaluate")))
         else:
             frames = _on_cluster(dask, segmenter, dataset.absolute(), bound, progress)
     scores = summarise(frames, GROUPINGS[by.value])
@@ -110,8 +110,7 @@ def _evaluate_encoder(bundle: Bundle, model: str, dataset: Path, failures: Path 
     from stemzoo.runtime.encoder import Encoder
 
     encoder = Encoder(bundle)
-    with bars(f"evaluate {model}") as progress:
-        tick = None if progress is None else (lambda done, total: progress("evaluate", done, total))
+    with bar(f"evaluate {model}", "evaluate") as tick:
         frames = list(encoded_frames(encoder, dataset, progress=tick))
     scores = summarise_encoding(frames)
     if failures is not None:

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 Progress = Callable[[str, int, int], None]
@@ -32,6 +33,13 @@ def bars(title: str) -> Iterator[Progress | None]:
 
         display.console.print(title, style="bold", highlight=False)
         yield show
+
+
+@contextmanager
+def bar(title: str, stage: str) -> Iterator[Callable[[int, int], None] | None]:
+    """As `bars`, for work of one stage: give a callable `(done, total)`."""
+    with bars(title) as progress:
+        yield progress and partial(progress, stage)
 
 
 def print_json(value: dict[str, Any]) -> None:

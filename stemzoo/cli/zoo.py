@@ -15,7 +15,7 @@ import typer
 
 from stemzoo.cli import neighbours
 from stemzoo.cli.options import AsJson, Limits, ModelName
-from stemzoo.cli.progress import bars, print_json, readable_bytes
+from stemzoo.cli.progress import bar, bars, print_json, readable_bytes
 from stemzoo.errors import ModelError
 
 zoo_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The registry of models: find, fetch, check, compare, publish.")
@@ -245,8 +245,7 @@ def publish(
 
     options = {"name": name, "version": version, "licence": licence, "citation": citation, "limits": limits, "materials": materials}
     stated = {key: value for key, value in options.items() if value}
-    with bars(f"publish {source}") as progress:
-        tick = None if progress is None else (lambda done, total: progress("scores", done, total))
+    with bar(f"publish {source}", "scores") as tick:
         card = release(source, to, stated, scores=scores, progress=tick)
     folder = to / card.name / f"v{card.version}"
     files = write_deposit(folder, deposit) if deposit is not None else []

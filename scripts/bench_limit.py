@@ -19,7 +19,7 @@ from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.pipeline import locate
 from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.simulation import draw_frames
-from stemzoo.simulation.bound import bound_of
+from stemzoo.simulation.bound import limits_of
 from stemzoo.types import Frames
 from stemzoo.zoo import resolve
 
@@ -56,7 +56,7 @@ def score(segmenter: Segmenter, material: str, settings: dict[str, object], fram
     hits, found, placed = 0, 0, 0
     errors, scores, bounds, faintest = [], [], [], []
     for frame in draw_frames(RECIPES / f"{material}.toml", frames, seed, settings):
-        bound = bound_of({**frame.facts, "pixel_size": frame.pixel_size}, frame.expected, frame.yx, frame.counts)
+        bound = limits_of({**frame.facts, "pixel_size": frame.pixel_size}, frame.expected, frame.yx, frame.counts).position
         columns = locate(Frames(frame.image[None], frame.pixel_size, "file", material), segmenter).columns[0]
         judged = judge(columns.yx, frame.yx, (frame.image.shape[0], frame.image.shape[1]), frame.pixel_size)
         hits += len(judged.found)

@@ -6,7 +6,7 @@ zoo's cards, and by tests.
 """
 
 from stemzoo.evaluate.calibration import CalibrationCurve, calibration_curve, calibration_error, fit_calibration
-from stemzoo.evaluate.run import BORDER, RESOLVABLE, TOLERANCE, evaluate, evaluate_model, frame_scores, score_frame
+from stemzoo.evaluate.run import BORDER, RESOLVABLE, TOLERANCE, evaluate, frame_scores, score_frame
 from stemzoo.evaluate.scores import GROUPINGS, FrameScore, Score, summarise
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "calibration_curve",
     "calibration_error",
     "evaluate",
-    "evaluate_model",
     "fit_calibration",
     "frame_scores",
     "score_frame",

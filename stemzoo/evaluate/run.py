@@ -17,11 +17,9 @@ from stemzoo.errors import DatasetError
 from stemzoo.evaluate.scores import GROUPINGS, FrameScore, Score, summarise
 from stemzoo.geometry.matching import match
 from stemzoo.io.datasets import Dataset
-from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.pipeline import LocateOptions, locate
 from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.types import Frames
-from stemzoo.zoo import resolve
 
 if TYPE_CHECKING:
     from stemzoo.simulation.bound import Limits
@@ -181,15 +179,3 @@ def evaluate(
     Raises: DatasetError, ModelError.
     """
     return summarise(frame_scores(segmenter, dataset, options=options, bound=bound, progress=progress), by)
-
-
-def evaluate_model(
-    model: str,
-    dataset: str | Path,
-    *,
-    by: Callable[[FrameScore], str] = GROUPINGS["material"],
-    bound: bool = False,
-    progress: Progress | None = None,
-) -> list[Score]:
-    """As `evaluate`, for a model by its name in the zoo or its bundle's folder."""
-    return evaluate(Segmenter(Bundle.load(resolve(model))), dataset, by=by, bound=bound, progress=progress)

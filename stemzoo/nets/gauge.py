@@ -22,7 +22,6 @@ from stemzoo.types import ORDERS
 
 SYMMETRIC = 0.025  # share of its angular power that a pattern may lose when turned by 2π/n and still count as n-fold
 NEAR = 0.4  # latent distance over which landmarks are averaged
-LIKE = NEAR / 2  # and over which latents are, before their pattern is drawn: it should not follow one sub-image's noise
 BEYOND = 1.0
 RADIAL = (0, 2, 4)  # powers of the radius by which harmonics may be weighted; the first that leaves phases clear is taken
 CLEAR = 0.03  # share of a harmonic's power over the rings that its integral must keep …
@@ -107,9 +106,9 @@ def nearness(net: PolarRVAE, latents: Tensor) -> Tensor:
 
 
 def like(net: PolarRVAE, near: Tensor) -> Tensor:
-    """Return latents (N, Z) averaged over those landmarks that lie within `LIKE`; near (N, L) as `nearness` gives it.
+    """Return latents (N, Z) averaged over half of `NEAR`, so that the pattern drawn of them does not follow one sub-image's noise.
 
-    A Gaussian of half the width is the fourth power.
+    A Gaussian of half the width is the fourth power. Args: near: (N, L) as `nearness` gives it.
     """
     share = near.square().square()
     summed = share @ torch.cat([net.landmarks, torch.ones_like(net.landmarks[:, :1])], 1)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import glob
-import hashlib
 import json
 import os
 import sys
@@ -23,7 +22,7 @@ import numpy as np
 
 import stemzoo
 from stemzoo.errors import ModelError, OutputError, ReadError, StemzooError, print_anything
-from stemzoo.runtime.bundle import MODEL_FILE, Bundle
+from stemzoo.runtime.bundle import MODEL_FILE, Bundle, sha256_of
 from stemzoo.runtime.cores import keep_to, parse_cores
 from stemzoo.runtime.doubts import doubts_of, with_strangeness
 from stemzoo.runtime.encoder import Encoder
@@ -230,12 +229,8 @@ def read_npy(path: Path, pixel_size: Optional[float]) -> Frames:
         raise ReadError(f"{path}: not a NumPy file, or cut short; save the frame with numpy.save") from None
     if len(shape) not in (2, 3) or kind not in "uif":
         raise ReadError(f"{path}: holds {data.dtype} of shape {shape}; wanted real numbers (H, W) or (T, H, W)")
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
     stack = data[np.newaxis] if len(shape) == 2 else data
-    return Frames(stack, pixel_size, "unknown" if pixel_size is None else "user", str(path), digest.hexdigest())
+    return Frames(stack, pixel_size, "unknown" if pixel_size is None else "user", str(path), sha256_of(path))
 
 
 def _verify(models: Path, session: SessionOptions) -> int:

@@ -52,7 +52,7 @@ class LocateOptions:
         if self.threshold is not None and not 0 < self.threshold < 1:
             raise ModelError(f"threshold is {self.threshold}; wanted a probability between 0 and 1 (e.g. --threshold 0.5)")
         if self.min_separation is not None and not 0 < self.min_separation < 100:
-            raise ModelError(f"min_separation is {self.min_separation} Å; wanted a positive length in Å (e.g. --min-separation 0.8)")
+            raise ModelError(f"min_separation is {self.min_separation} Å; wanted a positive length (e.g. 0.8)")
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,6 @@ class Session:
         notices: what could not be had as asked, one sentence each.
         metadata: the graph's `metadata_props`.
         inputs, outputs: names in the graph's order.
-        input_shapes: the declared shape of each input; a name or None stands for a dynamic axis.
         threads: that it runs on; what belongs to the same frame may take as many.
     """
 
@@ -82,7 +81,6 @@ class Session:
         self.metadata: Dict[str, str] = dict(inner.get_modelmeta().custom_metadata_map)
         self.inputs: Tuple[str, ...] = tuple(node.name for node in inner.get_inputs())
         self.outputs: Tuple[str, ...] = tuple(node.name for node in inner.get_outputs())
-        self.input_shapes: Dict[str, List[Any]] = {node.name: list(node.shape) for node in inner.get_inputs()}
 
     def run(self, inputs: Mapping[str, np.ndarray], give_back: bool = False) -> Dict[str, np.ndarray]:
         """Return every output by name.

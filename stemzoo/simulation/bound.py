@@ -63,13 +63,6 @@ class Limits(NamedTuple):
     detectable: float
 
 
-def position_bound(
-    expected: np.ndarray, yx: np.ndarray, counts: np.ndarray, optics: Optics, thermal: float, pixel_size: float, blur: Blur = CLEAR
-) -> np.ndarray:
-    """Return the `position` of `limits`, which has the same arguments."""
-    return limits(expected, yx, counts, optics, thermal, pixel_size, blur).position
-
-
 def limits(
     expected: np.ndarray, yx: np.ndarray, counts: np.ndarray, optics: Optics, thermal: float, pixel_size: float, blur: Blur = CLEAR
 ) -> Limits:
@@ -127,11 +120,6 @@ def _detectable(share: float) -> float:
     share = min(share, 0.5)
     margin = float(ndtri(FOUND))
     return margin + float(np.sqrt(margin**2 + 2 * np.log((1 - share) / share)))
-
-
-def bound_of(facts: Mapping[str, float | str], expected: np.ndarray, yx: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return `position_bound` of a frame of a simulated dataset from its attributes. Raises: KeyError for one that does not hold them."""
-    return limits_of(facts, expected, yx, counts).position
 
 
 def limits_of(facts: Mapping[str, float | str], expected: np.ndarray, yx: np.ndarray, counts: np.ndarray) -> Limits:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stemzoo.simulation.bound import FOUND, Blur, bound_of, limits, position_bound
+from stemzoo.simulation.bound import FOUND, Blur, limits, limits_of
 from stemzoo.simulation.generate import draw_frames
 from stemzoo.simulation.probe import Optics
 from stemzoo.simulation.render import render
@@ -35,7 +35,7 @@ def _by_differences(background: float, readout: float) -> np.ndarray:
 
 @pytest.mark.parametrize(("background", "readout"), [(0.5, 0.0), (3.0, 2.0)])
 def test_it_is_the_information_of_the_rendered_frame(background: float, readout: float) -> None:
-    bound = position_bound(_expected(YX, COUNTS) + background, YX, COUNTS, OPTICS, THERMAL, PIXEL, Blur(readout))
+    bound = limits(_expected(YX, COUNTS) + background, YX, COUNTS, OPTICS, THERMAL, PIXEL, Blur(readout)).position
     np.testing.assert_allclose(bound, _by_differences(background, readout), rtol=0.02)
 
 
@@ -53,9 +53,9 @@ def test_the_speckle_of_a_film_counts_as_noise_of_its_own_correlation(grain: flo
     covariance = speckle**2 * np.exp(-square / (4 * grain**2)) + np.diag(expected.ravel())
     flat = np.stack(slopes)
     wanted = np.sqrt(np.diag(np.linalg.inv(flat @ np.linalg.solve(covariance, flat.T)))).reshape(-1, 3)[:, :2]
-    bound = position_bound(expected, YX, COUNTS, OPTICS, THERMAL, PIXEL, Blur(0.0, speckle, grain))
+    bound = limits(expected, YX, COUNTS, OPTICS, THERMAL, PIXEL, Blur(0.0, speckle, grain)).position
     np.testing.assert_allclose(bound, wanted, rtol=0.03)
-    assert (bound > 1.2 * position_bound(expected, YX, COUNTS, OPTICS, THERMAL, PIXEL)).all()
+    assert (bound > 1.2 * limits(expected, YX, COUNTS, OPTICS, THERMAL, PIXEL).position).all()
 
 
 def test_an_ideal_detector_finds_what_is_called_detectable_and_needs_more_where_columns_are_few() -> None:
@@ -84,7 +84,7 @@ def test_a_lone_gaussian_column_on_nothing_obeys_width_over_root_counts() -> Non
     soft = Optics(200.0, 30.0, source_fwhm=2.3548 * 1.6)  # 1.6 Å: much wider than the aperture's own peak
     yx, counts = np.array([[60.2, 60.7]]), np.array([1e4])
     expected = render(yx, counts, np.full(1, 0.1), (121, 121), 0.2, soft) * 0.04
-    bound = position_bound(expected + 1e-3, yx, counts, soft, 0.1, 0.2)
+    bound = limits(expected + 1e-3, yx, counts, soft, 0.1, 0.2).position
     ratio = bound / (1.6 / 0.2 / 100)  # the aperture's tails make the peak a little wider than the source
     assert ((ratio > 1.0) & (ratio < 1.07)).all()
 
@@ -92,7 +92,7 @@ def test_a_lone_gaussian_column_on_nothing_obeys_width_over_root_counts() -> Non
 def test_more_electrons_a_neighbour_and_the_edge_change_it_as_they_must() -> None:
     def of(yx: np.ndarray, scale: float = 1.0) -> np.ndarray:
         counts = np.full(len(yx), 500.0 * scale)
-        return position_bound(_expected(yx, counts) + 0.5 * scale, yx, counts, OPTICS, THERMAL, PIXEL)[0]
+        return limits(_expected(yx, counts) + 0.5 * scale, yx, counts, OPTICS, THERMAL, PIXEL).position[0]
 
     alone = of(YX[:1])
     np.testing.assert_allclose(of(YX[:1], 4.0), alone / 2, rtol=1e-6)
@@ -103,13 +103,13 @@ def test_more_electrons_a_neighbour_and_the_edge_change_it_as_they_must() -> Non
 
 def test_two_columns_in_one_place_have_no_bound() -> None:
     yx, counts = np.repeat(YX[:1], 2, axis=0), np.array([500.0, 500.0])
-    assert np.isinf(position_bound(_expected(yx, counts) + 1.0, yx, counts, OPTICS, THERMAL, PIXEL)).all()
+    assert np.isinf(limits(_expected(yx, counts) + 1.0, yx, counts, OPTICS, THERMAL, PIXEL).position).all()
 
 
 def test_a_simulated_frame_holds_all_that_its_bound_needs() -> None:
     frame = next(draw_frames("datasets/srtio3.toml", 1, 5, {"frame.size_px": 96, "dose.counts_per_column": 1000, "detector.readout": 1.5}))
     facts = {**frame.facts, "pixel_size": frame.pixel_size}
-    bound = bound_of(facts, frame.expected, frame.yx, frame.counts)
+    bound = limits_of(facts, frame.expected, frame.yx, frame.counts).position
     assert bound.shape == frame.yx.shape and facts["readout"] == 1.5
     inner = ((frame.yx > 8) & (frame.yx < 87)).all(axis=1)
     rough = 0.5 / frame.pixel_size / np.sqrt(frame.counts[inner])  # a peak of 0.5 Å, no background

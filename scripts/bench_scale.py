@@ -30,10 +30,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from stemzoo.analyze import NONE, AnalyzeOptions, Here, Outcome, Request, models_for, run
+from stemzoo.analyze import NONE, AnalyzeOptions, Here, Models, Outcome, Request, run
 from stemzoo.analyze.cluster import LOCAL, cluster
 from stemzoo.analyze.finish import finish
-from stemzoo.analyze.models import Models
 from stemzoo.analyze.parts import Part
 from stemzoo.analyze.plan import Plan, start
 from stemzoo.types import Columns
@@ -138,7 +137,7 @@ def measure_stack(
     stemzoo.io.hdf5.EAGER_BYTES = 1  # type: ignore[attr-defined]  # short stacks too are read lazily, as long ones are
     options = replace(OPTIONS, model=model, pixel_size=pixel_size)
     request = Request(str(make_stack(folder, frames, side, pixel_size)), folder / "out", "analyze", options)
-    models = models_for("analyze", options)
+    models = Models.load(options, "analyze")
     outcomes: list[Outcome] = []
     memory, laps = Memory(), list[tuple[int, float]]()
 
@@ -179,7 +178,7 @@ def measure_write(folder: Path, frames: int, columns: int) -> dict[str, float]:
     """Put the parts of `frames` frames of `columns` columns together; the parts are made up, the way is that of every stack."""
     path = folder / "stack.npy"
     np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(frames, 64, 64))[0] = np.arange(64)  # sparse
-    models = models_for("analyze", OPTIONS)
+    models = Models.load(OPTIONS, "analyze")
     plan = start(Request(str(path), folder / "out", "analyze", replace(OPTIONS, frames="0:1")), models)
     assert isinstance(plan, Plan)
     batches = tuple((a, min(a + 16, frames)) for a in range(0, frames, 16))

@@ -26,7 +26,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from stemzoo.analyze import NONE, AnalyzeOptions, Here, Outcome, Request, models_for, run
+from stemzoo.analyze import NONE, AnalyzeOptions, Here, Models, Outcome, Request, run
 from stemzoo.analyze.cluster import cluster
 
 SIDE = 64
@@ -183,7 +183,7 @@ def main() -> None:
     ]
     scheduler = [*python, "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard", "--no-show"]
     chaos = Chaos([Service(scheduler), Service(worker), Service(worker)], inputs, arguments.files + arguments.frames, arguments.kill_every)
-    models = models_for("analyze", OPTIONS)
+    models = Models.load(OPTIONS, "analyze")
     outcomes: dict[str, Outcome] = {}
     errors: dict[str, str] = {}
 

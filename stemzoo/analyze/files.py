@@ -8,17 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stemzoo.analyze.choosing import candidates
 from stemzoo.analyze.many import Here, run
-from stemzoo.analyze.models import Models, load_encoder
-from stemzoo.analyze.options import AUTO, NONE, AnalyzeOptions, Progress
+from stemzoo.analyze.models import Models
+from stemzoo.analyze.options import AnalyzeOptions, Progress, Task
 from stemzoo.analyze.outcome import Outcome
-from stemzoo.analyze.plan import Request, Task
+from stemzoo.analyze.plan import Request
 from stemzoo.errors import ModelError
 from stemzoo.io.outputs import new_folder
 
 if TYPE_CHECKING:
-    from stemzoo.runtime.session import SessionOptions
     from stemzoo.training.encoding_config import EncoderConfig
 
 
@@ -32,7 +30,7 @@ def analyze_file(
         the same call goes on from there.
     """
     options = options or AnalyzeOptions()
-    return _one(Request(str(path), Path(out), "analyze", options), models or models_for("analyze", options), progress)
+    return _one(Request(str(path), Path(out), "analyze", options), models or Models.load(options, "analyze"), progress)
 
 
 def locate_file(
@@ -40,7 +38,7 @@ def locate_file(
 ) -> Outcome:
     """Find the columns of one file; write columns.csv, ending at `fit_ok`, and run.json into `out`. Raises: as `analyze_file`."""
     options = options or AnalyzeOptions()
-    return _one(Request(str(path), Path(out), "locate", options), models or models_for("locate", options), progress)
+    return _one(Request(str(path), Path(out), "locate", options), models or Models.load(options, "locate"), progress)
 
 
 def encode_file(path: str, columns: Path, out: Path, options: AnalyzeOptions | None = None, *, progress: Progress | None = None) -> Outcome:
@@ -50,7 +48,7 @@ def encode_file(path: str, columns: Path, out: Path, options: AnalyzeOptions | N
     Raises: TableError for a table that does not fit the file; otherwise as `analyze_file`.
     """
     options = options or AnalyzeOptions()
-    return _one(Request(str(path), Path(out), "encode", options, Path(columns)), models_for("encode", options), progress)
+    return _one(Request(str(path), Path(out), "encode", options, Path(columns)), Models.load(options, "encode"), progress)
 
 
 def fit_file(
@@ -72,26 +70,13 @@ def fit_file(
     with new_folder(out, options.force) as folder, tempfile.TemporaryDirectory(prefix=".fit.", dir=folder.parent) as beside:
         task: Task = "analyze" if columns is None else "encode"
         request = Request(str(path), Path(beside) / "results", task, options, columns, training)
-        outcome = _one(request, models_for(task, options), progress)
+        outcome = _one(request, Models.load(options, task), progress)
         if not (request.out / "encoder").is_dir():
             raise ModelError(f"{path}: no column was found to fit an encoder to; pass --columns CSV, or another --model")
         for entry in list((request.out / "encoder").iterdir()):
             shutil.move(str(entry), folder / entry.name)
         files = tuple(sorted(entry.name for entry in folder.iterdir()))
     return replace(outcome, folder=Path(out), files=files)
-
-
-def models_for(task: Task, options: AnalyzeOptions, session: SessionOptions | None = None) -> Models:
-    """Load what a task needs of what the options name, to be run as `session` says. Raises: ModelError."""
-    if task != "encode":
-        return Models.load(options, encode=task == "analyze", session=session)
-    if options.fit_encoder:
-        return Models(None, session=session)
-    if options.encoder == NONE:
-        raise ModelError("encode with --encoder none would do nothing; pass --encoder NAME (stemzoo zoo list shows all) or --fit-encoder")
-    if options.encoder == AUTO:
-        return Models(None, session=session, offered=candidates())
-    return Models(None, load_encoder(options.encoder, session), session)
 
 
 def _one(request: Request, models: Models, progress: Progress | None) -> Outcome:

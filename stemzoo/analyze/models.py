@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemzoo.analyze.choosing import Candidate, Hints, candidates, choose, loaded
-from stemzoo.analyze.options import AUTO, NONE, AnalyzeOptions
+from stemzoo.analyze.options import AUTO, NONE, AnalyzeOptions, Task
+from stemzoo.errors import ModelError
+from stemzoo.runtime.bundle import Bundle
+from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.scale import Scale
+from stemzoo.runtime.segmenter import Segmenter
+from stemzoo.runtime.session import SessionOptions
 from stemzoo.types import Analysis
 
 if TYPE_CHECKING:
     from stemzoo.report.html import ModelNote
-    from stemzoo.runtime.encoder import Encoder
-    from stemzoo.runtime.segmenter import Segmenter
-    from stemzoo.runtime.session import SessionOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +34,23 @@ class Models:
     offered: tuple[Candidate, ...] | None = None
 
     @classmethod
-    def load(cls, options: AnalyzeOptions, *, encode: bool = True, session: SessionOptions | None = None) -> Models:
-        """Load what the options name, to be run as `session` says. Raises: ModelError with the near names."""
-        from stemzoo.runtime.bundle import Bundle
-        from stemzoo.runtime.segmenter import Segmenter
+    def load(cls, options: AnalyzeOptions, task: Task = "analyze", session: SessionOptions | None = None) -> Models:
+        """Load what a task needs of what the options name, to be run as `session` says. Raises: ModelError with the near names."""
         from stemzoo.zoo import catalog
 
-        folder = catalog.default("segmentation") if options.model is None else catalog.resolve(options.model)
-        segmenter = Segmenter(Bundle.load(folder, session))
-        if not encode or options.fit_encoder or options.encoder == NONE:
+        segmenter = None
+        if task != "encode":
+            folder = catalog.default("segmentation") if options.model is None else catalog.resolve(options.model)
+            segmenter = Segmenter(Bundle.load(folder, session))
+        elif options.encoder == NONE:
+            raise ModelError(
+                "encode with --encoder none would do nothing; pass --encoder NAME (stemzoo zoo list shows all) or --fit-encoder"
+            )
+        if task == "locate" or options.fit_encoder or options.encoder == NONE:
             return cls(segmenter, session=session)
         if options.encoder == AUTO:
             return cls(segmenter, session=session, offered=candidates())
-        return cls(segmenter, load_encoder(options.encoder, session), session)
+        return cls(segmenter, Encoder(Bundle.load(catalog.resolve(options.encoder), session)), session)
 
     def chooser(self) -> Callable[[Analysis], tuple[Encoder | None, str]] | None:
         """Return what gives the encoder that fits located columns, or None, and why; None where the encoder, or none, was named."""
@@ -59,15 +65,6 @@ class Models:
             return None if choice.candidate is None else loaded(choice.candidate.folder, self.session), choice.why
 
         return fitting
-
-
-def load_encoder(name: str, session: SessionOptions | None = None) -> Encoder:
-    """Return the encoder called `name`. Raises: ModelError with the near names."""
-    from stemzoo.runtime.bundle import Bundle
-    from stemzoo.runtime.encoder import Encoder
-    from stemzoo.zoo import catalog
-
-    return Encoder(Bundle.load(catalog.resolve(name), session))
 
 
 def note_of(role: str, folder: Path, name: str, sha256: str) -> ModelNote:

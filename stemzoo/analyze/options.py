@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from stemzoo.errors import FrameError, ModelError, PixelSizeError
 from stemzoo.types import ORDERS, check_pixel_size
 
 Progress = Callable[[str, int, int], None]
+Task = Literal["locate", "analyze", "encode"]
 AUTO, NONE = "auto", "none"
 _ENDLESS = 1 << 62
 

@@ -12,14 +12,14 @@ import os
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import stemzoo
 from stemzoo.analyze.choosing import choose, loaded, sample
 from stemzoo.analyze.models import Models
-from stemzoo.analyze.options import AnalyzeOptions, parse_window
+from stemzoo.analyze.options import AnalyzeOptions, Task, parse_window
 from stemzoo.analyze.outcome import Outcome, done_before
 from stemzoo.analyze.parts import Journal, Part
 from stemzoo.analyze.source import read_frames, read_table, table_id
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 BATCH_PX = 4 * 2**20  # network pixels in a batch: 16 frames of 512 × 512, some seconds of work beside milliseconds of scheduling
 BATCH_FRAMES = 64  # and no more frames than that: small ones cost more a pixel, and what a lost worker had done is done again
-
-Task = Literal["locate", "analyze", "encode"]
 
 
 @dataclass(frozen=True, slots=True)

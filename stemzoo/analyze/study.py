@@ -49,7 +49,7 @@ def study_window(
     with new_folder(out, options.force) as folder:
         frames, _ = read_frames(path, options)
         if columns is None:
-            segmenter = Models.load(options, encode=False).segmenter
+            segmenter = Models.load(options, "locate").segmenter
             assert segmenter is not None, "locating loads one"
             analysis = pipeline.locate(frames, segmenter, pipeline.LocateOptions(threshold=options.threshold), progress)
             if not any(len(table) for table in analysis.columns):

@@ -20,7 +20,7 @@ from stemzoo.errors import StemzooError
 if TYPE_CHECKING:
     from stemzoo.analyze import AnalyzeOptions, Models, Outcome
     from stemzoo.analyze.many import Pool
-    from stemzoo.analyze.plan import Task
+    from stemzoo.analyze.options import Task
     from stemzoo.runtime.session import SessionOptions
 
 Files = Annotated[
@@ -149,7 +149,7 @@ def _each(
     as_json: bool = False,
 ) -> None:
     """Work through every file; with several, a failure does not stop the others and is listed at the end."""
-    from stemzoo.analyze import Request, joint, models_for, run
+    from stemzoo.analyze import Models, Request, joint, run
     from stemzoo.io.outputs import check_folder, folders_for, stem_of
 
     files = _expanded(files)
@@ -166,7 +166,7 @@ def _each(
         check_folder(folder, options.force)
     skips = (several or dask is not None) and not again
     requests = [Request(path, folder, task, options, columns, unchanged=skips) for path, folder in zip(files, folders, strict=True)]
-    models = models_for(task, options, session)
+    models = Models.load(options, task, session)
     outcomes: list[dict[str, Any]] = []
     failures: list[tuple[str, Exception]] = []
     ended: dict[Path, joint.Input] = {}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stemzoo.analyze import NONE, AnalyzeOptions, Here, Outcome, Request, models_for, run
+from stemzoo.analyze import NONE, AnalyzeOptions, Here, Models, Outcome, Request, run
 from stemzoo.analyze.many import Job, LostError
 from stemzoo.errors import ReadError, StemzooError
 from stemzoo.io.read_results import read_results
@@ -23,7 +23,7 @@ class Unlucky(Here):
     """This process, with some jobs lost on the way."""
 
     def __init__(self, lost: Callable[[Job], bool]) -> None:
-        super().__init__(models_for("analyze", OPTIONS))
+        super().__init__(Models.load(OPTIONS, "analyze"))
         self.lost, self.kinds = lost, deque[tuple[str, int]]()
 
     def next(self) -> tuple[Job, Any]:
@@ -68,7 +68,7 @@ def test_a_passing_fault_is_tried_again_and_a_lasting_one_listed(frame: Path, tm
     bad = tmp_path / "bad.npy"
     bad.write_bytes(b"")
     requests = [Request(str(path), tmp_path / path.stem, "locate", OPTIONS) for path in (frame, bad)]
-    outcomes, errors = _run(Here(models_for("locate", OPTIONS)), *requests)
+    outcomes, errors = _run(Here(Models.load(OPTIONS, "locate")), *requests)
     assert [outcome.input for outcome in outcomes] == [str(frame)] and len(errors) == 1 and "is empty" in errors[0]
     assert tries.count(str(frame)) == 2 and tries.count(str(bad)) == 2 and not (tmp_path / "bad").exists()
 
@@ -106,7 +106,7 @@ def test_zarr_is_read_lazily_and_gives_the_same(stack: Path, tmp_path: Path, mon
     array.attrs["pixel_size"] = 0.2
     monkeypatch.setattr("stemzoo.io.zarr.EAGER_BYTES", 1)
     requests = [Request(str(path), tmp_path / path.suffix[1:], "locate", OPTIONS) for path in (stack, tmp_path / "stack.zarr")]
-    outcomes, errors = _run(Here(models_for("locate", OPTIONS)), *requests)
+    outcomes, errors = _run(Here(Models.load(OPTIONS, "locate")), *requests)
     assert not errors and outcomes[0].summary.columns == outcomes[1].summary.columns > 0
     assert (tmp_path / "npy" / "columns.csv").read_bytes() == (tmp_path / "zarr" / "columns.csv").read_bytes()
 

@@ -63,7 +63,7 @@ def test_they_reach_the_networks_and_change_no_result(run: Callable[..., Any], f
 
 def test_workers_of_a_cluster_are_asked_the_same(zoo_root: Path) -> None:
     for threads, wanted in ((0, 2), (1, 1)):
-        models = Models.load(AnalyzeOptions(), encode=False, session=SessionOptions(threads=threads, providers=("cuda", "cpu")))
+        models = Models.load(AnalyzeOptions(), "locate", session=SessionOptions(threads=threads, providers=("cuda", "cpu")))
         assert ModelRefs.of(models, 2).session == SessionOptions(threads=wanted, providers=("cuda", "cpu"))
 
 

@@ -20,9 +20,8 @@ from stemzoo.nets.polar import PolarRVAE
 from stemzoo.nets.polar_grid import PolarGrid
 from stemzoo.nets.posterior import Posterior
 
-SECTORS = (
-    6  # fewer hold a column more surely, more say more of each; six is within 10 % of the truth on motifs of one- to fourfold symmetry
-)
+# Fewer hold a column more surely, more say more of each; six is within 10 % of the truth on motifs of one- to fourfold symmetry.
+SECTORS = 6
 TURNS = 60  # angles on which a ring is looked at; a multiple of the sectors
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import lightning as L
 
 from stemzoo.errors import ModelError
-from stemzoo.training.encoding import GRADIENT_CLIP, EncoderTask, epochs_for
+from stemzoo.training.encoding import EncoderTask, epochs_for
 from stemzoo.training.encoding_config import EncoderConfig
 from stemzoo.training.run import Run, fit
 from stemzoo.training.subimages import SubImageData
@@ -31,4 +31,4 @@ def train_encoder(config: EncoderConfig, out: str | Path, *, resume: str | Path 
     data = SubImageData.from_files(config)
     task = EncoderTask.for_data(config, data)
     epochs = epochs_for(config, data)
-    return fit(task, data, config, out, epochs=epochs, monitor="val_loss", resume=resume, gradient_clip=GRADIENT_CLIP, progress=progress)
+    return fit(task, data, config, out, epochs=epochs, monitor="val_loss", resume=resume, progress=progress)

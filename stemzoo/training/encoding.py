@@ -27,7 +27,6 @@ from stemzoo.training.together import noise_like, own_of_first, rank_and_world, 
 OFFSET_FROM = 0.35  # share of the training after which sub-images are cut anew around their column
 DISORDER_FROM = 0.5  # share after which the angle's error is calibrated, on a few sub-images of each batch
 DISORDER_SAMPLE = 32
-CLIP = 50.0
 GRADIENT_CLIP = 50.0  # norm of a step's gradient; single sub-images with a hot pixel would otherwise throw the training off
 EXAMPLES = 33  # sub-images kept in the checkpoint, to prove an exported graph on intensities that the encoder knows
 NEIGHBOURHOOD = 0.25  # latent distance within which patterns share a centre
@@ -157,7 +156,7 @@ class EncoderTask(L.LightningModule):
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
         """Clip what the first steps, far from any pattern, would throw off course."""
-        self.clip_gradients(optimizer, gradient_clip_val=CLIP, gradient_clip_algorithm="norm")
+        self.clip_gradients(optimizer, gradient_clip_val=GRADIENT_CLIP, gradient_clip_algorithm="norm")
 
     def configure_optimizers(self) -> Any:
         """AdamW under one cycle; noise level and error calibration learn faster than the networks and decay towards nothing."""

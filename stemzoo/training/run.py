@@ -84,7 +84,6 @@ def fit(
     mode: str = "min",
     resume: str | Path | None = None,
     callbacks: list[Callback] | None = None,
-    gradient_clip: float | None = None,
     progress: bool = True,
 ) -> Run:
     """Run Lightning's Trainer over `task` and `data`, with checkpoints, logs and provenance in the folder `out`.
@@ -120,7 +119,6 @@ def fit(
             max_epochs=epochs if steps < 0 else -1,  # a run broken off between epochs has counted one too many: steps decide
             max_steps=steps,
             accumulate_grad_batches=options.get("accumulate", 1),
-            gradient_clip_val=gradient_clip,
             logger=_loggers(out),
             plugins=[AtomicCheckpoints()],
             callbacks=[best, newest, *guards, *(callbacks or []), *([_Progress()] if progress else [])],

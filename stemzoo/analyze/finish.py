@@ -15,7 +15,8 @@ from stemzoo.analyze.outcome import Outcome, read_run, write_run
 from stemzoo.analyze.pieces import LINKED, first_probability, first_subimages, folder_of, gathered, pieces_of, read_linked, write_piece
 from stemzoo.analyze.plan import Plan
 from stemzoo.io.outputs import new_folder
-from stemzoo.report.html import ReportInputs, write_report
+from stemzoo.report.html import write_report
+from stemzoo.report.inputs import ReportInputs
 
 
 def finish(plan: Plan, models: Models, progress: Progress | None = None) -> Outcome:

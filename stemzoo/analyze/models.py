@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from stemzoo.analyze.choosing import Candidate, Hints, candidates, choose, loaded
 from stemzoo.analyze.options import AUTO, NONE, AnalyzeOptions, Task
 from stemzoo.errors import ModelError
+from stemzoo.report.inputs import ModelNote
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.scale import Scale
 from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.runtime.session import SessionOptions
 from stemzoo.types import Analysis
-
-if TYPE_CHECKING:
-    from stemzoo.report.html import ModelNote
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +66,6 @@ class Models:
 
 def note_of(role: str, folder: Path, name: str, sha256: str) -> ModelNote:
     """Return what the report says of a model, from the card beside it."""
-    from stemzoo.report.html import ModelNote
     from stemzoo.zoo.card import read_card
 
     card = read_card(folder)[0]

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from stemzoo.report import style
-from stemzoo.report.patterns import Decode
+from stemzoo.report.inputs import Decode
 from stemzoo.runtime.structure import disc, explained
 from stemzoo.types import Encoding, SubImages
 

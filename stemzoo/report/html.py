@@ -6,8 +6,6 @@ Everything is inlined: pictures, drawings, style. No script, no network. Called 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,48 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stemzoo.errors import OutputError
+from stemzoo.report.inputs import ModelNote, ReportInputs
 from stemzoo.report.summary import Summary, summarise, thousands
-from stemzoo.types import Analysis, SubImages, Tracks
+from stemzoo.types import Analysis
 
 if TYPE_CHECKING:
     from stemzoo.report.pictures import Album
 
 PAGE = "report.html"
 SOURCES = {"file": "from the file", "user": "given by the user", "lattice": "from the lattice", "unknown": "unknown"}
-
-
-@dataclass(frozen=True, slots=True)
-class ModelNote:
-    """What the page says of a model, from its card."""
-
-    role: str
-    id: str
-    sha256: str
-    title: str = ""
-    materials: tuple[str, ...] = ()
-    limits: tuple[str, ...] = ()
-    citation: str = ""
-    licence: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ReportInputs:
-    """What the page shows beyond the Analysis; each part may be missing.
-
-    Args:
-        probability: (h, w) of frame 0, probability that a column is there, at the network's sampling.
-        subimages: of frame 0, in the order of its columns; for class averages.
-        decode: (M, Z) latents, (M,) angles → (M, S, S) patterns; for the manifold and reconstructions.
-        tracks: the columns linked from frame to frame.
-        models: from the cards. `options`: as given by the user, shown under provenance.
-    """
-
-    probability: np.ndarray | None = None
-    subimages: SubImages | None = None
-    decode: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
-    tracks: Tracks | None = None
-    models: tuple[ModelNote, ...] = ()
-    options: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_report(analysis: Analysis, folder: Path, inputs: ReportInputs | None = None) -> Path:

@@ -5,18 +5,17 @@ Patterns are drawn turned to the gauge (angle 0), so that neighbouring panels di
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from stemzoo.report import style
+from stemzoo.report.inputs import Decode
 from stemzoo.report.summary import thousands
 from stemzoo.types import Encoding, SubImages
 
-Decode = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""(M, Z) latents, (M,) angles → (M, S, S) patterns."""
 GRID = 9
 GROUPS = 6
 PER_GROUP = 200

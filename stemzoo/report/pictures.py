@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -16,10 +15,8 @@ from matplotlib.figure import Figure
 from stemzoo.io.tracks import FILE as TRACKS_FILE
 from stemzoo.report import baseline, clusters, figures, patterns, plots, render, style, tracks
 from stemzoo.report.field import Field, field_of
+from stemzoo.report.inputs import ReportInputs
 from stemzoo.types import Analysis, Encoding
-
-if TYPE_CHECKING:
-    from stemzoo.report.html import ReportInputs
 
 MAX_LATENT_MAPS = 6
 MAX_TRAVERSALS = 4

@@ -13,7 +13,8 @@ from PIL import Image
 from stemzoo.errors import OutputError
 from stemzoo.report import figures, patterns, style
 from stemzoo.report.field import field_of
-from stemzoo.report.html import ModelNote, ReportInputs, write_report
+from stemzoo.report.html import write_report
+from stemzoo.report.inputs import ModelNote, ReportInputs
 from stemzoo.report.legends import GREYS
 from stemzoo.report.summary import nearest_distances, summarise
 from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId, Quality, SubImages

@@ -9,14 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from stemzoo.analyze.fitting import encoder_of
-from stemzoo.analyze.models import Models, note_of
+from stemzoo.analyze.models import Models
 from stemzoo.analyze.options import Progress
 from stemzoo.analyze.outcome import Outcome, read_run, write_run
 from stemzoo.analyze.pieces import LINKED, first_probability, first_subimages, folder_of, gathered, pieces_of, read_linked, write_piece
 from stemzoo.analyze.plan import Plan
 from stemzoo.io.outputs import new_folder
 from stemzoo.report.html import write_report
-from stemzoo.report.inputs import ReportInputs
+from stemzoo.report.inputs import ModelNote, ReportInputs
+from stemzoo.runtime.bundle import Bundle
+from stemzoo.zoo.card import read_card
 
 
 def finish(plan: Plan, models: Models, progress: Progress | None = None) -> Outcome:
@@ -69,11 +71,8 @@ def _report(plan: Plan, models: Models, folder: Path, outcome: Outcome) -> None:
     """Write the report and its figures."""
     analysis = replace(gathered(plan, models)[0], notices=outcome.notices, doubts=outcome.summary.doubts)
     encoder = encoder_of(plan, models)
-    notes = tuple(
-        note_of(role, model.bundle.folder, model.id.id, model.id.sha256)
-        for role, model in (("segmenter", models.segmenter), ("encoder", encoder))
-        if model is not None
-    )
+    used = (("segmenter", models.segmenter), ("encoder", encoder))
+    notes = tuple(_note(role, model.bundle) for role, model in used if model is not None)
     inputs = ReportInputs(
         probability=first_probability(plan),
         subimages=first_subimages(analysis, encoder),
@@ -83,3 +82,9 @@ def _report(plan: Plan, models: Models, folder: Path, outcome: Outcome) -> None:
         tracks=read_linked(folder / ".tracks", analysis),
     )
     write_report(analysis, folder, inputs)
+
+
+def _note(role: str, bundle: Bundle) -> ModelNote:
+    """Return what the report says of a model, from the card beside it."""
+    card, _ = read_card(bundle.folder)
+    return ModelNote(role, bundle.id.id, bundle.sha256, card.title, card.materials, card.limits, card.citation, card.licence)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from stemzoo.analyze.choosing import Candidate, Hints, candidates, choose, loaded
 from stemzoo.analyze.options import AUTO, NONE, AnalyzeOptions, Task
 from stemzoo.errors import ModelError
-from stemzoo.report.inputs import ModelNote
 from stemzoo.runtime.bundle import Bundle
 from stemzoo.runtime.encoder import Encoder
 from stemzoo.runtime.scale import Scale
@@ -62,11 +60,3 @@ class Models:
             return None if choice.candidate is None else loaded(choice.candidate.folder, self.session), choice.why
 
         return fitting
-
-
-def note_of(role: str, folder: Path, name: str, sha256: str) -> ModelNote:
-    """Return what the report says of a model, from the card beside it."""
-    from stemzoo.zoo.card import read_card
-
-    card = read_card(folder)[0]
-    return ModelNote(role, name, sha256, card.title, card.materials, card.limits, card.citation, card.licence)

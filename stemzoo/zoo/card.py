@@ -233,9 +233,10 @@ def parse_card(text: str, where: str) -> tuple[Card, str]:
         raise CardError(f"{where}: the front matter is a {type(data).__name__}; wanted keys and values")
     repeated = {key: data.pop(key) for key in KEYS if key in data}
     card = make_card(data, where)
-    wrong = [key for key, value in repeated.items() if value != hub_keys(card).get(key)]
+    wanted = hub_keys(card.task, card.licence)
+    wrong = [key for key, value in repeated.items() if value != wanted.get(key)]
     if wrong:
-        raise CardError(f"{where}: {wrong[0]} is {repeated[wrong[0]]!r}; the rest of the card makes it {hub_keys(card).get(wrong[0])!r}")
+        raise CardError(f"{where}: {wrong[0]} is {repeated[wrong[0]]!r}; the rest of the card makes it {wanted.get(wrong[0])!r}")
     return card, match[2].lstrip("\r\n")
 
 
@@ -262,7 +263,9 @@ def read_card(folder: Path) -> tuple[Card, str]:
 def dump_card(card: Card, prose: str) -> str:
     """Return the text of README.md: front matter in the schema's order and for the Hub, then the prose."""
     data = {key: value for key, value in card.model_dump(mode="python").items() if value is not None and value != ()}
-    front_matter = yaml.dump(_plain({**data, **hub_keys(card)}), Dumper=yaml.SafeDumper, sort_keys=False, allow_unicode=True, width=120)
+    front_matter = yaml.dump(
+        _plain({**data, **hub_keys(card.task, card.licence)}), Dumper=yaml.SafeDumper, sort_keys=False, allow_unicode=True, width=120
+    )
     return f"---\n{front_matter}---\n\n{prose.strip()}\n"
 
 

@@ -5,10 +5,7 @@ These keys repeat facts for a reader that knows no others; they state none. A ca
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from stemzoo.zoo.card import Card
+from typing import Any
 
 KEYS = ("license", "license_name", "library_name", "pipeline_tag", "tags")
 # The Hub's names for licences are SPDX in lower case; what it does not know goes by its name. Source: hf.co/docs/hub/repositories-licenses.
@@ -19,8 +16,8 @@ LICENCES = (
 PIPELINES = {"segmentation": "image-segmentation", "encoding": "image-feature-extraction"}
 
 
-def hub_keys(card: Card) -> dict[str, Any]:
-    """Return the Hub's keys for a card."""
-    licence = card.licence.lower().removesuffix("-only").removesuffix("-or-later")
-    known = {"license": licence} if licence in LICENCES else {"license": "other", "license_name": card.licence}
-    return {**known, "library_name": "stemzoo", "pipeline_tag": PIPELINES[card.task], "tags": ["stem", "microscopy", "onnx", card.task]}
+def hub_keys(task: str, licence: str) -> dict[str, Any]:
+    """Return the Hub's keys for a card of that task and licence."""
+    name = licence.lower().removesuffix("-only").removesuffix("-or-later")
+    known = {"license": name} if name in LICENCES else {"license": "other", "license_name": licence}
+    return {**known, "library_name": "stemzoo", "pipeline_tag": PIPELINES[task], "tags": ["stem", "microscopy", "onnx", task]}

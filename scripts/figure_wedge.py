@@ -10,17 +10,20 @@ rotations (not interpolated), and differences of the angles that the zoo's encod
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
 from stemzoo.geometry.angles import wrap
 from stemzoo.geometry.matching import match
 from stemzoo.report import figures, render, style
-from stemzoo.report.field import field_of
+from stemzoo.report.field import Field, field_of
 from stemzoo.runtime import Bundle, Encoder, Segmenter, cutting, pipeline
 from stemzoo.simulation import SimulatedFrame, draw_frames
 from stemzoo.training.encoding_config import EncoderConfig
@@ -159,6 +162,29 @@ def turned(seed: int) -> None:
         print(f"    |error| {typical:.3f}°, error over stated error: spread {z.std():.2f}, robust {robust:.2f}")
 
 
+def maps_figure(field: Field, encoding: Encoding, titles: Sequence[str]) -> Figure:
+    """Return the frame, its angles and its latents as bare maps side by side; one title for each, the frame's and the angle's first."""
+    side, gap, head = 3.6, 0.12, 0.42
+    height, width = field.image.shape
+    tall = side * height / width
+    figure = Figure(figsize=(len(titles) * (side + gap) + gap, tall + head + gap), dpi=style.DPI, facecolor=style.PAPER)
+    FigureCanvasAgg(figure)
+    wide, high = figure.get_figwidth(), figure.get_figheight()
+    for k, title in enumerate(titles):
+        axes = figure.add_axes(((gap + k * (side + gap)) / wide, gap / high, side / wide, tall / high))
+        axes.set_title(title, color=style.INK, fontsize=12)
+        if k == 0:
+            style.show_image(axes, field.image)
+        else:
+            colours = figures.angle_colours(encoding)[0] if k == 1 else figures.latent_colours(encoding.latents[:, k - 2])
+            figures.paint(axes, field, colours)
+        style.bare(axes)
+        axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+        if k == 0:
+            style.scale_bar(axes, width, field.pixel_size)
+    return figure
+
+
 def picture(analysis: Analysis, encoding: Encoding, chosen: tuple[int, int], path: Path) -> None:
     """Draw frame, angle, the latent of the layers and that of the thickness side by side."""
     import matplotlib
@@ -166,7 +192,7 @@ def picture(analysis: Analysis, encoding: Encoding, chosen: tuple[int, int], pat
     ordered = replace(encoding, latents=encoding.latents[:, list(chosen)])
     with matplotlib.rc_context(style.FONT):
         field = field_of(analysis)
-        figure = figures.maps_figure(field, ordered, ("Frame", "Angle", "First latent: the layers", "Another latent: the thickness"))
+        figure = maps_figure(field, ordered, ("Frame", "Angle", "First latent: the layers", "Another latent: the thickness"))
         picture = render.save_png(figure, path)
     width = 1500
     picture = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)

@@ -14,6 +14,7 @@ import numpy as np
 from stemzoo.evaluate.run import frame_scores
 from stemzoo.evaluate.scores import GROUPINGS, FrameScore, Score, summarise
 from stemzoo.runtime.bundle import Bundle
+from stemzoo.runtime.headline import PM_PER_ANGSTROM
 from stemzoo.runtime.segmenter import Segmenter
 from stemzoo.zoo import resolve
 
@@ -79,7 +80,7 @@ def _difference(statistic: Callable[[np.ndarray], np.ndarray], first: list[Frame
 
 def _sums(frame: FrameScore) -> tuple[float, float, float, float]:
     """Return hits, found, placed and the summed squared error [pm²] of a frame."""
-    return frame.hits, frame.found, frame.placed, float(((frame.error_px * frame.pixel_size * 100) ** 2).sum())
+    return frame.hits, frame.found, frame.placed, float(((frame.error_px * frame.pixel_size * PM_PER_ANGSTROM) ** 2).sum())
 
 
 def _f1(sums: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from stemzoo.evaluate.calibration import calibration_curve, calibration_error
 from stemzoo.evaluate.scores import FrameScore, Score, over_bound
+from stemzoo.runtime.headline import PM_PER_ANGSTROM
 
 INK, MODEL, IDEAL = "#1b1f24", "#1f6fb2", "#9aa4ae"
 
@@ -54,7 +55,7 @@ def _position(axes: Axes, frames: Sequence[FrameScore]) -> None:
         axes.axhline(1, color=IDEAL)
         axes.set_ylabel("RMSE / Cramér–Rao bound, a dot a frame")
     else:
-        rmse = [100 * frame.pixel_size * np.sqrt((frame.error_px**2).mean()) if frame.hits else np.nan for frame in frames]
+        rmse = [PM_PER_ANGSTROM * frame.pixel_size * np.sqrt((frame.error_px**2).mean()) if frame.hits else np.nan for frame in frames]
         axes.scatter(dose, rmse, s=14, color=MODEL)
         axes.set_ylabel("RMSE [pm], a dot a frame")
     if np.isfinite(dose).any():

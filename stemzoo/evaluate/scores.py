@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from stemzoo.evaluate.calibration import calibration_error
+from stemzoo.runtime.headline import PM_PER_ANGSTROM
 
 DOSES = (0.0, 75.0, 150.0, 300.0, 600.0, 1200.0, 2500.0, np.inf)
 SCALES = (0.0, 0.08, 0.12, 0.16, 0.2, 0.24, 0.28, np.inf)
@@ -125,7 +126,7 @@ def _order(name: str) -> tuple[float, str]:
 
 def _score(group: str, frames: list[FrameScore]) -> Score:
     hits, found, placed = (np.array([getattr(f, key) for f in frames], dtype=float) for key in ("hits", "found", "placed"))
-    error_pm = [f.error_px * f.pixel_size * 100 for f in frames]
+    error_pm = [f.error_px * f.pixel_size * PM_PER_ANGSTROM for f in frames]
     squares = np.array([float((e**2).sum()) for e in error_pm])
     every_px = np.concatenate([f.error_px for f in frames]) if frames else np.zeros((0, 2))
     z = np.concatenate([f.error_px / f.sigma_px for f in frames])

@@ -6,8 +6,6 @@ domains and single columns read at any magnification. Called by `report.pictures
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -105,30 +103,6 @@ def latent_figure(field: Field, values: np.ndarray, number: int, cmap: str = sty
     _dots(plate, field, colours)
     histogram_legend(plate.legend, values, cmap, limits, f"z{number}")
     return plate.figure
-
-
-def maps_figure(field: Field, encoding: Encoding, titles: Sequence[str]) -> Figure:
-    """Return the frame, its angles and its latents as bare maps side by side; one title for each, the frame's and the angle's first."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    side, gap, head = 3.6, 0.12, 0.42
-    height, width = field.image.shape
-    tall = side * height / width
-    figure = Figure(figsize=(len(titles) * (side + gap) + gap, tall + head + gap), dpi=style.DPI, facecolor=style.PAPER)
-    FigureCanvasAgg(figure)
-    wide, high = figure.get_figwidth(), figure.get_figheight()
-    for k, title in enumerate(titles):
-        axes = figure.add_axes(((gap + k * (side + gap)) / wide, gap / high, side / wide, tall / high))
-        axes.set_title(title, color=style.INK, fontsize=12)
-        if k == 0:
-            style.show_image(axes, field.image)
-        else:
-            paint(axes, field, angle_colours(encoding)[0] if k == 1 else latent_colours(encoding.latents[:, k - 2]))
-        style.bare(axes)
-        axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-        if k == 0:
-            style.scale_bar(axes, width, field.pixel_size)
-    return figure
 
 
 def show_classes(field: Field, colours: np.ndarray, rows: list[tuple[str, str, int]], title: str, caption: str) -> Figure:

@@ -1,4 +1,7 @@
-"""What every room's tests share: where the experimental frames lie, and `import standins`. A room's own fixtures live in its folder."""
+"""What every room's tests share: where the experimental frames lie, and the modules of tests/shared, to be imported by their names.
+
+A room's own fixtures live in its folder.
+"""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from commandline import options
 
 from stemzoo.cli import main
 
@@ -61,6 +62,26 @@ def test_every_command_of_the_page_runs(page, tmp_path, monkeypatch, capsys):
             code = main(cut(words)[1:])
         printed = capsys.readouterr()
         assert code == 0, f"{' '.join(words)}\n{printed.err}"
+
+
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "datasets").glob("*.md")]
+
+
+def test_every_command_that_is_shown_exists_with_its_options():
+    """Also those that no test runs: what needs a server, a cluster or hours, and what stands within a sentence."""
+    known, seen = options(), 0
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        fenced = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+        lines = [*"\n".join(fenced).splitlines(), *re.findall(r"^    (\S.*)$", text, re.MULTILINE), *re.findall(r"`([^`\n]+)`", text)]
+        for said in (said for line in lines for said in re.findall(r"(?:^|[;&|] ?|srun |=\S+ )stemzoo ([a-z-][^;&|]*)", line)):
+            words = said.split("#")[0].split()
+            command = max((path for path in known if tuple(words[: len(path)]) == path), key=len)
+            assert command, f"{page.name} shows stemzoo {said}"
+            taken = {found[0] for word in words if (found := re.match(r"--[a-z-]+", word))}
+            assert taken <= known[command], f"{page.name} shows stemzoo {said}"
+            seen += 1
+    assert seen > 80
 
 
 def test_the_python_of_the_page_runs(tmp_path):

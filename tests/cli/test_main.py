@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
+from commandline import commands, options
 
 import stemzoo
-from stemzoo.cli import app
 from stemzoo.errors import StemzooError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def _commands(app: typer.Typer, above: str = "") -> Iterator[str]:
-    """Yield every command there is, groups left out: `zoo list`."""
-    for command in app.registered_commands:
-        yield f"{above}{command.name}"
-    for group in app.registered_groups:
-        assert group.typer_instance is not None
-        yield from _commands(group.typer_instance, f"{above}{group.name} ")
 
 
 def test_help_answers_in_half_a_second() -> None:
@@ -42,7 +33,7 @@ def test_help_answers_in_half_a_second() -> None:
     assert best < 0.5
 
 
-@pytest.mark.parametrize("command", list(_commands(app)))
+@pytest.mark.parametrize("command", commands())
 def test_every_command_helps_with_an_example(run: Callable[..., Any], command: str) -> None:
     ran = run(*command.split(), "--help")
     assert ran.code == 0 and f"stemzoo {command}" in ran.out.split("Example:")[1]
@@ -59,6 +50,18 @@ def test_no_option_is_declared_twice() -> None:
         if word.arg == "help"
     ]
     assert len(said) > 80 and {text for text in said if said.count(text) > 1} == set()
+
+
+def test_messages_name_options_that_exist() -> None:
+    """A refusal that tells one to pass what no command takes is no help."""
+    known, named = set().union(*options().values()), set()
+    for path in (REPOSITORY / "stemzoo").rglob("*.py"):
+        if path.name in ("render.py", "wheels.py"):  # colours of a page, and the words of pip
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and "pip install" not in node.value:
+                named |= {(option, path.name) for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", node.value)}
+    assert len(named) > 100 and {(option, file) for option, file in named if option not in known} == set()
 
 
 @pytest.mark.parametrize("group", ["", "data", "train", "study", "zoo", "zoo import", "zoo export"])

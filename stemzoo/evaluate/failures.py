@@ -17,7 +17,7 @@ from stemzoo.evaluate.run import frame_of, judge
 from stemzoo.evaluate.scores import FrameScore
 from stemzoo.io.datasets import Dataset
 from stemzoo.runtime.encoder import Encoder
-from stemzoo.runtime.pipeline import LocateOptions, locate
+from stemzoo.runtime.pipeline import locate
 from stemzoo.runtime.segmenter import Segmenter
 
 WINDOW = 18.0
@@ -74,9 +74,7 @@ class PoorFit:
     typical: float
 
 
-def segmenter_failures(
-    segmenter: Segmenter, dataset: str | Path, frames: Sequence[FrameScore], *, most: int = MOST, options: LocateOptions | None = None
-) -> list[Failure]:
+def segmenter_failures(segmenter: Segmenter, dataset: str | Path, frames: Sequence[FrameScore], *, most: int = MOST) -> list[Failure]:
     """Return the worst frames of each material, the lowest F1 first: one at least, and up to `EACH` with mistakes where there is room.
 
     Args: frames: what each frame of the dataset showed, in its order, as `frame_scores` yields them. most: frames in all.
@@ -90,12 +88,12 @@ def segmenter_failures(
     each = min(max(most // max(len(ranked), 1), 1), EACH)
     worst = [index for held in ranked.values() for rank, index in enumerate(held[:each]) if rank == 0 or f1[index] < 1]
     chosen = sorted(worst, key=lambda index: f1[index])[:most]
-    return [_failure(segmenter, Dataset(dataset), index, frames[index], f1[index], options) for index in chosen]
+    return [_failure(segmenter, Dataset(dataset), index, frames[index], f1[index]) for index in chosen]
 
 
-def _failure(segmenter: Segmenter, data: Dataset, index: int, score: FrameScore, f1: float, options: LocateOptions | None) -> Failure:
+def _failure(segmenter: Segmenter, data: Dataset, index: int, score: FrameScore, f1: float) -> Failure:
     frame, truth = frame_of(data, index), data.positions(index)
-    located = locate(frame, segmenter, options).columns[0].yx
+    located = locate(frame, segmenter).columns[0].yx
     judged = judge(located, truth, frame.shape, score.pixel_size)
     missed, false = truth[judged.missed], located[judged.false]
     side = np.minimum(round(WINDOW / score.pixel_size), frame.shape)
@@ -117,7 +115,7 @@ def _failure(segmenter: Segmenter, data: Dataset, index: int, score: FrameScore,
     return Failure(*facts, f1, len(missed), len(false), score.placed, image, *parts)
 
 
-def encoder_failures(encoder: Encoder, frames: Sequence[EncodedFrame], *, columns: int = COLUMNS, kinds: int = KINDS) -> list[PoorFit]:
+def encoder_failures(encoder: Encoder, frames: Sequence[EncodedFrame], *, columns: int = COLUMNS) -> list[PoorFit]:
     """Return of each material the sub-images that the decoder explains least, the material explained least first.
 
     Args: frames: as `encoded_frames` yields them. Raises: ModelError if the bundle has no decoder.
@@ -134,7 +132,7 @@ def encoder_failures(encoder: Encoder, frames: Sequence[EncodedFrame], *, column
         rows = np.argsort(np.where(np.isfinite(share), share, np.inf), kind="stable")[: min(columns, int(np.isfinite(share).sum()))]
         patterns = encoder.decode(latents[rows], angle[rows])
         found.append(PoorFit(material, images[rows], patterns, share[rows], np.degrees(sigma[rows]), float(np.nanmedian(share))))
-    return sorted(found, key=lambda fit: fit.typical)[:kinds]
+    return sorted(found, key=lambda fit: fit.typical)[:KINDS]
 
 
 def words_of(failures: Sequence[Failure] | Sequence[PoorFit], picture: str) -> str:

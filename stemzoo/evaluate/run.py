@@ -164,18 +164,6 @@ def _limits(data: Dataset, index: int, truth: np.ndarray) -> Limits | None:
         return None
 
 
-def evaluate(
-    segmenter: Segmenter,
-    dataset: str | Path,
-    *,
-    by: Callable[[FrameScore], str] = GROUPINGS["material"],
-    options: LocateOptions | None = None,
-    bound: bool = False,
-    progress: Progress | None = None,
-) -> list[Score]:
-    """Return the scores of a segmenter on a labelled dataset: one for all frames, then one a group.
-
-    Args: by: names the group of a frame; by default its material. bound: as in `frame_scores`.
-    Raises: DatasetError, ModelError.
-    """
-    return summarise(frame_scores(segmenter, dataset, options=options, bound=bound, progress=progress), by)
+def evaluate(segmenter: Segmenter, dataset: str | Path, *, bound: bool = False) -> list[Score]:
+    """Return the scores of a segmenter on a labelled dataset: one for all frames, then one a material; as `frame_scores`."""
+    return summarise(frame_scores(segmenter, dataset, bound=bound), GROUPINGS["material"])

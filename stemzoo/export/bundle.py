@@ -51,9 +51,7 @@ def export_checkpoint(checkpoint: Path, folder: Path, stated: Mapping[str, Any] 
     return write_bundle(folder, modules, {**draft, **named_by(folder), **(stated or {})}, cases)
 
 
-def write_bundle(
-    folder: Path, modules: Mapping[str, nn.Module], draft: Mapping[str, Any], cases: Sequence[Case] | None = None, prose: str | None = None
-) -> Card:
+def write_bundle(folder: Path, modules: Mapping[str, nn.Module], draft: Mapping[str, Any], cases: Sequence[Case] | None = None) -> Card:
     """Return the card of the bundle written to `folder`.
 
     Args:
@@ -62,7 +60,6 @@ def write_bundle(
             training on (default: `model`). If that has an attribute `config` (a JSON-serialisable mapping), it travels with the weights.
         draft: front matter; `id`, `created`, `parameters`, `files` and `golden` are filled in here.
         cases: four or so inputs for `model`; default: columns on a lattice.
-        prose: text below the front matter; default: a template that says what the card knows.
 
     Raises: CardError if the draft breaks the schema; ExportError if a graph cannot be made or does not reproduce its network; OutputError
     if `folder` is taken or cannot be written.
@@ -83,7 +80,7 @@ def write_bundle(
             golden |= _graph(work / DECODER_FILE, modules["decoder"], decoder_cases(card), outputs, dynamic, spec, metadata, "decoder_")
         np.savez_compressed(work / GOLDEN_FILE, **golden)  # type: ignore[arg-type]
         _save_weights(work / WEIGHTS_FILE, weights)
-        return seal(work, card, prose)
+        return seal(work, card)
 
 
 def seal(work: Path, card: Card, prose: str | None = None) -> Card:

@@ -57,11 +57,9 @@ class Engine:
         choose: returns the encoder that fits located columns, or None, and says why. waiting: jobs that may wait.
     """
 
-    def __init__(
-        self, segmenter: Segmenter, encoder: Encoder | None, choose: Choose | None = None, waiting: int = 8, feed: Feed | None = None
-    ) -> None:
+    def __init__(self, segmenter: Segmenter, encoder: Encoder | None, choose: Choose | None = None, waiting: int = 8) -> None:
         self.segmenter, self.encoder, self._choose = segmenter, encoder, choose
-        self.feed = feed or Feed()
+        self.feed = Feed()
         self.capacity = waiting + 1
         self.places = threading.BoundedSemaphore(self.capacity)
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stemzoo-worker")

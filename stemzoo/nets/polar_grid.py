@@ -94,13 +94,11 @@ class PolarGrid:
         phase = order[:, None] * angles
         return np.asarray(np.concatenate([scale[:, None] * np.cos(phase), scale[:, None] * np.sin(phase)]))
 
-    def synthesis(self, n_angles: int, rings: np.ndarray, max_order: int | None = None) -> np.ndarray:
+    def synthesis(self, n_angles: int, rings: np.ndarray) -> np.ndarray:
         """Return (D, len(rings) * n_angles): coefficients to values on the given rings, at equally spaced angles."""
         values = self.basis(np.arange(n_angles) * 2 * np.pi / n_angles)
         ring = np.tile(self.ring_and_order[0], 2)
-        order = np.tile(self.ring_and_order[1], 2)
-        keep = np.ones(len(order), bool) if max_order is None else order <= max_order
-        chosen = (ring[:, None] == rings) & keep[:, None]
+        chosen = ring[:, None] == rings
         return np.asarray((values[:, None] * chosen[:, :, None]).reshape(len(ring), -1))
 
     def mask(self, n_angles: int) -> np.ndarray:

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+OFFSET_SIGMA = 0.1  # standard deviation of the offset's prior [half-windows]
+
 
 class Code(NamedTuple):
     """What the encoder gives: means and log standard deviations (N, K) of angle, offset (if any: right, down, half-windows) and latents."""
@@ -40,9 +42,8 @@ class RVAE(nn.Module):
         window_px: side S of the sub-images. latents: beside angle and offset.
         width: size of the hidden layers.
         translation: also infer an offset. skip: feed the latents to every layer of the decoder.
-        classes: number of known classes that both networks are conditioned on; 0 for none.
         likelihood: `mse` or `bce`; for `bce` sub-images are scaled to 0–1.
-        rotation_sigma: standard deviation of the angle's prior [rad]. offset_sigma: of the offset's [half-windows].
+        rotation_sigma: standard deviation of the angle's prior [rad].
         free_angle: the angle's prior lies about the angle found, and so holds its spread alone, as AtomAI has it; else about zero.
     """
 
@@ -54,31 +55,28 @@ class RVAE(nn.Module):
         *,
         translation: bool = False,
         skip: bool = False,
-        classes: int = 0,
         likelihood: str = "mse",
         rotation_sigma: float = 0.1,
-        offset_sigma: float = 0.1,
         free_angle: bool = False,
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
             "form": "published", "window_px": window_px, "latents": latents, "width": width, "translation": translation, "skip": skip,
-            "classes": classes, "likelihood": likelihood, "rotation_sigma": rotation_sigma, "offset_sigma": offset_sigma,
-            "free_angle": free_angle,
+            "likelihood": likelihood, "rotation_sigma": rotation_sigma, "free_angle": free_angle,
         }  # fmt: skip
-        self.window_px, self.latents, self.classes, self.likelihood = window_px, latents, classes, likelihood
+        self.window_px, self.latents, self.likelihood = window_px, latents, likelihood
         self.free_angle = free_angle
         self.n_offset = 2 if translation else 0
         self.n_code = n_code = 1 + self.n_offset + latents
-        first, last = nn.Linear(window_px**2 + classes, width), nn.Linear(width, 2 * n_code)
+        first, last = nn.Linear(window_px**2, width), nn.Linear(width, 2 * n_code)
         self.encoder = nn.Sequential(first, nn.Tanh(), nn.Linear(width, width), nn.Tanh(), last)
         self.place = nn.Linear(2, width)
-        self.content = nn.Linear(latents + classes, width, bias=False)
+        self.content = nn.Linear(latents, width, bias=False)
         self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(2))
-        self.skips = nn.ModuleList(nn.Linear(latents + classes, width, bias=False) for _ in range(2)) if skip else None
+        self.skips = nn.ModuleList(nn.Linear(latents, width, bias=False) for _ in range(2)) if skip else None
         self.value = nn.Linear(width, 1)
         axis = torch.linspace(-1, 1, window_px)
-        prior_sigma = [rotation_sigma, *[offset_sigma] * self.n_offset, *[1.0] * latents]
+        prior_sigma = [rotation_sigma, *[OFFSET_SIGMA] * self.n_offset, *[1.0] * latents]
         self.register_buffer("prior_sigma", torch.tensor(prior_sigma), persistent=False)
         right, up = axis.repeat(window_px), -axis.repeat_interleave(window_px)
         self.register_buffer("grid", torch.stack([right, up], 1), persistent=False)
@@ -97,12 +95,11 @@ class RVAE(nn.Module):
         scaled = (subimages - self.mean) / self.std
         return scaled.clamp(0, 1) if self.likelihood == "bce" else scaled
 
-    def encode(self, images: Tensor, condition: Tensor | None = None) -> Code:
-        """Return the code of normalised sub-images; `condition` (N, classes) one-hot where the network is class-conditioned."""
-        flat = images.flatten(1)
-        return Code(*self.encoder(flat if condition is None else torch.cat([flat, condition], 1)).chunk(2, 1))
+    def encode(self, images: Tensor) -> Code:
+        """Return the code of normalised sub-images."""
+        return Code(*self.encoder(images.flatten(1)).chunk(2, 1))
 
-    def draw(self, code: Tensor, condition: Tensor | None = None) -> Tensor:
+    def draw(self, code: Tensor) -> Tensor:
         """Return patterns (N, S, S), logits for `bce`, from angle, offset and latents (N, K)."""
         angle, offset, latents = code[:, 0], code[:, 1 : 1 + self.n_offset], code[:, 1 + self.n_offset :]
         cosine, sine = torch.cos(angle)[:, None], torch.sin(angle)[:, None]
@@ -110,18 +107,17 @@ class RVAE(nn.Module):
         if self.n_offset:
             x, y = x - offset[:, :1], y + offset[:, 1:]
         turned = torch.stack([cosine * x + sine * y, cosine * y - sine * x], 2)  # a pattern turned by θ is read at coordinates turned by -θ
-        content = latents if condition is None else torch.cat([latents, condition], 1)
-        hidden = torch.tanh(self.place(turned) + self.content(content)[:, None])
+        hidden = torch.tanh(self.place(turned) + self.content(latents)[:, None])
         for number, layer in enumerate(self.layers):
-            extra = self.skips[number](content)[:, None] if self.skips is not None else 0
+            extra = self.skips[number](latents)[:, None] if self.skips is not None else 0
             hidden = torch.tanh(layer(hidden) + extra)
         drawn: Tensor = self.value(hidden)
         return drawn.reshape(-1, self.window_px, self.window_px)
 
-    def bound(self, images: Tensor, noise: Tensor, condition: Tensor | None = None) -> Bound:
+    def bound(self, images: Tensor, noise: Tensor) -> Bound:
         """Return the negative bound of normalised sub-images, the code drawn with `noise` (N, K), standard normal."""
-        code = self.encode(images, condition)
-        drawn = self.draw(code.mean + code.log_sigma.exp() * noise, condition)
+        code = self.encode(images)
+        drawn = self.draw(code.mean + code.log_sigma.exp() * noise)
         return Bound(self.misfit(drawn, images), *self.divergence(code))
 
     def misfit(self, drawn: Tensor, images: Tensor) -> Tensor:

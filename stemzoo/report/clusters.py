@@ -44,7 +44,7 @@ class Clusters:
         return int(self.label.max()) + 1
 
 
-def find_clusters(encoding: Encoding, seed: int = 0) -> Clusters | None:
+def find_clusters(encoding: Encoding) -> Clusters | None:
     """Return the columns' clusters by a mixture of full Gaussians over the latents; None for fewer than 32 columns with latents.
 
     Source: G. Schwarz, Ann. Stat. 6 (1978) 461, for the criterion.
@@ -61,7 +61,7 @@ def find_clusters(encoding: Encoding, seed: int = 0) -> Clusters | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         mixtures = [
-            GaussianMixture(k, reg_covar=1e-4, n_init=2, random_state=seed).fit(part)
+            GaussianMixture(k, reg_covar=1e-4, n_init=2, random_state=0).fit(part)
             for k in range(1, min(MOST_CLUSTERS, len(part) // 16) + 1)
         ]
     bic = np.array([mixture.bic(part) for mixture in mixtures])

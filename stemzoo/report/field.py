@@ -37,10 +37,10 @@ class Field:
     name: str
 
 
-def field_of(analysis: Analysis, index: int = 0) -> Field:
-    """Return frame `index` with its columns, map cells and zoom window."""
-    image = analysis.frames.frame(index)
-    columns = analysis.columns[index]
+def field_of(analysis: Analysis) -> Field:
+    """Return the first frame with its columns, map cells and zoom window."""
+    image = analysis.frames.frame(0)
+    columns = analysis.columns[0]
     distances = nearest_distances(columns.yx)
     side = float(min(image.shape))
     spacing = float(np.median(distances)) if len(distances) else side / 8

@@ -93,15 +93,15 @@ def angle_colours(encoding: Encoding) -> tuple[np.ndarray, int, np.ndarray]:
     return colours, order, cause
 
 
-def latent_figure(field: Field, values: np.ndarray, number: int, cmap: str = style.LATENT_MAP) -> Figure:
+def latent_figure(field: Field, values: np.ndarray, number: int) -> Figure:
     """Return the map of latent `number` (from 1); `values` (n,) in the order of the columns. Colours end at the 1st and 99th percentile."""
     limits = style.robust_limits(values)
     caption = "Local structure with the rotation taken out; colours from the 1st to the 99th percentile"
     plate = style.plate(field.image.shape, f"Latent {number}", caption)
-    colours = latent_colours(values, limits, cmap)
+    colours = latent_colours(values, limits)
     _map(plate, field, colours)
     _dots(plate, field, colours)
-    histogram_legend(plate.legend, values, cmap, limits, f"z{number}")
+    histogram_legend(plate.legend, values, style.LATENT_MAP, limits, f"z{number}")
     return plate.figure
 
 
@@ -220,12 +220,12 @@ def _seen(field: Field) -> np.ndarray:
     return np.asarray(np.all((yx >= np.array([y0, x0]) - margin) & (yx <= np.array([y0, x0]) + side + margin), axis=1))
 
 
-def latent_colours(values: np.ndarray, limits: tuple[float, float] | None = None, cmap: str = style.LATENT_MAP) -> np.ndarray:
+def latent_colours(values: np.ndarray, limits: tuple[float, float] | None = None) -> np.ndarray:
     """Return RGBA (n, 4), grey where a value is unknown; `limits` default to the 1st and 99th percentile."""
     from matplotlib import colormaps
 
     low, high = style.robust_limits(values) if limits is None else limits
-    chosen: Colormap = colormaps[cmap]
+    chosen: Colormap = colormaps[style.LATENT_MAP]
     rgba = np.asarray(chosen(np.clip((np.nan_to_num(values, nan=low) - low) / (high - low), 0, 1)))
     rgba[~np.isfinite(values)] = to_rgba(OUTSIDE_GREY)
     return rgba

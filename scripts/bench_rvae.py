@@ -5,7 +5,7 @@
     python scripts/bench_rvae.py --forms polar published --motifs 1 --turn 30 --offset 0 --n 600 --window 16 --epochs 60
                                                            # where the published form works: one asymmetric motif, narrow rotations, centred
     python scripts/bench_rvae.py --save data.npz           # the same sub-images for a peer, in its own environment …
-    python scripts/peer_atomai.py data.npz peer.npz        # … such as AtomAI
+    python scripts/peers/rvae_atomai.py data.npz peer.npz        # … such as AtomAI
     python scripts/bench_rvae.py --external peer.npz       # … and its answers: arrays `angle` (N,) and `latents` (N, Z) of the test images
 
 A peer's answers are scored with the options that its sub-images were saved with.

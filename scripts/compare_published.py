@@ -56,7 +56,7 @@ def main() -> None:
         flags = [
             word for pair in zip(("--epochs", "--rate", "--batch", "--rotation-prior", "--width"), settings, strict=True) for word in pair
         ]
-        script = Path(__file__).with_name("peer_atomai_loss.py")
+        script = Path(__file__).parent / "peers" / "loss_atomai.py"
         subprocess.run([options.peer, str(script), str(folder / "data.npz"), str(folder), *flags], check=True, stderr=subprocess.DEVNULL)
         theirs = dict(np.load(folder / "loss.npz"))
         nets = {when: rvae_of(load_safely(folder / f"{when}.tar"), rotation_sigma=options.rotation_prior) for when in ("first", "last")}

@@ -1,6 +1,6 @@
 """AtomAI's objective, number for number, in an environment of its own; called by scripts/compare_published.py, which see.
 
-    /path/to/atomai/python scripts/peer_atomai_loss.py data.npz FOLDER --epochs 20
+    /path/to/atomai/python scripts/peers/loss_atomai.py data.npz FOLDER --epochs 20
 
 Of `train` (N, S, S), between 0 and 1, and of the fixed batch and noise in data.npz: the parts of AtomAI's negative bound before and after
 training, by its own functions, and its means over each epoch. Its network goes into FOLDER as its save_model writes it.

@@ -1,9 +1,9 @@
 """AtomAI's rVAE on the sub-images of scripts/bench_rvae.py, in an environment of its own (pip install atomai; nothing of stemzoo's).
 
-python scripts/bench_rvae.py --save data.npz …          # stemzoo's environment
-python scripts/peer_atomai.py data.npz peer.npz         # AtomAI's; --epochs 30 with its own defaults is what a first try does
-python scripts/peer_atomai.py data.npz peer.npz --epochs 100 --rate 1e-3 --rotation-prior 0.3      # kinder settings
-python scripts/bench_rvae.py --external peer.npz …      # the same options as with --save
+python scripts/bench_rvae.py --save data.npz …                # stemzoo's environment
+python scripts/peers/rvae_atomai.py data.npz peer.npz         # AtomAI's; --epochs 30 with its own defaults is what a first try does
+python scripts/peers/rvae_atomai.py data.npz peer.npz --epochs 100 --rate 1e-3 --rotation-prior 0.3      # kinder settings
+python scripts/bench_rvae.py --external peer.npz …            # the same options as with --save
 """
 
 from __future__ import annotations

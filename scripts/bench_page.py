@@ -18,6 +18,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +52,27 @@ def frame() -> np.ndarray:
     return np.asarray(scene(yx, peak * 300, SIGMA, (SIDE, SIDE), np.full((SIDE, SIDE), 60.0)).noisy(0)).astype(np.uint16)
 
 
-def start() -> tuple[subprocess.Popen[str], str]:
-    """Return the server and its address."""
+@contextmanager
+def live_page(width: int, height: int) -> Iterator[tuple[Any, str]]:
+    """Start a server, and give its page as a headless Chromium shows it in a window of this size, and its address."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = os.environ.get("STEMZOO_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     words = [sys.executable, "-m", "stemzoo", "serve", "--port", "0"]
     server = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY)})
     assert server.stdout is not None
-    return server, server.stdout.readline().strip()
+    url = server.stdout.readline().strip()
+    try:
+        with sync_playwright() as driver:
+            browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
+            page = browser.new_page(viewport={"width": width, "height": height})
+            page.goto(url)
+            page.wait_for_timeout(1000)
+            yield page, url
+            browser.close()
+    finally:
+        server.terminate()
+        server.wait(20)
 
 
 def send(url: str, image: np.ndarray) -> float:
@@ -96,44 +113,31 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="where a screenshot with a selection goes")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each movement")
     options = parser.parse_args()
-    from playwright.sync_api import sync_playwright
-
-    chromium = os.environ.get("STEMZOO_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    server, url = start()
-    try:
-        with sync_playwright() as driver:
-            browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
-            page = browser.new_page(viewport={"width": 1920, "height": 1080})
-            page.goto(url)
-            page.wait_for_timeout(1000)
-            image = frame()
-            send(url, image)  # the first is slower
-            took = send(url, image)
-            page.wait_for_timeout(1500)
-            columns = page.evaluate("stemzoo.app.frame.n")
-            print(f"{SIDE}², {columns} columns: answered after {took:.2f} s")
-            page.evaluate(WATCH)
-            for title, panel, wheel in MOVEMENTS:
-                page.evaluate(FRESH)
-                steps = move(page, panel, options.seconds, wheel)
-                at, long = np.array(page.evaluate("window.seen.at")), page.evaluate("window.seen.long")
-                between = np.diff(at)
-                print(
-                    f"{title}: {steps} steps, {1000 / between.mean():.0f} pictures/s; between two: median {np.median(between):.0f} ms, "
-                    f"95 % {np.percentile(between, 95):.0f} ms, worst {between.max():.0f} ms; {len(long)} tasks above 50 ms"
-                    + (f", the longest {max(long):.0f} ms" if long else "")
-                )
-                page.wait_for_timeout(300)
-            if options.picture is not None:
-                page.keyboard.press("Escape")
-                page.wait_for_timeout(300)
-                move(page, "scatter", 0.5, False)
-                page.wait_for_timeout(800)
-                page.screenshot(path=str(options.picture))
-            browser.close()
-    finally:
-        server.terminate()
-        server.wait(20)
+    with live_page(1920, 1080) as (page, url):
+        image = frame()
+        send(url, image)  # the first is slower
+        took = send(url, image)
+        page.wait_for_timeout(1500)
+        columns = page.evaluate("stemzoo.app.frame.n")
+        print(f"{SIDE}², {columns} columns: answered after {took:.2f} s")
+        page.evaluate(WATCH)
+        for title, panel, wheel in MOVEMENTS:
+            page.evaluate(FRESH)
+            steps = move(page, panel, options.seconds, wheel)
+            at, long = np.array(page.evaluate("window.seen.at")), page.evaluate("window.seen.long")
+            between = np.diff(at)
+            print(
+                f"{title}: {steps} steps, {1000 / between.mean():.0f} pictures/s; between two: median {np.median(between):.0f} ms, "
+                f"95 % {np.percentile(between, 95):.0f} ms, worst {between.max():.0f} ms; {len(long)} tasks above 50 ms"
+                + (f", the longest {max(long):.0f} ms" if long else "")
+            )
+            page.wait_for_timeout(300)
+        if options.picture is not None:
+            page.keyboard.press("Escape")
+            page.wait_for_timeout(300)
+            move(page, "scatter", 0.5, False)
+            page.wait_for_timeout(800)
+            page.screenshot(path=str(options.picture))
 
 
 if __name__ == "__main__":

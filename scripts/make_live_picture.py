@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
-import shutil
 import urllib.request
 from pathlib import Path
 
 import numpy as np
-from bench_page import REPOSITORY, start
+from bench_page import REPOSITORY, live_page
 from PIL import Image
 
 FRAME = REPOSITORY / "stemzoo" / "demo" / "sr3fe2o7_100.tif"
@@ -28,38 +26,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "live.jpg")
     options = parser.parse_args()
-    from playwright.sync_api import sync_playwright
-
-    chromium = os.environ.get("STEMZOO_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    server, url = start()
-    try:
-        with sync_playwright() as driver:
-            browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
-            page = browser.new_page(viewport={"width": 1440, "height": 810})
-            page.goto(url)
-            page.wait_for_timeout(1000)
-            for _ in range(FRAMES):
-                request = urllib.request.Request(f"{url}analyze?file=sr3fe2o7.tif", FRAME.read_bytes())
-                request.add_header("Content-Type", "application/octet-stream")
-                urllib.request.urlopen(request, timeout=120).read()
-                page.wait_for_timeout(500)
-            page.wait_for_timeout(1000)
-            box = page.locator("#scatter").bounding_box()
-            assert box is not None, "the page shows no panel of latents"
-            turns = np.linspace(0, 2 * np.pi, 40)
-            x = box["x"] + box["width"] * (MIDDLE[0] + REACH[0] * np.cos(turns))
-            y = box["y"] + box["height"] * (MIDDLE[1] + REACH[1] * np.sin(turns))
-            page.mouse.move(x[0], y[0])
-            page.mouse.down()
-            for place in zip(x, y, strict=True):
-                page.mouse.move(*place)
-            page.mouse.up()
-            page.wait_for_timeout(1000)
-            picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-            browser.close()
-    finally:
-        server.terminate()
-        server.wait(20)
+    with live_page(1440, 810) as (page, url):
+        for _ in range(FRAMES):
+            request = urllib.request.Request(f"{url}analyze?file=sr3fe2o7.tif", FRAME.read_bytes())
+            request.add_header("Content-Type", "application/octet-stream")
+            urllib.request.urlopen(request, timeout=120).read()
+            page.wait_for_timeout(500)
+        page.wait_for_timeout(1000)
+        box = page.locator("#scatter").bounding_box()
+        assert box is not None, "the page shows no panel of latents"
+        turns = np.linspace(0, 2 * np.pi, 40)
+        x = box["x"] + box["width"] * (MIDDLE[0] + REACH[0] * np.cos(turns))
+        y = box["y"] + box["height"] * (MIDDLE[1] + REACH[1] * np.sin(turns))
+        page.mouse.move(x[0], y[0])
+        page.mouse.down()
+        for place in zip(x, y, strict=True):
+            page.mouse.move(*place)
+        page.mouse.up()
+        page.wait_for_timeout(1000)
+        picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     picture.save(options.out, quality=86, optimize=True)
     print(options.out)
 

@@ -4,7 +4,6 @@ folder for the microscope, and whether all is well here. Registered by stemzoo.c
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -33,7 +32,7 @@ def export(
     stated = {key: value for key, value in (("name", name), ("version", version)) if value is not None}
     card = export_checkpoint(checkpoint, out, stated)
     if as_json:
-        typer.echo(json.dumps({**card.model_dump(mode="json"), "folder": str(out)}))
+        print_json({**card.model_dump(mode="json"), "folder": str(out)})
     else:
         typer.echo(f"{card.id} is in {out} ({readable_bytes(card.size_bytes)}); onnxruntime reproduces torch within {card.golden.atol:g}")
         typer.echo(f"Use it: stemzoo analyze FRAME {'--model' if card.task == 'segmentation' else '--encoder'} {out}", err=True)
@@ -76,7 +75,7 @@ def bundle(
     cards = make_folder(models, out, wheels or ())
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     if as_json:
-        typer.echo(json.dumps({"folder": str(out), "models": [card.id for card in cards], "size_bytes": size}))
+        print_json({"folder": str(out), "models": [card.id for card in cards], "size_bytes": size})
         return
     typer.echo(f"{out}: {', '.join(card.id for card in cards)}, {readable_bytes(size)}")
     typer.echo(f"  there: python {out / 'stemzoo.pyz'} verify")

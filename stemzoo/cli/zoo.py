@@ -58,7 +58,7 @@ def _print_listing(
     if words or material or sampling or licence:
         models = ranked(models)
     if as_json:
-        typer.echo(json.dumps({"models": models}))
+        print_json({"models": models})
         return
     taken = _taken() if any(model["task"] == "segmentation" for model in models) else ""
     rows = [("model", "task", "Å/px", "window", "size", "score", "where", "materials")]
@@ -186,7 +186,7 @@ def verify(name: ModelName, as_json: AsJson = False) -> None:
     result = replay(Bundle.load(folder))
     if as_json:
         checks = [{"array": check.array, "n": check.n, "n_differ": check.n_differ, "worst": check.worst} for check in result.checks]
-        typer.echo(json.dumps({"id": result.id, "sha256": result.sha256, "ok": result.ok, "provider": result.provider, "checks": checks}))
+        print_json({"id": result.id, "sha256": result.sha256, "ok": result.ok, "provider": result.provider, "checks": checks})
     if not result.ok:
         raise ModelError(result.summary())
     if not as_json:

@@ -112,7 +112,7 @@ def frames(options: argparse.Namespace, work: Path) -> None:
 
 def make_folder(options: argparse.Namespace, work: Path, model: str) -> Path:
     """Return the folder for the microscope with one segmenter and one encoder."""
-    from stemzoo.zoo.folder import make_folder
+    from stemzoo.zoo.microscope import make_folder
 
     place = work / f"folder_{model.replace('/', '_')}"
     shutil.rmtree(place, ignore_errors=True)

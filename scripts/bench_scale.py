@@ -33,7 +33,7 @@ import numpy as np
 from stemzoo.analyze import NONE, AnalyzeOptions, Here, Models, Outcome, Request, run
 from stemzoo.analyze.cluster import LOCAL, cluster
 from stemzoo.analyze.finish import finish
-from stemzoo.analyze.parts import Part
+from stemzoo.analyze.journal import Part
 from stemzoo.analyze.plan import Plan, start
 from stemzoo.types import Columns
 

@@ -33,8 +33,8 @@ from types import FrameType
 
 from fuzz_seeds import seeds
 
+from stemzoo.analyze.journal import Journal
 from stemzoo.analyze.outcome import done_before
-from stemzoo.analyze.parts import Journal
 from stemzoo.errors import StemzooError
 from stemzoo.io.datasets import Dataset
 from stemzoo.io.read import read

@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from stemzoo.analyze.parts import Journal
+from stemzoo.analyze.journal import Journal
 
 ROOT = Path(__file__).resolve().parents[1]
 Entry = bytes | list[tuple[str, "Entry"]]
@@ -85,7 +85,7 @@ def seeds(folder: Path) -> dict[str, list[bytes]]:
 
 def _results(folder: Path) -> None:
     """Write an analysis.h5, a columns.csv, a part and a run.json of the same few columns."""
-    from stemzoo.analyze.parts import Part
+    from stemzoo.analyze.journal import Part
     from stemzoo.io.results import write_results
     from stemzoo.runtime.tables import write_columns
     from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId

@@ -1,7 +1,7 @@
 """Input files to folders of results: the public functions behind `stemzoo analyze`, `locate` and `encode`.
 
 `options` owns what a user may choose, `models` which networks run, `choosing` which encoder fits, `source` which frames are read, `plan`
-how one file is worked through, `batch` how some of its frames are, `parts` what is kept meanwhile, `gather` how that is taken together
+how one file is worked through, `batch` how some of its frames are, `journal` what is kept meanwhile, `gather` how that is taken together
 again, `fitting` the encoder fitted to one file, `pieces` what of its results is written side by side, `finish` the folder of them,
 `outcome` what is told of it, `window` how large a sub-image should be and `study` the figure of it, `many` the loop over all inputs,
 `cluster` the same on Dask, `joint` the one table of them, `files` the calls for one file. Called by the command line, and by scripts.

@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 
 from stemzoo.analyze.fitting import encoder_of, fit, window_of
+from stemzoo.analyze.journal import Failure, Part
 from stemzoo.analyze.models import Models
 from stemzoo.analyze.options import Progress
-from stemzoo.analyze.parts import Failure, Part
 from stemzoo.analyze.plan import Plan, frames_of
 from stemzoo.errors import FrameError, ModelError, ReadError
 from stemzoo.runtime import pipeline

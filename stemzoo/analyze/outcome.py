@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stemzoo.analyze.parts import Failure
+from stemzoo.analyze.journal import Failure
 from stemzoo.report.summary import Summary
 from stemzoo.types import ModelId
 

@@ -18,10 +18,10 @@ import numpy as np
 
 from stemzoo.analyze.fitting import encoder_of, seconds_of, window_of
 from stemzoo.analyze.gather import gather
+from stemzoo.analyze.journal import Failure
 from stemzoo.analyze.models import Models
 from stemzoo.analyze.options import Progress
 from stemzoo.analyze.outcome import Outcome, write_run
-from stemzoo.analyze.parts import Failure
 from stemzoo.analyze.plan import Plan, frames_of
 from stemzoo.analyze.source import Chosen
 from stemzoo.errors import OutputError

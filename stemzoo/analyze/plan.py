@@ -18,10 +18,10 @@ import numpy as np
 
 import stemzoo
 from stemzoo.analyze.choosing import choose, loaded, sample
+from stemzoo.analyze.journal import Journal, Part
 from stemzoo.analyze.models import Models
 from stemzoo.analyze.options import AnalyzeOptions, Task, parse_window
 from stemzoo.analyze.outcome import Outcome, done_before
-from stemzoo.analyze.parts import Journal, Part
 from stemzoo.analyze.source import read_frames, read_table, table_id
 from stemzoo.errors import FrameError, ModelError, ReadError, StemzooError
 from stemzoo.geometry.cleaning import clean

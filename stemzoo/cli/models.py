@@ -70,7 +70,7 @@ def bundle(
     as_json: AsJson = False,
 ) -> None:
     """Make a folder for an offline microscope PC. Models, stemzoo.pyz, a page for the operator; it needs NumPy and onnxruntime."""
-    from stemzoo.zoo.folder import make_folder
+    from stemzoo.zoo.microscope import make_folder
 
     cards = make_folder(models, out, wheels or ())
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())

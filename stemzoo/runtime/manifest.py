@@ -1,6 +1,6 @@
 """MANIFEST, the sha256 of every file of a folder for the microscope: a witness beside the models' own cards, which could go missing.
 
-Reads one `<sha256>  <path>` a line, as `sha256sum -c` does and zoo.folder writes it. Called by runtime.app.
+Reads one `<sha256>  <path>` a line, as `sha256sum -c` does and zoo.microscope writes it. Called by runtime.app.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Wheels of NumPy and onnxruntime for a PC without network: which platforms there are, and how pip is asked for them.
 
 Only these two are fetched: onnxruntime runs without the packages that it declares beside NumPy, and what it declares depends on the machine
-that asks, not on the one that it is for. Called by zoo.folder.
+that asks, not on the one that it is for. Called by zoo.microscope.
 """
 
 from __future__ import annotations

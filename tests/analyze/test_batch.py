@@ -9,7 +9,7 @@ import pytest
 
 from stemzoo.analyze import AnalyzeOptions, Outcome, analyze_file, locate_file
 from stemzoo.analyze.batch import work
-from stemzoo.analyze.parts import Journal
+from stemzoo.analyze.journal import Journal
 from stemzoo.errors import FrameError, ReadError
 from stemzoo.io.read_results import read_results
 from stemzoo.runtime.doubts import doubts_of

@@ -121,7 +121,7 @@ def CreateImage(data): return Image(data)
 
 
 def test_digital_micrograph_runs_the_pyz_in_its_own_python(tmp_path):
-    from stemzoo.zoo.folder import make_folder
+    from stemzoo.zoo.microscope import make_folder
 
     make_folder(["adf-unet@1", "rvae-sr3fe2o7@1"], tmp_path / "usb")
     (tmp_path / "DigitalMicrograph.py").write_text(FAKE_DM)

@@ -7,7 +7,7 @@ import pytest
 
 from stemzoo.errors import OutputError
 from stemzoo.zoo import wheels
-from stemzoo.zoo.folder import make_folder
+from stemzoo.zoo.microscope import make_folder
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from stemzoo.runtime.app import main
 from stemzoo.runtime.tables import ANGLE, HEADER
 from stemzoo.simulation import draw_frames
 from stemzoo.zoo import resolve
-from stemzoo.zoo.folder import make_folder
+from stemzoo.zoo.microscope import make_folder
 
 ROOT = Path(__file__).parents[2]
 MODELS = ("adf-unet@1", "rvae-sr3fe2o7@1")

@@ -100,6 +100,7 @@ def test_each_type_prints_as_one_line() -> None:
     assert repr(Columns.empty()) == "Columns(0 in frame 0, pixel size unknown)"
     unknown = Columns(np.ones((1, 2)), np.full((1, 2), np.nan), [0], [0], [1], [True])
     assert repr(unknown) == "Columns(1 in frame 0, pixel size unknown)", "of errors that a table does not state nothing is said"
+    assert repr(Columns.at(np.ones((1, 2)))) == repr(unknown), "what was never fitted did not fail"
     pieces = SubImages(np.zeros((many, 8, 8), np.float32), column, column, ok, 0.25)
     assert repr(pieces) == "SubImages(5000 of 8×8 px, 0.25 Å/px, 4998 inside their frame)"
     angle = np.where(ok, 0.5, np.nan)

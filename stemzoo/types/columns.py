@@ -79,8 +79,9 @@ class Columns:
             said[1:1] = [f"{int((self.species == index).sum())} {name}" for index, name in enumerate(self.classes)]
         if np.isfinite(self.sigma).any():
             said.append(f"median σ {np.nanmedian(self.sigma):.3g} px")
-        failed = int((~self.fit_ok).sum())
-        return f"Columns({', '.join(said)}{f', {failed} fits failed' if failed else ''})"
+            if failed := int((~self.fit_ok).sum()):
+                said.append(f"{failed} {'fit' if failed == 1 else 'fits'} failed")
+        return f"Columns({', '.join(said)})"
 
     @classmethod
     def empty(cls, classes: Sequence[str] = ("column",), pixel_size: Optional[float] = None, frame: int = 0) -> Columns:

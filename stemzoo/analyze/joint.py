@@ -9,7 +9,6 @@ Written some rows at a time, so that the number of inputs does not matter. Calle
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from stemzoo.errors import OutputError, TableError
-from stemzoo.io.outputs import need_room
+from stemzoo.errors import TableError
+from stemzoo.io.outputs import need_room, new_file
 from stemzoo.io.results import UNITS
 
 FILE = "columns.h5"
@@ -42,30 +41,23 @@ def write_joint(path: Path, inputs: Iterable[Input]) -> int:
 
     Raises: OutputError if it cannot be written; TableError if a columns.csv is not as stemzoo left it.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     files: dict[str, list[Any]] = {name: [] for name in ("path", "sha256", "first_row", "rows", "error")}
-    try:
-        with h5py.File(temporary, "w") as file:
-            file.attrs.update({"NX_class": "NXroot", "default": "entry", "creator": "stemzoo"})
-            entry = file.create_group("entry")
-            entry.attrs["NX_class"] = "NXentry"
-            table = _Rows(entry.create_group("columns"))
-            for number, one in enumerate(inputs):
-                first = table.n
-                if one.error is None:
-                    table.add(number, one.folder / "columns.csv")
-                for name, value in zip(files, (one.path, one.sha256, first, table.n - first, one.error or ""), strict=True):
-                    files[name].append(value)
-            table.close()
-            group = entry.create_group("files")
-            group.attrs["NX_class"] = "NXcollection"
-            for name, values in files.items():
-                group[name] = values
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); the results of each input are in its folder") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with new_file(path, "the results of each input are in its folder") as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update({"NX_class": "NXroot", "default": "entry", "creator": "stemzoo"})
+        entry = file.create_group("entry")
+        entry.attrs["NX_class"] = "NXentry"
+        table = _Rows(entry.create_group("columns"))
+        for number, one in enumerate(inputs):
+            first = table.n
+            if one.error is None:
+                table.add(number, one.folder / "columns.csv")
+            for name, value in zip(files, (one.path, one.sha256, first, table.n - first, one.error or ""), strict=True):
+                files[name].append(value)
+        table.close()
+        group = entry.create_group("files")
+        group.attrs["NX_class"] = "NXcollection"
+        for name, values in files.items():
+            group[name] = values
     return table.n
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from stemzoo.errors import OutputError, ReadError
+from stemzoo.io.outputs import new_file
 from stemzoo.types import COLUMN_FIELDS, ENCODING_FIELDS, Columns, Encoding, Quality
 
 
@@ -67,7 +67,8 @@ class Journal:
             if self._key() != key:
                 shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True, exist_ok=True)
-            _write_whole(self.folder / "key.json", json.dumps(key).encode())
+            with new_file(self.folder / "key.json") as path:
+                path.write_text(json.dumps(key), encoding="utf-8")
         except OSError as error:
             raise OutputError(f"{self.folder} cannot be made: {error.strerror or error}; choose another --out") from error
 
@@ -97,15 +98,8 @@ class Journal:
             arrays |= {f"encoding_{name}": np.concatenate([getattr(e, name) for e in part.encoding]) for name in ENCODING_FIELDS}
         if part.probability is not None:
             arrays["probability"] = part.probability
-        path = self.path(stage, batch)
-        temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
-        try:
-            with temporary.open("wb") as file:
-                np.savez(file, allow_pickle=False, facts=np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8), **arrays)
-            os.replace(temporary, path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise OutputError(f"{path}: cannot be written ({error.strerror or error}); free some space or choose another --out") from error
+        with new_file(self.path(stage, batch), "free some space or choose another --out") as path, path.open("wb") as file:
+            np.savez(file, allow_pickle=False, facts=np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8), **arrays)
 
     def facts(self, stage: str, batch: int) -> dict[str, Any]:
         """Return counts, failures and seconds of a part, without its numbers. Raises: ReadError for a damaged one."""
@@ -164,9 +158,3 @@ def _part(arrays: dict[str, np.ndarray]) -> Part:
     failures = tuple(Failure(**failure) for failure in facts["failures"])
     quality = tuple(Quality(**signs) for signs in facts["quality"])
     return Part(columns, encoding, failures, facts["seconds"], arrays.get("probability"), quality)
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)

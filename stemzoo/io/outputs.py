@@ -1,7 +1,7 @@
-"""Folders of results that are whole or not there. Owns what may be replaced and how a new folder takes an old one's place.
+"""Folders and files that are whole or not there. Owns what may be replaced and how a new folder takes an old one's place.
 
-Everything is written into a hidden folder beside the one asked for, which is renamed at the end; on any failure, ^C included, it goes away
-and what was there before still is. Called by `stemzoo.analyze` and the commands that write folders.
+Everything is written under a hidden name beside the one asked for, which is renamed at the end; on any failure, ^C included, it goes away
+and what was there before still is. Called by `stemzoo.analyze`, simulation.draft and the commands that write folders.
 """
 
 from __future__ import annotations
@@ -59,6 +59,22 @@ def check_folder(folder: Path, force: bool = False) -> None:
         _try_writing(_existing_parent(folder))
     except OSError as error:
         raise OutputError(f"--out {folder} cannot be written: {error.strerror or error}; name a folder you may write to") from error
+
+
+@contextmanager
+def new_file(path: Path, way_out: str = "choose another --out") -> Iterator[Path]:
+    """Give a path to write to; on leaving, what was written there becomes `path`.
+
+    Raises: OutputError, with the way out as its end, if the disk refuses; what was written is then gone.
+    """
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); {way_out}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

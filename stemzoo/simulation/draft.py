@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from stemzoo.errors import OutputError, StructureError
+from stemzoo.io.outputs import new_file
 from stemzoo.simulation.cif import read_cif
 from stemzoo.simulation.elements import atomic_number
 from stemzoo.simulation.intensity import cross_section
@@ -126,9 +127,8 @@ def draft_recipe(cif: str | Path, zone_axis: tuple[int, int, int], out: str | Pa
         if out.exists() and out.read_bytes() != text.encode():
             raise OutputError(f"{out}: holds another recipe, or this draft as it was edited; name another --out, or delete it first")
         out.parent.mkdir(parents=True, exist_ok=True)
-        part = out.with_name(f".{out.name}.part")
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, out)
+        with new_file(out) as part:
+            part.write_text(text, encoding="utf-8")
     except OSError as failure:
         raise OutputError(f"{out}: cannot be written ({failure.strerror}); choose another --out") from None
     load(out)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stemzoo.errors import OutputError
-from stemzoo.io.outputs import check_folder, folders_for, new_folder
+from stemzoo.io.outputs import check_folder, folders_for, new_file, new_folder
 
 
 def _earlier(folder: Path) -> None:
@@ -43,6 +43,24 @@ def test_earlier_result_is_replaced_whole_and_kept_on_failure(tmp_path: Path) ->
         (inside / "columns.csv").write_text("new")
     assert [p.name for p in out.iterdir()] == ["columns.csv"] and (out / "columns.csv").read_text() == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_a_file_appears_whole_or_leaves_the_earlier_one(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "table"
+    for text in ("earlier", "later"):
+        with new_file(path) as part:
+            part.write_text(text)
+    with pytest.raises(error), new_file(path) as part:
+        part.write_text("half")
+        raise error
+    with (
+        pytest.raises(OutputError, match=r"table: cannot be written \(No space left on device\); free some$"),
+        new_file(path, "free some") as part,
+    ):
+        part.write_text("half")
+        raise OSError(28, "No space left on device")
+    assert path.read_text() == "later" and list(tmp_path.iterdir()) == [path]
 
 
 def test_foreign_files_are_refused_without_force(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ network, is replaced by the CPU and named in `Session.notices`, never silently. 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
@@ -151,13 +152,19 @@ def available_providers() -> Tuple[str, ...]:
 
 
 def _onnxruntime(what_for: str) -> Any:
-    """Return the library. Raises: ModelError that names what it was wanted for."""
+    """Return the library, told to report nothing to its makers. Raises: ModelError that names what it was wanted for.
+
+    Left alone, 1.32 for Linux keeps a number for the machine in ~/.cache/Microsoft and has a server to send what is run to. The variable is
+    heeded on loading alone; the call quiets what another program of the process loaded before, and the events of Windows.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:
         raise ModelError(
             f"{what_for}: running a model needs onnxruntime, which cannot be imported ({_first_line(error)}); pip install onnxruntime"
         ) from error
+    onnxruntime.disable_telemetry_events()
     return onnxruntime
 
 

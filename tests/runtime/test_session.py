@@ -1,5 +1,8 @@
 """Execution providers: what was asked for, what runs, and that the difference is told."""
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -115,3 +118,13 @@ def test_threads_rest_once_a_run_is_over(segmenter_folder: Path):
         time.sleep(0.1)
         spent += time.process_time() - before
     assert spent < 0.1  # of 0.3 s; a thread that goes on spinning spends nearly all of it
+
+
+def test_nothing_is_kept_for_or_told_to_the_makers_of_onnxruntime(segmenter_folder: Path, tmp_path: Path):
+    """Its telemetry makes a number for the machine in the home on loading, and does so before a call could stop it."""
+    code = f"from stemzoo.runtime import Bundle; from pathlib import Path; Bundle.load(Path({str(segmenter_folder)!r}))"
+    kept_out = ("ORT_", "CI", "GITHUB_", "XDG_")  # telemetry rests in what it takes for a build
+    env = {name: value for name, value in os.environ.items() if not name.startswith(kept_out)}
+    homes = {name: str(tmp_path) for name in ("HOME", "USERPROFILE", "LOCALAPPDATA")}
+    subprocess.run([sys.executable, "-c", code], check=True, env={**env, **homes})
+    assert [path.name for path in tmp_path.rglob("*")] == []

@@ -78,6 +78,11 @@ def needs_extra(extra: str, what: str, refusal: Type[StemzooError] = ModelError)
         raise refusal(f"{what} needs {error.name}, which is not installed; pip install 'stemzoo[{extra}]'") from error
 
 
+def storable(text: str) -> str:
+    """Return a file's name as UTF-8 can hold it: letters of an older encoding, as on a share from before Unicode, are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def print_anything() -> None:
     """Let this process print characters that its output cannot encode, escaped, rather than fail at one; command lines call it first.
 

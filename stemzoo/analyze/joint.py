@@ -17,7 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from stemzoo.errors import TableError
+from stemzoo.errors import TableError, storable
 from stemzoo.io.outputs import need_room, new_file
 from stemzoo.io.results import UNITS
 
@@ -51,7 +51,8 @@ def write_joint(path: Path, inputs: Iterable[Input]) -> int:
             first = table.n
             if one.error is None:
                 table.add(number, one.folder / "columns.csv")
-            for name, value in zip(files, (one.path, one.sha256, first, table.n - first, one.error or ""), strict=True):
+            facts = (storable(one.path), one.sha256, first, table.n - first, storable(one.error or ""))
+            for name, value in zip(files, facts, strict=True):
                 files[name].append(value)
         table.close()
         group = entry.create_group("files")

@@ -71,7 +71,7 @@ def write_run(folder: Path, outcome: Outcome) -> None:
     """Write run.json into a folder of results."""
     facts = {**outcome.as_dict(), "key": outcome.key, "options": dict(outcome.options)}
     del facts["unchanged"]
-    (folder / RUN_FILE).write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    (folder / RUN_FILE).write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def read_run(folder: Path) -> Outcome:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from stemzoo.errors import PixelSizeError, ReadError, StemzooError
+from stemzoo.errors import PixelSizeError, ReadError, StemzooError, storable
 from stemzoo.io.colour import grey
 from stemzoo.io.raw import Raw, is_rgb, problem
 from stemzoo.io.units import is_reciprocal, pixel_size
@@ -81,7 +81,7 @@ def read(path: str | os.PathLike[str], pixel_size: float | None = None, sha256: 
                 f"{file}: cannot be read as {kind} ({detail}); it is damaged, cut short or of another format: export it again"
             ) from error
         size, source, more = _pixel_size(raw, size, file)
-        frames = Frames(data, size, source, file, sha256 or _sha256(file), dict(raw.metadata), (*raw.notices, *notices, *more))
+        frames = Frames(data, size, source, storable(file), sha256 or _sha256(file), dict(raw.metadata), (*raw.notices, *notices, *more))
         if len(frames) == 1 and isinstance(data, np.ndarray):
             frames.frame(0)
     return frames

@@ -95,7 +95,7 @@ class Ledger:
         if version is not None:
             record |= {"file": file, "size": version.size, "mtime_ns": version.mtime_ns}
         record |= facts
-        line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode(errors="backslashreplace") + b"\n"
         try:
             rest = memoryview(line)
             while rest:

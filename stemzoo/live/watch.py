@@ -247,7 +247,9 @@ class Watcher:
         command = [word.replace("{input}", str(path)).replace("{out}", str(out)) for word in words_of(self.options.on_result)]
         line = json.dumps({"input": str(path), "out": str(out), **facts}, ensure_ascii=False) + "\n"
         try:
-            done = subprocess.run(command, input=line.encode(), timeout=self.options.hook_s, stdout=subprocess.DEVNULL)
+            done = subprocess.run(
+                command, input=line.encode(errors="backslashreplace"), timeout=self.options.hook_s, stdout=subprocess.DEVNULL
+            )
         except subprocess.TimeoutExpired:
             return {"on_result": f"killed after {self.options.hook_s:g} s"}
         except OSError as error:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -158,3 +163,22 @@ def test_a_doubt_is_told_from_a_remark(run: Callable[..., Any], tmp_path: Path) 
     done = run("analyze", tmp_path / "blank.npy", "--encoder", "none", "--no-report", "--out", tmp_path / "out")
     assert done.code == 0 and "warning: No column was found" in done.err
     assert "note: the file stores no pixel size" in done.err
+
+
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="their file systems hold Unicode alone")
+def test_a_name_in_an_older_encoding_is_analysed_and_kept_escaped(run: Callable[..., Any], frame: Path, tmp_path: Path) -> None:
+    """As on a stick or a share from before Unicode: bytes that are no UTF-8, which no file of text can hold as they are."""
+    old = tmp_path / os.fsdecode(b"Gr\xf6\xdfe.tif")
+    shutil.copy(frame, old)
+    out, many = tmp_path / "out", tmp_path / "many"
+    ran = run("analyze", old, "--pixel-size", 0.2, "--encoder", "none", "--out", out)
+    assert ran.code == 0, ran.err
+    assert json.loads((out / "run.json").read_text(encoding="utf-8"))["input"] == str(old)
+    assert read_results(out / "analysis.h5").frames.path.endswith("Gr\\udcf6\\udcdfe.tif")
+    assert "Gr\\udcf6\\udcdfe.tif" in (out / "report.html").read_text(encoding="utf-8")
+    ran = run("locate", old, frame, "--pixel-size", 0.2, "--out", many)
+    assert ran.code == 0, ran.err
+    with h5py.File(many / "columns.h5") as file:
+        assert file["entry/files/path"].asstr()[0].endswith("Gr\\udcf6\\udcdfe.tif")
+    again = run("locate", old, frame, "--pixel-size", 0.2, "--out", many, "--json").json["results"]
+    assert [result["unchanged"] for result in again] == [True, True], "run.json is read back"

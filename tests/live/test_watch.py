@@ -305,3 +305,18 @@ def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(ReadError, match="no such folder"):
         Watcher(tmp_path / "none", tmp_path / "out", Analyst())
     assert not Path(tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="their file systems hold Unicode alone")
+def test_a_name_in_an_older_encoding_is_done_and_known_again(place):
+    """Bytes that are no UTF-8, as on a share from before Unicode, used to end the watcher."""
+    old = os.fsdecode(b"Gr\xf6\xdfe.npy")
+    put(place, old, age=9)
+    put(place, "next.npy", age=8)
+    script, told = place / "tell.py", place / "told"
+    script.write_text(f"import json, sys; print(ascii(json.load(sys.stdin)['input'][-9:]), file=open({str(told)!r}, 'a'))")
+    analyst = Analyst()
+    done = watch(place, analyst, replace(FAST, on_result=f"{sys.executable} {script}"))
+    assert done.done == 2 and analyst.seen == [old, "next.npy"]
+    assert told.read_text().splitlines() == [ascii(old), "'/next.npy'"]
+    assert watch(place, analyst).done == 0, "the ledger knows it by its name"

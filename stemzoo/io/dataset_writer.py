@@ -18,7 +18,7 @@ import numpy as np
 
 import stemzoo
 from stemzoo.errors import DatasetError, OutputError
-from stemzoo.io.datasets import SCHEMA, Dataset, digest
+from stemzoo.io.datasets import SCHEMA, SUFFIXES, Dataset, digest
 from stemzoo.io.outputs import need_room
 
 
@@ -55,12 +55,17 @@ class LabelledFrame:
 
 
 class DatasetWriter:
-    """Writes a dataset frame by frame; the file appears under its name only when the `with` block ends without an error."""
+    """Writes a dataset frame by frame; the file appears under its name only when the `with` block ends without an error.
+
+    Raises: OutputError for a name that is no dataset's, for another's file, and if it cannot be written.
+    """
 
     def __init__(self, path: str | Path, *, recipe: str, material: str, seed: int) -> None:
         self.path = Path(path)
         self._classes: list[str] = []
         self._n = 0
+        if self.path.suffix.lower() not in SUFFIXES:
+            raise OutputError(f"{self.path}: a dataset is an HDF5 file and named so; call it {self.path.stem}.h5")
         if self.path.exists() and not _is_ours(self.path):
             raise OutputError(f"{self.path}: already there, and no dataset of stemzoo; name another --out")
         try:

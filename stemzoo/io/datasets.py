@@ -30,6 +30,7 @@ import numpy as np
 from stemzoo.errors import DatasetError
 from stemzoo.io.hdf5_claims import attribute, attributes, check_array, check_file
 
+SUFFIXES = (".h5", ".hdf5")  # by which training and reading tell a dataset
 SCHEMA = 2
 OLDEST = 1
 _METADATA_BYTES = 2**19

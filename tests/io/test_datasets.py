@@ -172,3 +172,10 @@ def test_a_disk_without_room_for_a_frame_is_refused_before_hdf5_meets_its_end(tm
     with pytest.raises(OutputError, match=r"d\.h5: cannot be written \(no space left on device: .* MB wanted, .* MB free\)"):
         write(tmp_path / "d.h5", labelled())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["stack.tif", "stack", "stack.npy"])
+def test_a_name_that_nothing_would_read_as_a_dataset_is_refused(tmp_path, name):
+    with pytest.raises(OutputError, match=rf"{name}: a dataset is an HDF5 file and named so; call it stack\.h5"):
+        write(tmp_path / name, labelled(0))
+    assert list(tmp_path.iterdir()) == []

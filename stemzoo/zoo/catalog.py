@@ -70,6 +70,7 @@ def resolve(name: str | Path) -> Path:
     if isinstance(name, Path) or os.sep in text or "/" in text or text in (".", "..") or (folder / MODEL_FILE).is_file():
         if (folder / MODEL_FILE).is_file():
             return folder
+        _refuse_run(text, folder)
         raise ModelError(f"{text}: no bundle there; wanted a folder that holds {MODEL_FILE}, or a name from stemzoo zoo list")
     known: dict[str, dict[int, Path]] = {}
     for root in roots():
@@ -77,6 +78,7 @@ def resolve(name: str | Path) -> Path:
             known.setdefault(known_name, {}).setdefault(version, path)
     stem, wanted = split_name(text)
     if stem not in known:
+        _refuse_run(text, folder)
         raise ModelError(f"unknown model {text!r}; {near_names(stem, known)} (stemzoo zoo list shows all){_elsewhere(text)}")
     if wanted is None:
         return known[stem][max(known[stem])]
@@ -84,6 +86,14 @@ def resolve(name: str | Path) -> Path:
         have = ", ".join(f"{stem}@{version}" for version in sorted(known[stem]))
         raise ModelError(f"unknown version {text!r}; there is {have}{_elsewhere(text)}")
     return known[stem][wanted]
+
+
+def _refuse_run(text: str, folder: Path) -> None:
+    """Say of a folder that training left what makes a model of it. Raises: ModelError."""
+    if (folder / "checkpoints").is_dir():
+        raise ModelError(
+            f"{text}: a run of stemzoo train, not a model yet; make it one with stemzoo export {text} --out {text.rstrip('/')}-model"
+        )
 
 
 def split_name(text: str) -> tuple[str, int | None]:

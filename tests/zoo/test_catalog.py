@@ -44,6 +44,14 @@ def test_unknown_names_offer_near_ones(zoo: Path, name: str, message: str) -> No
         resolve(name)
 
 
+@pytest.mark.parametrize("name", ["run", "./run", "run/"])
+def test_a_training_run_is_no_model_yet(zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=rf"a run of stemzoo train.*stemzoo export {name} --out {name.rstrip('/')}-model"):
+        resolve(name)
+
+
 def test_first_root_wins_and_versions_of_all_roots_count(
     zoo: Path, tmp_path: Path, model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

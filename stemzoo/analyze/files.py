@@ -13,7 +13,7 @@ from stemzoo.analyze.models import Models
 from stemzoo.analyze.options import AnalyzeOptions, Progress, Task
 from stemzoo.analyze.outcome import Outcome
 from stemzoo.analyze.plan import Request
-from stemzoo.errors import ModelError
+from stemzoo.errors import ModelError, OutputError
 from stemzoo.io.outputs import new_folder
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ def fit_file(
     Raises: StemzooError of any kind; then `out` is as it was before.
     """
     options = replace(options or AnalyzeOptions(fit_encoder=True), report=False)
+    if out.is_dir() and any(out.iterdir()):
+        raise OutputError(f"--out {out} is there and not empty; an encoder takes a folder of its own: name another")
     with new_folder(out, options.force) as folder, tempfile.TemporaryDirectory(prefix=".fit.", dir=folder.parent) as beside:
         task: Task = "analyze" if columns is None else "encode"
         request = Request(str(path), Path(beside) / "results", task, options, columns, training)

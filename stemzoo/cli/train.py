@@ -120,7 +120,7 @@ def rvae(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="H5|FILE…", help="Datasets, which give a run; or one frame, which gives a bundle. Required, but for --resume."
+            metavar="H5|FILE…", help="Datasets, which give a run; or one frame or stack, which gives a bundle. Required, but for --resume."
         ),
     ] = None,
     out: Out = None,
@@ -164,6 +164,10 @@ def rvae(
         fitting = {"latents": latents, "symmetry": symmetry, "epochs": epochs, "batch": batch, "seed": seed}
         _fit_frame(inputs[0], out, config, fitting, window, columns, model, pixel_size, as_json)
         return
+    located = {"--columns": columns, "--model": model, "--pixel-size": pixel_size}
+    given = [name for name, value in located.items() if value is not None]
+    if given:
+        raise ModelError(f"{', '.join(given)}: for an encoder of a frame's own columns; a dataset brings columns and pixel sizes along")
     with _torch():
         from stemzoo.training.encoder_run import train_encoder
         from stemzoo.training.encoding_config import EncoderConfig
@@ -223,9 +227,9 @@ def _fit_frame(
 
 
 def _is_dataset(path: str) -> bool:
-    from stemzoo.io.datasets import Dataset
+    from stemzoo.io.datasets import SUFFIXES, Dataset
 
-    if Path(path).suffix.lower() not in (".h5", ".hdf5"):
+    if Path(path).suffix.lower() not in SUFFIXES:
         return False
     if not Path(path).is_file():
         raise DatasetError(f"{path}: no such dataset; make one with stemzoo data simulate")

@@ -209,6 +209,10 @@ def test_an_rvae_trains_on_datasets_and_on_a_frame(
     assert [(c.epochs, c.min_steps, c.batch, c.latents, c.seed) for c in told] == [(3, 1, 8, 3, 5)]
     refused = run("train", "rvae", frame, *options, "--devices", 2, "--out", tmp_path / "refused")
     assert refused.code == 1 and "--devices: for training on datasets" in refused.err
+    refused = run("train", "rvae", dataset, "--window", "6Å", "--columns", "c.csv", "--pixel-size", 0.2, "--out", tmp_path / "refused")
+    assert refused.code == 1 and "--columns, --pixel-size: for an encoder of a frame's own columns" in refused.err
+    refused = run("train", "rvae", frame, *options, "--out", tmp_path / "encoder")
+    assert refused.code == 1 and "encoder is there and not empty; an encoder takes a folder of its own" in refused.err
 
 
 def test_training_without_a_gpu_loads_no_triton() -> None:

@@ -73,8 +73,10 @@ class AnalyzeOptions:
         return {name: str(value) for name, value in chosen.items() if value != defaults.__dataclass_fields__[name].default}
 
 
-def parse_window(text: str | None, pixel_size: float | None) -> float | None:
+def parse_window(text: str | None, pixel_size: float | None, option: str = "--window") -> float | None:
     """Return a window in pixels of the frame from `12Å`, `12A` or `48px`; None for None and for `auto`.
+
+    `option` is what a refusal names.
 
     >>> parse_window("12Å", 0.2), parse_window("48 px", None)
     (60.0, 48.0)
@@ -83,11 +85,12 @@ def parse_window(text: str | None, pixel_size: float | None) -> float | None:
         return None
     found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(px|Å|A|Angstrom|angstrom)\s*", text)
     if not found or float(found[1]) <= 0:
-        raise ModelError(f"--window {text!r} has no length and unit; wanted for example --window 12Å, --window 48px or --window auto")
+        more = " or auto" if option == "--window" else ""
+        raise ModelError(f"{option} {text!r} has no length and unit; wanted for example {option} 12Å, {option} 48px{more}")
     if found[2] == "px":
         return float(found[1])
     if pixel_size is None:
-        raise PixelSizeError(f"--window {text!r} is in Å, but the pixel size is unknown; pass --pixel-size Å, or a window in px")
+        raise PixelSizeError(f"{option} {text!r} is in Å, but the pixel size is unknown; pass --pixel-size Å, or a window in px")
     return float(found[1]) / pixel_size
 
 

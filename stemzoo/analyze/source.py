@@ -49,7 +49,8 @@ def read_frames(path: str, options: AnalyzeOptions, sha256: str | None = None) -
     first, end = parse_frames(options.frames, len(frames))
     if (first, end) == (0, len(frames)):
         return replace(frames, data=Chosen(frames.data, range(end))), 0
-    said = f"Frames {first} to {end - 1} of {len(frames)} were analysed; they keep their numbers"
+    chosen = f"Frame {first} of {len(frames)} was" if end - first == 1 else f"Frames {first} to {end - 1} of {len(frames)} were"
+    said = f"{chosen} analysed, counted from 0, as in the tables"
     return replace(frames, data=Chosen(frames.data, range(first, end)), notices=(*frames.notices, said)), first
 
 

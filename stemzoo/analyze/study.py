@@ -11,7 +11,7 @@ from stemzoo.analyze.options import AnalyzeOptions, Progress, parse_window
 from stemzoo.analyze.source import read_frames, read_table
 from stemzoo.analyze.window import Size, best, candidates, study
 from stemzoo.errors import FrameError
-from stemzoo.io.outputs import new_folder
+from stemzoo.io.outputs import STUDY, new_folder
 from stemzoo.runtime import pipeline
 from stemzoo.runtime.doubts import doubts_of
 from stemzoo.types import Analysis
@@ -46,7 +46,7 @@ def study_window(
         columns: a table of stemzoo's or another program's; None locates them first.
     Raises: StemzooError of any kind; then `out` is as it was before.
     """
-    with new_folder(out, options.force) as folder:
+    with new_folder(out, options.force, STUDY) as folder:
         frames, _ = read_frames(path, options)
         if columns is None:
             segmenter = Models.load(options, "locate").segmenter
@@ -56,7 +56,7 @@ def study_window(
                 raise FrameError(f"{path}: no column was found whose surroundings could be studied; pass --columns CSV, or another --model")
         else:
             analysis = read_table(columns, frames)
-        asked = None if sizes is None else [parse_window(text, frames.pixel_size) for text in sizes.split(",")]
+        asked = None if sizes is None else [parse_window(text, frames.pixel_size, "--sizes") for text in sizes.split(",")]
         tried = candidates(analysis) if asked is None else sorted(size for size in asked if size is not None)
         studied = study(analysis, tried, latents=options.latents, seed=options.seed, symmetry=options.symmetry, progress=progress)
         proposed = best(studied)

@@ -27,7 +27,7 @@ Threshold = Annotated[
     float | None, typer.Option("--threshold", metavar="P", help="Lowest accepted probability. [default: the model's own]")
 ]
 Report = Annotated[bool, typer.Option("--report/--no-report", help="Draw figures and report.html.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace --out even if it holds files that are not stemzoo's.")]
+Force = Annotated[bool, typer.Option("--force", help="Write into --out even if it holds other files; those stay.")]
 Dask = Annotated[
     str | None,
     typer.Option(

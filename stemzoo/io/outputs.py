@@ -20,6 +20,7 @@ OURS = re.compile(
     r"(columns|clusters|tracks)\.csv|analysis\.h5|report\.html|run\.json|encoder"
     r"|(frame|segmentation|angle|latent_\d+|latents|manifold|baseline|patterns|clusters|sigma|confidence|spacing|series|tracks)\.png"
 )
+STUDY = re.compile(r"study\.(png|csv)")  # what `stemzoo study` may replace, and an analysis may not
 SPARE = 2_000_000  # bytes: what HDF5 writes of its own accord, and what others may take meanwhile
 
 
@@ -36,11 +37,11 @@ def need_room(path: Path, size: float) -> None:
         )
 
 
-def check_folder(folder: Path, force: bool = False) -> None:
+def check_folder(folder: Path, force: bool = False, ours: re.Pattern[str] = OURS) -> None:
     """Refuse, before anything is computed, a folder that cannot be written or must not be replaced.
 
-    A missing or empty folder is fine, and so is one that holds nothing but an earlier analysis. With `force` an earlier analysis is
-    replaced in any folder, and what is not ours stays.
+    A missing or empty folder is fine, and so is one that holds nothing but an earlier result of the same kind, whose files have the names
+    `ours`. With `force` that is replaced in any folder, and other files stay.
     Raises: OutputError naming what stands in the way.
     """
     folder = Path(folder)
@@ -48,11 +49,11 @@ def check_folder(folder: Path, force: bool = False) -> None:
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"--out {folder} is a file; name a folder that does not exist yet, or an earlier result")
         if folder.is_dir() and not force:
-            foreign = sorted(entry.name for entry in folder.iterdir() if not OURS.fullmatch(entry.name))
+            foreign = sorted(entry.name for entry in folder.iterdir() if not ours.fullmatch(entry.name))
             if foreign:
                 shown = ", ".join(foreign[:3]) + (" …" if len(foreign) > 3 else "")
                 raise OutputError(
-                    f"--out {folder} holds files that are not stemzoo's ({shown}); name another, or pass --force to write beside them"
+                    f"--out {folder} holds more than an earlier result ({shown}); name another, or pass --force to write beside that"
                 )
         if folder.is_dir() and folder.resolve() in (Path.cwd().resolve(), *Path.cwd().resolve().parents):
             raise OutputError(f"--out {folder} is the folder you work in, which cannot be replaced; name a folder inside it")
@@ -78,13 +79,13 @@ def new_file(path: Path, way_out: str = "choose another --out") -> Iterator[Path
 
 
 @contextmanager
-def new_folder(folder: Path, force: bool = False) -> Iterator[Path]:
+def new_folder(folder: Path, force: bool = False, ours: re.Pattern[str] = OURS) -> Iterator[Path]:
     """Give an empty folder to write into; on leaving, it becomes `folder`, and an earlier one is removed once the new is in place.
 
     Raises: OutputError as `check_folder`, or if the disk refuses; the hidden folder is then gone.
     """
     folder = Path(folder)
-    check_folder(folder, force)
+    check_folder(folder, force, ours)
     made = _make_parents(folder.parent)
     temporary: Path | None = None
     finished = False
@@ -92,7 +93,7 @@ def new_folder(folder: Path, force: bool = False) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
         temporary.chmod(0o777 & ~_umask())
         yield temporary
-        _swap(temporary, folder)
+        _swap(temporary, folder, ours)
         finished = True
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}; free some space or choose another --out") from error
@@ -133,7 +134,7 @@ def folders_for(sources: list[str], out: Path) -> list[Path]:
     return [out / name for name in names]
 
 
-def _swap(temporary: Path, folder: Path) -> None:
+def _swap(temporary: Path, folder: Path, ours: re.Pattern[str]) -> None:
     """Put `temporary` in the place of `folder`; should that fail, the earlier folder comes back."""
     if not folder.exists():
         os.rename(temporary, folder)
@@ -149,7 +150,7 @@ def _swap(temporary: Path, folder: Path) -> None:
         raise
     # Files that are not ours stay where they were, with `force` too: one of them may be the very frame that was analysed.
     for entry in kept.iterdir():
-        if not OURS.fullmatch(entry.name) and not (folder / entry.name).exists():
+        if not ours.fullmatch(entry.name) and not (folder / entry.name).exists():
             os.rename(entry, folder / entry.name)
     shutil.rmtree(earlier, ignore_errors=True)
 

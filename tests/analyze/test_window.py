@@ -11,7 +11,8 @@ import tifffile
 
 from stemzoo.analyze import AnalyzeOptions, parse_window, study_window, window
 from stemzoo.analyze.window import agreement, best, candidates
-from stemzoo.errors import FrameError, ModelError
+from stemzoo.errors import FrameError, ModelError, OutputError
+from stemzoo.io.outputs import check_folder
 from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId
 
 PERIOD = 16.0
@@ -80,6 +81,12 @@ def test_a_study_scores_every_size_and_writes_what_it_found(tmp_path: Path, monk
         assert all(0 <= share <= 1 for share in shares) and shares[0] == pytest.approx(shares[1] * shares[2], abs=1e-5)
     assert found.proposed.window_px in (25.0, 40.0)
     assert (tmp_path / "out" / "study.png").stat().st_size > 10_000
+    again = study_window(str(tmp_path / "frame.tif"), tmp_path / "out", options, sizes="5Å", columns=tmp_path / "columns.csv")
+    assert len(again.rows) == 1 and len((tmp_path / "out" / "study.csv").read_text().splitlines()) == 2, "an earlier study is replaced"
+    with pytest.raises(OutputError, match=r"holds more than an earlier result \(study\.csv, study\.png\)"):
+        check_folder(tmp_path / "out")
+    with pytest.raises(ModelError, match=r"--sizes '5' has no length and unit; wanted for example --sizes 12Å, --sizes 48px$"):
+        study_window(str(tmp_path / "frame.tif"), tmp_path / "no", options, sizes="5", columns=tmp_path / "columns.csv")
 
 
 def test_of_sizes_that_tie_the_smaller_is_proposed() -> None:

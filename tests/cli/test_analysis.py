@@ -128,8 +128,10 @@ def test_frames_of_a_stack_keep_their_numbers(run: Callable[..., Any], frame: Pa
     ran = run("analyze", tmp_path / "stack.npy", "--pixel-size", 0.2, "--frames", "1:3", "--out", tmp_path / "out", "--json")
     assert ran.code == 0, ran.err
     assert {row["frame"] for row in _rows(tmp_path / "out" / "columns.csv")} == {"1", "2"}
+    assert "Frames 1 to 2 of 4 were analysed, counted from 0, as in the tables" in ran.json["results"][0]["notices"]
     assert (tmp_path / "out" / "series.png").exists()
     assert all(OURS.fullmatch(name) for name in ran.json["results"][0]["files"])  # else a second run would be refused
+    assert "Frame 3 of 4 was analysed" in run("locate", tmp_path / "stack.npy", "--frames", "3:", "--out", tmp_path / "last").err
     ran = run("locate", tmp_path / "stack.npy", "--frames", "4:9", "--out", tmp_path / "none")
     assert ran.code == 1 and "--frames '4:9' chooses no frame of 4" in ran.err
 

@@ -27,7 +27,7 @@ SOURCES = {"file": "from the file", "user": "given by the user", "lattice": "fro
 def write_report(analysis: Analysis, folder: Path, inputs: ReportInputs | None = None) -> Path:
     """Write the figures and `report.html` into `folder`, which exists; return the page's path.
 
-    Raises: OutputError if the folder cannot be written to. Stacks show frame 0 and the course over the frames.
+    Raises: OutputError if the folder cannot be written to. Stacks show their first frame and the course over the frames.
     """
     from stemzoo.report.pictures import draw
 

@@ -1,6 +1,6 @@
 """Which pictures a report has, what is said of each and which file holds it. Owns headings and captions; loads matplotlib.
 
-Called by report.html. Stacks show frame 0 and the course over the frames.
+Called by report.html. Stacks show their first frame and the course over the frames; what a picture is of, its caption says.
 """
 
 from __future__ import annotations
@@ -24,38 +24,46 @@ MAX_TRAVERSALS = 4
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One figure on the page: a data URI or an <svg> element, and the file that holds it as PNG."""
+    """One figure on the page: a data URI or an <svg> element, and the file that holds it as PNG. wide: it wants the page's whole width."""
 
     file: str
     heading: str
     caption: str
     uri: str = ""
     svg: str = ""
+    wide: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Album:
-    """The pictures of a report, in order, each saved to `folder` when it is added: images as plates, curves as drawings."""
+    """The pictures of a report, in order, each saved to `folder` when it is added: images as plates, curves as drawings.
+
+    frame: number of the one frame of a stack that maps are of; None where there is but one.
+    """
 
     folder: Path
+    frame: int | None = None
     plates: list[Picture] = field(default_factory=list)
     drawings: list[Picture] = field(default_factory=list)
 
-    def plate(self, file: str, heading: str, caption: str, figure: Figure) -> None:
-        """Add a figure that shows images; the page holds it as JPEG."""
+    def plate(self, file: str, heading: str, caption: str, figure: Figure, of_all: bool = False) -> None:
+        """Add a figure that shows images, of all frames or of the one; the page holds it as JPEG."""
+        if self.frame is not None:
+            caption += " All frames." if of_all else f" Frame {self.frame}."
         self.plates.append(Picture(file, heading, caption, uri=render.as_jpeg(render.save_png(figure, self.folder / file))))
 
-    def drawing(self, file: str, heading: str, caption: str, figure: Figure) -> None:
+    def drawing(self, file: str, heading: str, caption: str, figure: Figure, wide: bool = False) -> None:
         """Add a figure of curves; the page holds it as SVG."""
         render.save_png(figure, self.folder / file)
-        self.drawings.append(Picture(file, heading, caption, svg=render.as_drawing(figure)))
+        self.drawings.append(Picture(file, heading, caption, svg=render.as_drawing(figure), wide=wide))
 
 
 def draw(analysis: Analysis, inputs: ReportInputs, folder: Path) -> Album:
     """Return every picture that the analysis supports, saved to `folder`. Raises: OSError if the folder cannot be written to."""
-    album, encoding = Album(folder), analysis.encoding
+    encoding = analysis.encoding
     with matplotlib.rc_context(style.FONT):
         view = field_of(analysis)
+        album = Album(folder, view.columns.frame if len(analysis.frames) > 1 else None)
         album.plate("frame.png", "Columns", "A ring marks each column, a cross a fit that failed.", figures.frame_figure(view))
         if inputs.probability is not None:
             caption = "The network's probability of a column; contours at 0.25, 0.5 and 0.75 on the right."
@@ -70,7 +78,7 @@ def draw(analysis: Analysis, inputs: ReportInputs, folder: Path) -> Album:
 
 
 def _maps(album: Album, view: Field, encoding: Encoding) -> None:
-    """Add what the columns of frame 0 are, column by column."""
+    """Add what the columns of the frame are, column by column."""
     shown = encoding.rows(slice(0, len(view.columns)))
     album.plate("angle.png", "Angle", _angle_caption(figures.angle_colours(shown)[1]), figures.angle_figure(view, shown))
     for k in range(min(encoding.latents.shape[1], MAX_LATENT_MAPS)):
@@ -81,14 +89,14 @@ def _maps(album: Album, view: Field, encoding: Encoding) -> None:
 def _latent_space(album: Album, encoding: Encoding, inputs: ReportInputs) -> None:
     """Add where columns lie in latent space, and what the decoder draws there."""
     known = encoding.rows(np.isfinite(encoding.angle) & np.isfinite(encoding.latents).all(axis=1))
-    album.plate("latents.png", "Latent space", "Every column by its first two latents.", patterns.scatter_figure(known))
+    album.plate("latents.png", "Latent space", "Every column by its first two latents.", patterns.scatter_figure(known), of_all=True)
     if inputs.decode is not None:
         caption = "Read along an axis to see what that latent means."
-        album.plate("manifold.png", "Latent manifold", caption, patterns.manifold_figure(known, inputs.decode))
+        album.plate("manifold.png", "Latent manifold", caption, patterns.manifold_figure(known, inputs.decode), of_all=True)
 
 
 def _measured(album: Album, encoding: Encoding, inputs: ReportInputs) -> None:
-    """Add what the sub-images of frame 0 show along each latent, and what linear components would make of them."""
+    """Add what the sub-images of the frame show along each latent, and what linear components would make of them."""
     pieces = inputs.subimages
     if pieces is None:
         return
@@ -109,7 +117,8 @@ def _kinds(album: Album, view: Field, encoding: Encoding) -> None:
     if kinds is None:
         return
     clusters.write_clusters(album.folder / clusters.FILE, encoding, kinds)
-    caption = f"A proposal to look at: clusters of columns in latent space; every column's is in {clusters.FILE}."
+    among = "" if album.frame is None else " of all frames"
+    caption = f"A proposal to look at: clusters of columns{among} in latent space; every column's is in {clusters.FILE}."
     figure = clusters.cluster_figure(view, kinds, slice(0, len(view.columns)))
     album.plate("clusters.png", "Kinds of local structure", caption, figure)
 
@@ -123,11 +132,11 @@ def _curves(album: Album, view: Field, analysis: Analysis, inputs: ReportInputs)
     if len(view.columns) > 1:
         album.drawing("spacing.png", "Spacing", "Distance to the nearest neighbour.", plots.spacing_figure(analysis))
     if len(analysis.frames) > 1:
-        album.drawing("series.png", "Over the frames", "How the stack develops.", plots.series_figure(analysis))
+        album.drawing("series.png", "Over the frames", "How the stack develops.", plots.series_figure(analysis), wide=True)
         courses = None if inputs.tracks is None else tracks.tracks_figure(analysis, inputs.tracks)
         if courses is not None:
             caption = f"Each column's latents through the stack; those that change most are named as in {TRACKS_FILE}."
-            album.drawing("tracks.png", "Columns through the stack", caption, courses)
+            album.drawing("tracks.png", "Columns through the stack", caption, courses, wide=True)
 
 
 def _angle_caption(order: int) -> str:

@@ -257,6 +257,21 @@ def test_page_survives_edge_columns_and_one_latent(tmp_path: Path) -> None:
 def test_stack_gets_its_course(tmp_path: Path) -> None:
     page = write_report(layered(64, frames=3), tmp_path).read_text(encoding="utf-8")
     assert (tmp_path / "series.png").exists() and "3 frames" in page
+    assert '<figure class="plot wide">\n  <h2>Over the frames</h2>' in page
+
+
+def test_each_picture_of_a_stack_says_which_frames_it_shows(tmp_path: Path) -> None:
+    """Maps are of the first frame that was analysed, whatever its number; latent space is that of all."""
+    stack = layered(128, frames=2)
+    chosen = dataclasses.replace(stack, columns=tuple(dataclasses.replace(table, frame=table.frame + 5) for table in stack.columns))
+    page = write_report(chosen, tmp_path, ReportInputs(decode=decode)).read_text(encoding="utf-8")
+    captions = re.findall(r"<figcaption>(.*?) <span class=\"file\">(.*?)</span>", page)
+    shown = {file: caption.rsplit(". ", 1)[-1] for caption, file in captions}
+    assert {shown[file] for file in ("frame.png", "angle.png", "latent_1.png", "latent_2.png")} == {"Frame 5."}
+    assert shown["latents.png"] == shown["manifold.png"] == "All frames."
+    (tmp_path / "single").mkdir()
+    single = write_report(layered(64), tmp_path / "single").read_text(encoding="utf-8")
+    assert "All frames." not in single and "Frame 0." not in single
 
 
 def test_folder_that_cannot_be_written_is_named(analysis: Analysis, tmp_path: Path) -> None:

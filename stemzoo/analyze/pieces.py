@@ -158,7 +158,8 @@ def _tables(plan: Plan, folder: Path, models: Models) -> None:
         analysis = replace(analysis, notices=tuple(dict.fromkeys(said)), doubts=plan.doubts)
         if encoder is not None and pieces is not None:
             fitted = plan.request.options.fit_encoder
-            advice = "try another --window" if fitted else "fit an encoder to the frame with --fit-encoder"
+            told = "try more --epochs, or another --window" if plan.request.training is not None else "try another --window"
+            advice = told if fitted else "fit an encoder to the frame with --fit-encoder"
             analysis = with_strangeness(analysis, encoder, advice, pieces, fitted)
         analysis = replace(analysis, doubts=doubts_of(analysis))  # whoever reads analysis.h5 has nothing to judge frames by
         if results is not None:

@@ -13,7 +13,8 @@ import numpy as np
 from stemzoo.geometry.quality import reasons
 from stemzoo.runtime.cutting import first_shown, subimages
 from stemzoo.runtime.encoder import Encoder
-from stemzoo.types import Analysis, SubImages
+from stemzoo.runtime.golden import examples
+from stemzoo.types import Analysis, Encoding, SubImages
 
 MISTRUST_FAILED = 0.2
 MISTRUST_CONFIDENCE = 0.6
@@ -64,19 +65,24 @@ def with_strangeness(
         pieces: the sub-images of all its columns, where they are at hand; else some are cut.
         fitted: whether the encoder was fitted to these very columns.
     """
-    share = _known(analysis, encoder, pieces)
-    if share is None or share >= STRANGE:
+    seen = _looked_at(analysis, encoder, pieces)
+    share = None if seen is None else encoder.knows(*seen)
+    if seen is None or share is None or share >= STRANGE:
         return analysis
-    why = "a window of this size does not show it" if fitted else "it was trained on other structures"
-    said = (
-        f"{encoder.id.id} explains {share:.0%} of the structure around the columns: {why}, or there is hardly any. Its angles and latents "
-        f"mean little here; {advice}"
-    )
+    would = None if fitted else _in_its_units(encoder, seen[0])
+    if would is not None and would >= STRANGE:
+        why = f"its intensities are in other units than it was trained on (gain, offset, dwell time), in which it would explain {would:.0%}"
+    elif fitted:
+        why = "a window of this size does not show it, or there is hardly any"
+    else:
+        why = "it was trained on other structures, or there is hardly any"
+    said = f"{encoder.id.id} explains {share:.0%} of the structure around the columns: {why}. Its angles and latents mean little here"
+    said = f"{said}; {advice}"
     return replace(analysis, doubts=(*analysis.doubts, said))
 
 
-def _known(analysis: Analysis, encoder: Encoder, pieces: Optional[SubImages]) -> Optional[float]:
-    """Return which share of the structure around the columns of that frame the encoder explains, if that can be said."""
+def _looked_at(analysis: Analysis, encoder: Encoder, pieces: Optional[SubImages]) -> Optional[Tuple[SubImages, Encoding]]:
+    """Return sub-images of that frame and what the encoder says of them, or None where there are none."""
     shown = first_shown(analysis)
     columns = analysis.columns[shown]
     if analysis.encoding is None or analysis.window_px is None or not len(columns):
@@ -87,4 +93,19 @@ def _known(analysis: Analysis, encoder: Encoder, pieces: Optional[SubImages]) ->
         first = replace(analysis.frames, data=analysis.frames.frame(shown)[np.newaxis])
         alone = replace(analysis, frames=first, columns=(columns.rows(slice(None, None, step)),), encoding=None, quality=())
         pieces = subimages(alone, analysis.window_px, encoder.spec.window_px)
-    return encoder.knows(pieces, encoding)
+    return pieces, encoding
+
+
+def _in_its_units(encoder: Encoder, pieces: SubImages) -> Optional[float]:
+    """Return which share of the structure the encoder would explain, were the intensities those of the sub-images that it was proved on.
+
+    An encoder that scales all sub-images alike, so that latents may know thickness, knows intensities in the units of its training alone.
+    """
+    typical = examples(encoder.bundle)
+    pieces = pieces.rows(slice(None, None, max(1, len(pieces) // LOOKED_AT)))
+    whole = pieces.data[pieces.inside]
+    if typical is None or not whole.size or not whole.std() > 0:
+        return None
+    scaled = (pieces.data - whole.mean()) * (typical.std() / whole.std()) + typical.mean()
+    pieces = replace(pieces, data=np.asarray(scaled, dtype=np.float32))
+    return encoder.knows(pieces, encoder.encode(pieces))

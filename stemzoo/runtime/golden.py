@@ -94,6 +94,13 @@ def verify(bundle: Bundle) -> Verification:
     return Verification(bundle.spec.id, bundle.sha256, bundle.session.provider, tuple(checks), tuple(notices))
 
 
+def examples(bundle: Bundle) -> Optional[np.ndarray]:
+    """Return the inputs (M, …) of the first case that a bundle's network was proved on; None where there are none to be had."""
+    if not (bundle.folder / GOLDEN_FILE).is_file():
+        return None
+    return _read_golden(bundle.folder / GOLDEN_FILE).get(f"input_{bundle.session.inputs[0]}_0")
+
+
 def _read_golden(path: Path) -> Dict[str, np.ndarray]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,23 @@ def test_what_an_encoder_does_not_know_speaks_against_the_result(tmp_path: Path,
         page = (tmp_path / folder / "report.html").read_text(encoding="utf-8")
         assert page.count("mean little here") == 1 and page.index("mean little here") < page.index("<table"), "at the head"
         assert read_results(tmp_path / folder / "analysis.h5").doubts == (misplaced, strange)
+
+
+def test_a_frame_in_other_units_of_intensity_is_not_called_another_structure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An encoder that scales all sub-images alike, so that latents know thickness, is lost where the gain of the detector is another."""
+    monkeypatch.setattr("stemzoo.analyze.fitting.MOST_STEPS", 200)
+    settings = {"frame.size_px": 256, "frame.sampling": 0.2, "defects": [], "specimen.vacuum": 0.0, "dose.counts_per_column": 600}
+    frame = next(draw_frames(ROOT / "datasets" / "sr3fe2o7.toml", 1, 5, settings))
+    table = tmp_path / "truth.csv"
+    table.write_text("\n".join(["y_px,x_px", *(f"{y},{x}" for y, x in frame.yx)]) + "\n")
+    path, _ = written(tmp_path, frame.image)
+    encode_file(path, table, tmp_path / "fit", AnalyzeOptions(fit_encoder=True, pixel_size=0.2, report=False))
+    named = AnalyzeOptions(encoder=str(tmp_path / "fit" / "encoder"), pixel_size=0.2, report=False)
+    assert encode_file(path, table, tmp_path / "same", named).summary.doubts == ()
+    path, _ = written(tmp_path, 37 * frame.image + 1500)
+    (said,) = encode_file(path, table, tmp_path / "gain", named).summary.doubts
+    would = re.search(r"intensities are in other units than it was trained on .*, in which it would explain (\d+)%", said)
+    assert would and int(would[1]) > 85 and "other structures" not in said
 
 
 def test_a_faint_frame_of_known_structure_is_not_called_strange(tmp_path: Path) -> None:

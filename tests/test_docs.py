@@ -85,15 +85,18 @@ def test_every_command_that_is_shown_exists_with_its_options():
 
 
 def test_the_python_of_the_page_runs(tmp_path):
-    """As a script in a process of its own, where warnings of Lightning's are as a user meets them; `steps` and `epochs` are cut."""
-    tifffile.imwrite(tmp_path / "frame.tif", demo_frame(), imagej=True, resolution=(50, 50), metadata={"unit": "nm"})
+    """On a stack, in a process of its own, where warnings of Lightning's are as a user meets them; `steps` and `epochs` are cut."""
+    stack = np.stack([demo_frame(), demo_frame()[:, ::-1]])
+    tifffile.imwrite(tmp_path / "frame.tif", stack, imagej=True, resolution=(50, 50), metadata={"unit": "nm", "axes": "TYX"})
     code = "\n".join(re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL | re.MULTILINE))
     for whole, cut in (("epochs=20", "epochs=1, min_steps=2"), ("steps=500", "steps=2, batch=2, workers=0, validation_patches=2")):
         assert whole in code
         code = code.replace(whole, cut)
     code += """
 import numpy, torch
-assert analysis.encoding is not None and len(angle) == len(columns) == len(encoding) > 400 and numpy.isfinite(encoding.angle).sum() > 200
+assert len(earlier.frames) == len(analysis.columns) == 2 and len(columns) > 400
+assert len(angle) == len(encoding) == sum(map(len, analysis.columns)) == len(earlier.encoding)
+assert numpy.isfinite(encoding.angle).sum() > 200
 shown = torch.from_numpy(frames.frame(0)[None, None, :256, :256])
 made = Segmenter(Bundle.load("my-zoo/my-unet/v1"))
 found = SegmenterTask.load_from_checkpoint("segmenter.ckpt", weights_only=True).eval()(shown)

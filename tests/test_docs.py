@@ -1,5 +1,6 @@
 """Every command in docs/ runs, in the order of its page, on small data: `--frames` and `--steps` are cut, nothing else is changed."""
 
+import importlib.util
 import os
 import re
 import shlex
@@ -115,3 +116,11 @@ def test_the_readme_names_commands_that_exist():
     assert all(re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE) for target in targets)
     for link in re.findall(r"\]\(((?:docs/)?[\w.-]+)\)", text):
         assert (ROOT / link).exists(), link
+
+
+def test_the_page_of_settings_is_that_of_the_code():
+    """Each key, default and meaning of recipes, defects and trainings; `python scripts/settings_page.py` writes it."""
+    spec = importlib.util.spec_from_file_location("settings_page", ROOT / "scripts" / "settings_page.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == script.page()

@@ -41,9 +41,9 @@ def draw(value: float | tuple[float, float], rng: np.random.Generator, *, log: b
 class Site(Strict):
     """An atom of the cell."""
 
-    element: str
-    xyz: tuple[float, float, float]
-    occupancy: float = Field(1.0, gt=0, le=1)
+    element: str = Field(description="chemical symbol")
+    xyz: tuple[float, float, float] = Field(description="fractions of the cell")
+    occupancy: float = Field(1.0, gt=0, le=1, description="share of the cells where an atom is there")
     thermal: float | None = Field(None, gt=0, lt=1, description="rms thermal displacement along an axis [Å]; None: the specimen's")
 
 
@@ -54,15 +54,17 @@ class Structure(Strict):
     `"atoms"` scatters single atoms.
     """
 
-    kind: Literal["crystal", "random_lattice", "atoms"] = "crystal"
-    cif: str | None = None
+    kind: Literal["crystal", "random_lattice", "atoms"] = Field(
+        "crystal", description="a CIF or a cell with sites; another two-dimensional lattice for each frame; single atoms scattered"
+    )
+    cif: str | None = Field(None, description="file with cell, space group and sites; relative to the recipe")
     cell: tuple[float, ...] | None = Field(None, description="a, b, c [Å] and optionally alpha, beta, gamma [degrees]")
-    centring: Literal["P", "I", "F", "A", "B", "C"] = "P"
-    sites: tuple[Site, ...] = ()
-    zone_axis: tuple[int, int, int] = (0, 0, 1)
+    centring: Literal["P", "I", "F", "A", "B", "C"] = Field("P", description="of the Bravais lattice; repeats the sites")
+    sites: tuple[Site, ...] = Field((), description="atoms of the cell, a table each")
+    zone_axis: tuple[int, int, int] = Field((0, 0, 1), description="direction of the beam, [u, v, w]")
     species: dict[str, str] = Field(default_factory=dict, description="heaviest element of a column -> name of its class")
-    visible_fraction: float = Field(0.1, ge=0, lt=1, description="columns fainter than this share of the brightest are no truth")
-    elements: tuple[str, ...] = Field((), description="for kind 'atoms'")
+    visible_fraction: float = Field(0.1, ge=0, lt=1, description="columns fainter than this share of the brightest nearby are no truth")
+    elements: tuple[str, ...] = Field((), description="of single atoms, for kind 'atoms'")
     spacing: Number = Field(4.0, description="closest pair of single atoms [Å]; range of the lattice period for a random lattice")
     density: Number = Field(0.01, description="single atoms per Å²")
 
@@ -70,31 +72,31 @@ class Structure(Strict):
 class Frame(Strict):
     """Field of view and sampling."""
 
-    size_px: int = Field(384, ge=32)
+    size_px: int = Field(384, ge=32, description="side of the square frame")
     sampling: Number = Field((0.15, 0.3), description="Å/px")
-    rotation_deg: Number = (0.0, 360.0)
-    grains: int = Field(1, ge=1, le=4)
-    misorientation_deg: Number = (2.0, 45.0)
-    mirror_grains: bool = False
+    rotation_deg: Number = Field((0.0, 360.0), description="turn of the crystal in the scan, counter-clockwise as displayed")
+    grains: int = Field(1, ge=1, le=4, description="most grains in a frame")
+    misorientation_deg: Number = Field((2.0, 45.0), description="turn of a grain against the first")
+    mirror_grains: bool = Field(False, description="every second grain is the mirror image of the first, not turned")
 
 
 class OpticsTable(Strict):
     """As `probe.Optics`, with ranges; directions of the aberrations are drawn at random."""
 
-    energy_kev: Number = 200.0
-    convergence_mrad: Number = (20.0, 30.0)
-    defocus_nm: Number = (-4.0, 4.0)
-    astigmatism_nm: Number = (0.0, 2.0)
-    coma_nm: Number = (0.0, 60.0)
-    spherical_um: Number = 0.0
-    source_fwhm: Number = (0.6, 1.0)
+    energy_kev: Number = Field(200.0, description="of the electrons")
+    convergence_mrad: Number = Field((20.0, 30.0), description="half-angle of the aperture")
+    defocus_nm: Number = Field((-4.0, 4.0), description="underfocus is positive; of a focal series, that in its middle")
+    astigmatism_nm: Number = Field((0.0, 2.0), description="two-fold")
+    coma_nm: Number = Field((0.0, 60.0), description="axial")
+    spherical_um: Number = Field(0.0, description="third order")
+    source_fwhm: Number = Field((0.6, 1.0), description="width of the source's image [Å]")
 
 
 class Specimen(Strict):
     """Thickness, contrast and what lies under and around the columns."""
 
     thickness_nm: Number | Literal["monolayer"] = Field((5.0, 40.0), description='"monolayer": one repeat along the beam, nothing above it')
-    thickness_gradient: Number = Field((0.0, 0.3), description="relative change across the frame")
+    thickness_gradient: Number = Field((0.0, 0.3), description="a wedge: relative change across the frame, in a random direction")
     contrast_exponent: Number = Field((1.6, 2.0), description="intensity goes as Z to this power")
     thermal: Number = Field((0.06, 0.1), description="rms thermal displacement along an axis [Å] of sites that name none")
     roughness: Number = Field((0.0, 0.05), description="rms variation of a column's thickness from column to column, relative")
@@ -134,8 +136,8 @@ class Scan(Strict):
 class Detector(Strict):
     """What the detector does to the counts, and what was done to the image before it was saved."""
 
-    gain: Number = 1.0
-    offset: Number = 0.0
+    gain: Number = Field(1.0, description="detector units an electron")
+    offset: Number = Field(0.0, description="detector units without an electron")
     readout: Number = Field(0.0, description="rms readout noise [electrons]")
     hot_pixels: Number = Field(0.0, description="fraction of pixels")
     saturation: Number | None = Field(None, description="share of the brightest expected intensity at which the detector clips")
@@ -155,25 +157,25 @@ class Series(Strict):
 class Defect(Strict, extra="allow"):
     """A defect by name; its other keys are the arguments of that function in `simulation.defects`, checked there."""
 
-    kind: str
-    probability: float = Field(1.0, ge=0, le=1)
+    kind: str = Field(description="name of the defect, as below")
+    probability: float = Field(1.0, ge=0, le=1, description="share of the frames that have it")
 
 
 class Part(Strict):
     """One recipe in a mixture."""
 
-    recipe: str
-    weight: float = Field(1.0, gt=0)
+    recipe: str = Field(description="name of one that comes with stemzoo, or a file")
+    weight: float = Field(1.0, gt=0, description="its share of the frames, relative")
 
 
 class Recipe(Strict):
     """Everything that makes a dataset, or a mixture of other recipes."""
 
-    schema_version: int = Field(SCHEMA, ge=1, le=SCHEMA)
-    material: str
-    title: str = ""
+    schema_version: int = Field(SCHEMA, ge=1, le=SCHEMA, description="of recipes")
+    material: str = Field(description="what the frames are called in datasets and on cards")
+    title: str = Field("", description="one line for people")
     source: str = Field("", description="where the structure's numbers come from")
-    seed: int = 0
+    seed: int = Field(0, description="of everything drawn")
     structure: Structure | None = None
     phases: dict[str, Structure] = Field(default_factory=dict, description="other crystals by name, for interfaces")
     frame: Frame = Frame()

@@ -45,7 +45,8 @@ class SimulatedFrame:
         classes: names of the species.
         pixel_size: Å/px.
         dose: e⁻/Å², incident.
-        facts: what was drawn, for the dataset's attributes: material, zone axis, optics; in a series, `series_frame` counts from 0.
+        facts: what was drawn, for the dataset's attributes: material, zone axis, optics, rotation, thickness; in a series,
+            `series_frame` counts from 0.
     """
 
     image: np.ndarray
@@ -93,6 +94,7 @@ def simulate_series(recipe: Recipe, rng: np.random.Generator) -> Iterator[Simula
             "material": recipe.material,
             "zone_axis": ",".join(str(i) for i in recipe.structure.zone_axis) if recipe.structure.kind == "crystal" else "",
             "counts_per_column": counts_per_column,
+            **_lie(scene),
             **asdict(focused),
             **({"series_frame": index, "series_frames": series.frames} if series.frames > 1 else {}),
         }
@@ -205,6 +207,16 @@ def _typical(scene: Scene) -> float:
     """Mean cross-section of the columns in sight [Å²]."""
     seen = scene.filled & (np.abs(scene.yx) < scene.extent / 2).all(axis=1)
     return float(scene.weight[seen].mean()) if seen.any() else 0.01
+
+
+def _lie(scene: Scene) -> dict[str, float | str]:
+    """How far the crystal, of grains the first, is turned, counter-clockwise as displayed, and how thick the specimen is in the median."""
+    if scene.crystal is None:
+        return {}
+    cosine, sine = scene.crystal.turn[0]
+    seen = scene.filled & (np.abs(scene.yx) < scene.extent / 2).all(axis=1)
+    thickness = {"thickness_nm": float(np.median(scene.repeats[seen])) * scene.repeat / 10} if scene.repeat > 0 and seen.any() else {}
+    return {"rotation_deg": math.degrees(math.atan2(sine, cosine)) % 360, **thickness}
 
 
 def _hide_faint(scene: Scene, fraction: float) -> Scene:

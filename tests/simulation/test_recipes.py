@@ -98,6 +98,19 @@ def test_recipes_that_come_with_the_package_are_taken_by_name(tmp_path, monkeypa
         load(tmp_path / "sub" / "mos2.toml")
 
 
+def test_a_frame_says_how_its_crystal_lies_and_how_thick_it_is() -> None:
+    """The rows of a square lattice lie as far from +x, counter-clockwise as displayed, as the frame's attribute says, modulo 90°."""
+    settings = {"defects": [], "specimen.displacement": 0.0, "specimen.thickness_nm": 12.0, "scan.drift": 0.0, "scan.shear": 0.0}
+    for frame in draw_frames(FOLDER / "srtio3.toml", 3, 8, settings):
+        yx = frame.yx[frame.species == 0]
+        step = yx[np.argsort(np.hypot(*(yx - yx[len(yx) // 2]).T))[1]] - yx[len(yx) // 2]
+        seen = np.degrees(np.arctan2(-step[0], step[1]))
+        assert abs((seen - float(frame.facts["rotation_deg"]) + 45) % 90 - 45) < 1
+        assert frame.facts["thickness_nm"] == pytest.approx(12, rel=0.1)
+    atoms = next(draw_frames(FOLDER / "atoms_on_carbon.toml", 1, 8))
+    assert "rotation_deg" not in atoms.facts and "thickness_nm" not in atoms.facts
+
+
 def test_a_mixture_serves_its_parts_by_weight_and_its_frame_holds_for_all():
     frames = list(draw_frames(FOLDER / "universal.toml", 19, 0))
     assert len({frame.facts["material"] for frame in frames}) > 10

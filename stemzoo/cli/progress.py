@@ -14,7 +14,10 @@ Progress = Callable[[str, int, int], None]
 
 @contextmanager
 def bars(title: str) -> Iterator[Progress | None]:
-    """Give a callable `(stage, done, total)` that draws one bar a stage on stderr; None where stderr is not a terminal."""
+    """Give a callable `(stage, done, total)` that draws one bar a stage on stderr; None where stderr is not a terminal.
+
+    The first bar moves and counts the seconds from the beginning: the first frame, which may be all there is, can take a minute.
+    """
     if not sys.stderr.isatty():
         yield None
         return
@@ -28,10 +31,11 @@ def bars(title: str) -> Iterator[Progress | None]:
 
         def show(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = display.add_task(stage, total=total)
-            display.update(tasks[stage], completed=done, total=total)
+                tasks[stage] = display.add_task(stage, total=total) if tasks else first
+            display.update(tasks[stage], description=stage, completed=done, total=total)
 
         display.console.print(title, style="bold", highlight=False)
+        first = display.add_task("at work", total=None)
         yield show
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import os
 import re
 import resource
@@ -16,6 +17,7 @@ import pytest
 from commandline import commands, options
 
 import stemzoo
+from stemzoo.cli.progress import bars
 from stemzoo.errors import StemzooError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -122,3 +124,23 @@ def test_a_command_that_needs_torch_says_so_where_there_is_none(words: tuple[str
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "error: this command needs torch, which is not installed; pip install 'stemzoo[train]'\n"
+
+
+def test_a_bar_is_there_before_the_first_frame_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frame of 8192² takes a minute, and is often the only one; that bar then becomes the first stage's."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    with bars("frame") as show:
+        before = screen.getvalue()
+        assert show is not None
+        show("locate", 1, 1)
+        show("write", 0, 1)
+    assert "at work" in before and "0/?" in before and "0:00:00" in before
+    last = screen.getvalue()[len(before) :]
+    assert "locate" in last and "write" in last and "at work" not in last

@@ -5,7 +5,8 @@ Called by `analyze --fit-encoder`, by the study of windows and by `scripts/`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import lightning as L
 import numpy as np
@@ -40,12 +41,12 @@ def fit_encoder(subimages: SubImages, config: EncoderConfig | None = None, progr
         config: `validation_fraction` is not used: every sub-image is learned from.
         progress: told ("fit encoder", epochs done, epochs in all).
 
-    The result depends on the seed alone (on one machine), and the global random state is left as it was.
+    The result depends on the seed alone (on one machine), and the global random state is left as it was. It works on one thread.
     Raises: DatasetError for fewer than 64 sub-images; FrameError for constant ones or such with NaN.
     """
     config = (config or EncoderConfig()).model_copy(update={"validation_fraction": 0.0})
     data = SubImageData.from_subimages(subimages, config)
-    with torch.random.fork_rng(devices=[]), quiet("`val_dataloader`", "`IterableDataset` has `__len__`"):
+    with _one_thread(), torch.random.fork_rng(devices=[]), quiet("`val_dataloader`", "`IterableDataset` has `__len__`"):
         torch.manual_seed(config.seed)
         task = EncoderTask.for_data(config, data)
         trainer = L.Trainer(
@@ -61,6 +62,21 @@ def fit_encoder(subimages: SubImages, config: EncoderConfig | None = None, progr
         )
         trainer.fit(task, data)
     return task.eval()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch work on one thread meanwhile, and then on as many as before.
+
+    The networks are so small that a second thread hardly gains anything on a quiet machine; on one that has other things to do it waits at
+    every barrier, spinning, and a fit takes three to eight times as long.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @torch.no_grad()

@@ -245,3 +245,18 @@ def test_a_checkpoint_gives_back_the_encoder(learned, unseen):
         angle = modules["model"](torch.from_numpy(unseen.images))[0]
     assert np.array_equal(angle.numpy(), encode(learned, unseen.images)[0])
     assert draft["window"] == {"px": 24, "angstrom": pytest.approx(6.0)} and draft["latents"] == 2
+
+
+def test_a_fit_works_on_one_thread_and_gives_the_others_back() -> None:
+    """On a machine that has other things to do a second thread made fits several times as long."""
+    before, told = torch.get_num_threads(), []
+    torch.set_num_threads(3)
+    try:
+        fit_encoder(
+            as_subimages(record(100, 2, HOW).images),
+            SHORT.model_copy(update={"min_steps": 8}),
+            lambda *_: told.append(torch.get_num_threads()),
+        )
+        assert set(told) == {1} and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -48,12 +48,12 @@ def candidates() -> tuple[Candidate, ...]:
     from stemzoo.runtime.bundle import MODEL_FILE
     from stemzoo.zoo import catalog
 
-    found: dict[str, Candidate] = {}
-    for entry in catalog.entries():
-        if entry.card.task == "encoding" and entry.card.name not in found:
+    found = []
+    for entry in catalog.newest():
+        if entry.card.task == "encoding":
             digest = next((file.sha256 for file in entry.card.files if file.name == MODEL_FILE), "")
-            found[entry.card.name] = Candidate(str(entry.folder.absolute()), entry.card.id, digest, tuple(entry.card.materials))
-    return tuple(found.values())
+            found.append(Candidate(str(entry.folder.absolute()), entry.card.id, digest, tuple(entry.card.materials)))
+    return tuple(found)
 
 
 def sample(frames: Frames, segmenter: Segmenter, scale: Scale | None, threshold: float | None) -> Analysis:

@@ -10,6 +10,7 @@ import datetime
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -214,8 +215,9 @@ def _disagreement(card: Card) -> str | None:
     return None
 
 
+@lru_cache(maxsize=64)
 def parse_card(text: str, where: str) -> tuple[Card, str]:
-    """Return the card in a README's front matter and the prose below it.
+    """Return the card in a README's front matter and the prose below it; of the same text, the same card.
 
     Raises: CardError naming the line or the key, the value got and what was wanted.
     """

@@ -72,20 +72,17 @@ def resolve(name: str | Path) -> Path:
             return folder
         _refuse_run(text, folder)
         raise ModelError(f"{text}: no bundle there; wanted a folder that holds {MODEL_FILE}, or a name from stemzoo zoo list")
-    known: dict[str, dict[int, Path]] = {}
-    for root in roots():
-        for known_name, version, path in versions(root):
-            known.setdefault(known_name, {}).setdefault(version, path)
+    known = _held()
     stem, wanted = split_name(text)
     if stem not in known:
         _refuse_run(text, folder)
         raise ModelError(f"unknown model {text!r}; {near_names(stem, known)} (stemzoo zoo list shows all){_elsewhere(text)}")
     if wanted is None:
-        return known[stem][max(known[stem])]
+        return next(iter(known[stem].values()))[0]
     if wanted not in known[stem]:
         have = ", ".join(f"{stem}@{version}" for version in sorted(known[stem]))
         raise ModelError(f"unknown version {text!r}; there is {have}{_elsewhere(text)}")
-    return known[stem][wanted]
+    return known[stem][wanted][0]
 
 
 def _refuse_run(text: str, folder: Path) -> None:
@@ -119,26 +116,43 @@ def entries() -> list[Entry]:
 
     Raises: CardError for a card that breaks the schema.
     """
-    found: dict[str, Entry] = {}
+    return [_entry(*place) for held in _held().values() for place in held.values()]
+
+
+def newest() -> list[Entry]:
+    """Return the newest version of every model of every zoo, by name. Raises: CardError for a card that breaks the schema."""
+    return [_entry(*next(iter(held.values()))) for held in _held().values()]
+
+
+def _held() -> dict[str, dict[int, tuple[Path, Path]]]:
+    """Return the folder of each version of each model and the root it is under, by name, newest first; the first root's where two hold
+    one. Reads folder names only: a card takes milliseconds."""
+    known: dict[str, dict[int, tuple[Path, Path]]] = {}
     for root in roots():
-        for entry in entries_under(root):
-            found.setdefault(entry.card.id, entry)
-    return sorted(found.values(), key=lambda entry: (entry.card.name, -entry.card.version))
+        for name, version, folder in versions(root):
+            known.setdefault(name, {}).setdefault(version, (folder, root))
+    return {name: dict(sorted(held.items(), reverse=True)) for name, held in sorted(known.items())}
+
+
+def _entry(folder: Path, root: Path) -> Entry:
+    from stemzoo.zoo.card import read_card
+
+    return Entry(read_card(folder)[0], folder, root)
 
 
 def entries_under(root: Path) -> list[Entry]:
     """Return every model version of one zoo, by name, newest first. Raises: CardError for a card that breaks the schema."""
-    from stemzoo.zoo.card import read_card
-
-    return [Entry(read_card(folder)[0], folder, root) for _, _, folder in versions(root)]
+    return [_entry(folder, root) for _, _, folder in versions(root)]
 
 
 def default(task: str) -> Path:
-    """Return the bundle folder of the default model for `task`: the newest version whose card says so.
+    """Return the bundle folder of the default model for `task`: the first by name, and of it the newest, whose card says so.
 
-    Raises: ModelError if no zoo has one.
+    Raises: ModelError if no zoo has one; CardError for a card that breaks the schema, if it is come upon before.
     """
-    chosen = [entry for entry in entries() if entry.card.task == task and entry.card.default]
-    if not chosen:
-        raise ModelError(f"no zoo has a default model for {task}; name one (stemzoo zoo list shows all)")
-    return chosen[0].folder
+    for held in _held().values():
+        for place in held.values():
+            card = _entry(*place).card
+            if card.task == task and card.default:
+                return place[0]
+    raise ModelError(f"no zoo has a default model for {task}; name one (stemzoo zoo list shows all)")

@@ -13,7 +13,7 @@ import pytest
 
 from stemzoo.errors import CardError, ModelError
 from stemzoo.zoo import entries, resolve
-from stemzoo.zoo.catalog import default, own_root
+from stemzoo.zoo.catalog import default, newest, own_root
 from stemzoo.zoo.check import check_files, check_metadata, count_parameters
 
 
@@ -89,6 +89,22 @@ def test_cache_is_a_root(zoo: Path, tmp_path: Path, model: Callable[..., Path]) 
 def test_defaults(zoo: Path) -> None:
     assert default("segmentation") == zoo / "blob" / "v2"
     assert default("encoding") == zoo / "dipole" / "v1"
+
+
+def test_no_more_cards_are_read_than_the_answer_needs(zoo: Path, tmp_path: Path, model: Callable[..., Path]) -> None:
+    (zoo / "blob" / "v1" / "README.md").write_text("no card")
+    model(tmp_path / "cache", "dipole", 2)
+    assert [entry.card.id for entry in newest()] == ["blob@10", "dipole@2"]
+    assert default("segmentation") == zoo / "blob" / "v2"
+    with pytest.raises(CardError, match="has no front matter"):
+        entries()
+
+
+def test_a_card_that_changes_is_read_anew(zoo: Path) -> None:
+    card = zoo / "dipole" / "v1" / "README.md"
+    assert entries()[-1].card is entries()[-1].card, "one parse a text"
+    card.write_text(card.read_text().replace("title: ", "title: New "))
+    assert entries()[-1].card.title.startswith("New ")
 
 
 def test_stray_folders_are_not_models(zoo: Path, model: Callable[..., Path]) -> None:

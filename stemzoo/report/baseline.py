@@ -94,15 +94,14 @@ def baseline_figure(found: Baseline) -> Figure:
     axes.set_ylim(0, 102)
     axes.legend(frameon=False, labelcolor=style.INK, loc="lower right")
     rows = ("measured", "rVAE", f"PCA, {min(found.numbers, len(found.pca))}")
-    side = 0.205
+    side, left = 1.025, 6.44
     limits = style.robust_limits(found.examples[0], 0.5, 99.5)
+    panels = style.panels(figure)
     for row, name in enumerate(rows):
-        bottom = 0.80 - (row + 1) * (side + 0.045)
-        figure.text(0.485, bottom + side / 2, name, color=style.INK, fontsize=11, va="center")
+        bottom = 4.0 - (row + 1) * (side + 0.225)
+        panels.text(left - 1.01, bottom + side / 2, name, color=style.INK, fontsize=11, va="center")
         for k in range(SHOWN):
-            panel = figure.add_axes((0.575 + k * (side * 5.0 / 11.2 + 0.012), bottom, side * 5.0 / 11.2, side))
-            panel.imshow(found.examples[row, k], cmap="inferno", vmin=limits[0], vmax=limits[1], interpolation="nearest")
-            style.bare(panel)
+            style.panel(panels, left + k * (side + 0.134), bottom, side, found.examples[row, k], "inferno", limits)
     return figure
 
 

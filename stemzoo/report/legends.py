@@ -8,8 +8,10 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
+from PIL import Image
 
 from stemzoo.report import style
+from stemzoo.report.pixels import Pixels
 from stemzoo.report.summary import thousands
 
 UNSURE_GREY, OUTSIDE_GREY = "#6b7580", "#343c44"
@@ -42,7 +44,10 @@ def histogram_legend(axes: Axes, values: np.ndarray, cmap: str, limits: tuple[fl
     counts, edges = np.histogram(values[np.isfinite(values)], bins=56, range=(bottom - pad, top + pad))
     inner = axes.inset_axes((0.0, 0.19, 1.0, 0.79))
     colours = colormaps[cmap](np.clip((0.5 * (edges[:-1] + edges[1:]) - bottom) / (top - bottom), 0, 1))
-    inner.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=colours, linewidth=0)
+    foot, heights = np.zeros(len(counts)), counts.astype(float)
+    corners = [(edges[:-1], foot), (edges[1:], foot), (edges[1:], heights), (edges[:-1], heights)]
+    bars = np.stack([np.stack(xy, axis=1) for xy in corners], axis=1)
+    inner.add_collection(PolyCollection(list(bars), facecolors=[tuple(c) for c in colours], linewidths=0))
     inner.stairs(counts, edges, color=style.MUTED, linewidth=0.8)
     inner.set_xlim(edges[0], edges[-1])
     if log:
@@ -67,9 +72,9 @@ def wheel(axes: Axes, angles: np.ndarray, order: int, foot: float) -> None:
     wheel.set_axis_off()
     y, x = np.mgrid[1.1:-1.1:320j, -1.1:1.1:320j]
     radius, turn = np.hypot(y, x), np.arctan2(y, x)
-    rgba = style.cyclic_map()((turn * order / (2 * np.pi)) % 1.0)
-    rgba[..., 3] = np.clip((1.0 - radius) * 80, 0, 1) * np.clip((radius - 0.84) * 80, 0, 1)
-    wheel.imshow(rgba, extent=(-1.1, 1.1, -1.1, 1.1), interpolation="bilinear", zorder=2)
+    rgba = style.cyclic_map()((turn * order / (2 * np.pi)) % 1.0, bytes=True)
+    rgba[..., 3] = 255 * np.clip((1.0 - radius) * 80, 0, 1) * np.clip((radius - 0.84) * 80, 0, 1)
+    wheel.add_artist(Pixels(Image.fromarray(rgba), (-1.1, 1.1, -1.1, 1.1), smooth=True, zorder=2))
     bins = 72
     edges = np.linspace(0, 2 * np.pi, bins + 1)
     period = 2 * np.pi / order

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from stemzoo.report import style
 from stemzoo.report.inputs import Decode
+from stemzoo.report.pixels import Pixels, coloured
 from stemzoo.report.summary import thousands
 from stemzoo.types import Encoding, SubImages
 
@@ -78,7 +80,9 @@ def manifold_figure(encoding: Encoding, decode: Decode) -> Figure:
     axes = figure.add_axes(((width - side) / 2 / width, pad / height, side / width, tall / height))
     finite = tile[np.isfinite(tile)]
     top_value = float(np.percentile(finite, 99.8))
-    axes.imshow(tile, cmap=PATTERN_MAP, vmin=float(finite.min()), vmax=top_value, interpolation="nearest", aspect="auto")
+    tall_px, wide_px = tile.shape
+    axes.add_artist(Pixels(coloured(tile, PATTERN_MAP, (float(finite.min()), top_value)), (-0.5, wide_px - 0.5, tall_px - 0.5, -0.5)))
+    axes.set(xlim=(-0.5, wide_px - 0.5), ylim=(tall_px - 0.5, -0.5))
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.set_facecolor(style.PAPER)
@@ -126,6 +130,8 @@ def groups_figure(traversals: Sequence[tuple[Group, ...]]) -> Figure:
     title = "Measured and drawn" if rows == 2 else "Class averages"
     note = "Columns in order of each latent in turn; each sub-image turned to the reference before averaging"
     figure = style.card(width, height, title, note)
+    axes = style.panels(figure)
+    said: dict[str, Any] = {"color": style.MUTED, "fontsize": 9.5, "ha": "center", "va": "top", "linespacing": 1.1}
     for number, groups in enumerate(traversals):
         for row, name in enumerate((f"z{number + 1}\nmeasured\naverage", "decoder")[:rows]):
             bottom = height - head - number * block - (row + 1) * (side + gap) + gap
@@ -133,12 +139,10 @@ def groups_figure(traversals: Sequence[tuple[Group, ...]]) -> Figure:
             for k, group in enumerate(groups):
                 picture = group.turned if row == 0 else group.reconstruction
                 assert picture is not None
-                axes = figure.add_axes(((left + k * (side + gap)) / width, bottom / height, side / width, side / height))
-                low, high = style.robust_limits(picture, 0.5, 99.8)
-                axes.imshow(picture, cmap=PATTERN_MAP, vmin=low, vmax=high, interpolation="nearest")
-                style.bare(axes)
+                at = left + k * (side + gap)
+                style.panel(axes, at, bottom, side, picture, PATTERN_MAP, style.robust_limits(picture, 0.5, 99.8))
                 if row == rows - 1:
-                    axes.set_xlabel(f"{group.label}\n{thousands(group.count)} columns", color=style.MUTED, fontsize=9.5)
+                    axes.text(at + side / 2, bottom - 0.05, f"{group.label}\n{thousands(group.count)} columns", **said)
     return figure
 
 

@@ -38,7 +38,7 @@ def confidence_figure(analysis: Analysis) -> Figure:
     """Return the histogram of the probability that a column is there."""
     confidence = np.concatenate([c.confidence[np.isfinite(c.confidence)] for c in analysis.columns])
     figure, axes = style.light_figure(*SIZE)
-    axes.hist(confidence, bins=50, range=(0, 1), color=style.PLOT_FILL, alpha=0.85)
+    axes.hist(confidence, bins=50, range=(0, 1), histtype="stepfilled", color=style.PLOT_FILL, alpha=0.85)
     axes.set(xlabel="confidence", ylabel="columns", xlim=(0, 1))
     return figure
 
@@ -51,7 +51,7 @@ def spacing_figure(analysis: Analysis) -> Figure:
     figure, axes = style.light_figure(*SIZE)
     low, high = style.robust_limits(distances, 0.5, 99)
     low, high = max(low - 0.2 * (high - low), 0.0), high + 0.2 * (high - low)
-    axes.hist(distances, bins=70, range=(low, high), color=style.PLOT_FILL, alpha=0.85)
+    axes.hist(distances, bins=70, range=(low, high), histtype="stepfilled", color=style.PLOT_FILL, alpha=0.85)
     _median(distances, axes, unit)
     axes.set(xlabel=f"nearest neighbour [{unit}]", ylabel="columns", xlim=(low, high))
     return figure

@@ -58,7 +58,7 @@ def study_figure(field: Field, trials: Sequence[Trial]) -> Figure:
 
 def _panel(axes: Axes, field: Field, trial: Trial, row: int, rows: int) -> None:
     if row == rows - 1:
-        axes.imshow(trial.pattern, cmap="inferno", interpolation="nearest")
+        style.show_image(axes, trial.pattern, cmap="inferno", limits=(float(trial.pattern.min()), float(trial.pattern.max())))
         style.bare(axes)
         return
     if row == 0:

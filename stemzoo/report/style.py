@@ -17,6 +17,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from stemzoo.report.pixels import Pixels, coloured
+
 DPI = 130
 PAD = 0.28  # between the parts of a card [inch]
 PAPER, PANEL, INK, MUTED, EDGE, GRID = "#12161b", "#0a0d10", "#e9edf1", "#93a0ad", "#2a323b", "#1b2229"
@@ -124,8 +126,23 @@ def show_image(
         height, width = height * rows / image.shape[0], width * cols / image.shape[1]
     bottom, top = robust_limits(shown, 0.3, 99.7) if limits is None else limits
     top = bottom + (top - bottom) / dim
-    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-    axes.imshow(shown, cmap=cmap, vmin=bottom, vmax=top, extent=extent, interpolation="antialiased", aspect="equal", zorder=0)
+    axes.add_artist(Pixels(coloured(shown, cmap, (bottom, top)), (-0.5, width - 0.5, height - 0.5, -0.5), smooth=True))
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), aspect="equal")
+
+
+def panels(figure: Figure) -> Axes:
+    """Return an axes over all of a figure in inches from its lower left corner, which takes any number of panels: an axes a panel would
+    take longer than what is in it."""
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set(xlim=(0, figure.get_figwidth()), ylim=(0, figure.get_figheight()))
+    return axes
+
+
+def panel(axes: Axes, left: float, bottom: float, side: float, image: np.ndarray, cmap: str, limits: tuple[float, float]) -> None:
+    """Show an image as a framed square of `side` inches on the axes of `panels`."""
+    axes.add_artist(Pixels(coloured(image, cmap, limits), (left, left + side, bottom, bottom + side)))
+    axes.add_artist(Rectangle((left, bottom), side, side, fill=False, edgecolor=EDGE, linewidth=0.8))
 
 
 def bare(axes: Axes, edge: str = EDGE) -> None:

@@ -162,9 +162,9 @@ def turn(images: np.ndarray, angle: np.ndarray) -> np.ndarray:
     x0 = np.minimum(from_x.astype(np.int64), max(size - 2, 0))
     y0 = np.minimum(from_y.astype(np.int64), max(size - 2, 0))
     dx, dy = from_x - x0, from_y - y0
-    which = np.arange(len(images))[:, None, None]
-    upper = images[which, y0, x0] * (1 - dx) + images[which, y0, x0 + 1] * dx
-    lower = images[which, y0 + 1, x0] * (1 - dx) + images[which, y0 + 1, x0 + 1] * dx
+    pixels, at = images.ravel(), (np.arange(len(images))[:, None, None] * size + y0) * size + x0
+    upper = pixels.take(at) * (1 - dx) + pixels.take(at + 1) * dx
+    lower = pixels.take(at + size) * (1 - dx) + pixels.take(at + size + 1) * dx
     return np.asarray(upper * (1 - dy) + lower * dy)
 
 

@@ -5,12 +5,14 @@ Called by report.html. Stacks show their first frame and the course over the fra
 
 from __future__ import annotations
 
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 from stemzoo.io.tracks import FILE as TRACKS_FILE
 from stemzoo.report import baseline, clusters, figures, patterns, plots, render, style, tracks
@@ -36,34 +38,42 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Album:
-    """The pictures of a report, in order, each saved to `folder` when it is added: images as plates, curves as drawings.
+    """The pictures of a report, in order: images as plates, curves as drawings. `writer` saves each to `folder` beside the drawing of the
+    next.
 
     frame: number of the one frame of a stack that maps are of; None where there is but one.
     """
 
     folder: Path
+    writer: Executor
     frame: int | None = None
     plates: list[Picture] = field(default_factory=list)
     drawings: list[Picture] = field(default_factory=list)
+    saved: list[Future[None]] = field(default_factory=list)
 
     def plate(self, file: str, heading: str, caption: str, figure: Figure, of_all: bool = False) -> None:
         """Add a figure that shows images, of all frames or of the one; the page holds it as JPEG."""
         if self.frame is not None:
             caption += " All frames." if of_all else f" Frame {self.frame}."
-        self.plates.append(Picture(file, heading, caption, uri=render.as_jpeg(render.save_png(figure, self.folder / file))))
+        self.plates.append(Picture(file, heading, caption, uri=render.as_jpeg(self._saved(file, figure))))
 
     def drawing(self, file: str, heading: str, caption: str, figure: Figure, wide: bool = False) -> None:
         """Add a figure of curves; the page holds it as SVG."""
-        render.save_png(figure, self.folder / file)
+        self._saved(file, figure)
         self.drawings.append(Picture(file, heading, caption, svg=render.as_drawing(figure), wide=wide))
+
+    def _saved(self, file: str, figure: Figure) -> Image.Image:
+        picture = render.picture_of(figure)
+        self.saved.append(self.writer.submit(render.write_png, picture, self.folder / file))
+        return picture
 
 
 def draw(analysis: Analysis, inputs: ReportInputs, folder: Path) -> Album:
     """Return every picture that the analysis supports, saved to `folder`. Raises: OSError if the folder cannot be written to."""
     encoding = analysis.encoding
-    with matplotlib.rc_context(style.FONT):
+    with matplotlib.rc_context(style.FONT), ThreadPoolExecutor(1) as writer:
         view = field_of(analysis)
-        album = Album(folder, view.columns.frame if len(analysis.frames) > 1 else None)
+        album = Album(folder, writer, view.columns.frame if len(analysis.frames) > 1 else None)
         album.plate("frame.png", "Columns", "A ring marks each column, a cross a fit that failed.", figures.frame_figure(view))
         if inputs.probability is not None:
             caption = "The network's probability of a column; contours at 0.25, 0.5 and 0.75 on the right."
@@ -74,6 +84,8 @@ def draw(analysis: Analysis, inputs: ReportInputs, folder: Path) -> Album:
             _measured(album, encoding, inputs)
             _kinds(album, view, encoding)
         _curves(album, view, analysis, inputs)
+    for saved in album.saved:
+        saved.result()
     return album
 
 

@@ -11,7 +11,6 @@ import io
 import re
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -26,12 +25,23 @@ THEME = {
 }
 
 
-def save_png(figure: Figure, path: Path) -> Image.Image:
-    """Write the figure as PNG at its own resolution and return the picture."""
+def picture_of(figure: Figure) -> Image.Image:
+    """Return the figure, drawn at its own resolution."""
     canvas = figure.canvas
     canvas.draw()
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])  # type: ignore[attr-defined]
+    drawn = canvas.buffer_rgba()  # type: ignore[attr-defined]
+    return Image.frombuffer("RGBX", canvas.get_width_height(), drawn, "raw", "RGBX", 0, 1).convert("RGB")
+
+
+def write_png(picture: Image.Image, path: Path) -> None:
+    """Write the picture of a figure. Lets other threads work meanwhile. Raises: OSError."""
     picture.save(path, compress_level=3, dpi=(style.DPI, style.DPI))
+
+
+def save_png(figure: Figure, path: Path) -> Image.Image:
+    """Write the figure as PNG at its own resolution and return the picture. Raises: OSError."""
+    picture = picture_of(figure)
+    write_png(picture, path)
     return picture
 
 
@@ -43,7 +53,9 @@ def as_jpeg(picture: Image.Image) -> str:
 
 
 def as_drawing(figure: Figure) -> str:
-    """Return the figure as an <svg> element with the page's colour variables and font, without a prologue or fixed size."""
+    """Return a figure that was drawn before as an <svg> element with the page's colour variables and font, without a prologue or fixed
+    size."""
+    figure.set_layout_engine("none")  # all has its place since it was drawn first
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", facecolor="none", metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()

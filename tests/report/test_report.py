@@ -278,3 +278,10 @@ def test_folder_that_cannot_be_written_is_named(analysis: Analysis, tmp_path: Pa
     missing = tmp_path / "nowhere"
     with pytest.raises(OutputError, match=re.escape(str(missing))):
         write_report(dataclasses.replace(analysis, encoding=None, encoder=None), missing)
+
+
+def test_a_picture_that_cannot_be_written_is_not_passed_over(analysis: Analysis, tmp_path: Path) -> None:
+    """Pictures are written beside the drawing: what happens there must be heard of."""
+    (tmp_path / "frame.png").mkdir()
+    with pytest.raises(OutputError, match="cannot be written: Is a directory"):
+        write_report(dataclasses.replace(analysis, encoding=None, encoder=None), tmp_path)

@@ -57,7 +57,7 @@ def find_clusters(encoding: Encoding) -> Clusters | None:
         return None
     latents = np.asarray(encoding.latents[known], dtype=np.float64)
     scaled = (latents - latents.mean(axis=0)) / np.maximum(latents.std(axis=0), 1e-9)
-    part = scaled[:: max(len(scaled) // FITTED, 1)]
+    part = scaled[:: -(-len(scaled) // FITTED)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         mixtures = [

@@ -41,7 +41,9 @@ class Pixels(Artist):
         upper, lower = max((y1 - y - height) * down, 0), min((y1 - y) * down, self.picture.height)
         how = Image.Resampling.BILINEAR if self.smooth and across > 1 / LARGE else Image.Resampling.NEAREST
         shown = self.picture.resize((width, height), how, (first, upper, last, lower)).convert("RGBA")
-        renderer.draw_image(renderer.new_gc(), x, y, np.array(shown.transpose(Image.Transpose.FLIP_TOP_BOTTOM)))
+        context = renderer.new_gc()
+        renderer.draw_image(context, x, y, np.array(shown.transpose(Image.Transpose.FLIP_TOP_BOTTOM)))
+        context.restore()
 
 
 def coloured(values: np.ndarray, cmap: str, limits: tuple[float, float]) -> Image.Image:

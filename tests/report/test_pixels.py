@@ -46,7 +46,7 @@ def test_squares_lie_where_matplotlib_draws_them(view: dict[str, tuple[float, fl
     axes.imshow(image, cmap="gray", vmin=0, vmax=1, extent=EXTENT, interpolation="nearest", aspect="auto")
     axes.set(**view)
     ours, theirs = with_pixels(image, view), canvas(axes)
-    assert (np.abs(ours - theirs).max(axis=-1) > 8).mean() < 0.02, "but for a row of canvas pixels at the edges of squares"
+    assert (np.abs(ours - theirs).max(axis=-1) > 8).mean() < 0.03, "but for a few at edges; a canvas pixel off would be a fifth"
 
 
 @pytest.mark.parametrize("view", [WHOLE, PART], ids=["whole", "part"])

@@ -55,17 +55,18 @@ class Album:
         """Add a figure that shows images, of all frames or of the one; the page holds it as JPEG."""
         if self.frame is not None:
             caption += " All frames." if of_all else f" Frame {self.frame}."
-        self.plates.append(Picture(file, heading, caption, uri=render.as_jpeg(self._saved(file, figure))))
+        picture = render.picture_of(figure)
+        uri = render.as_jpeg(picture)  # before it is saved beside: Pillow keeps on a picture how it is being encoded
+        self._save(file, picture)
+        self.plates.append(Picture(file, heading, caption, uri=uri))
 
     def drawing(self, file: str, heading: str, caption: str, figure: Figure, wide: bool = False) -> None:
         """Add a figure of curves; the page holds it as SVG."""
-        self._saved(file, figure)
+        self._save(file, render.picture_of(figure))
         self.drawings.append(Picture(file, heading, caption, svg=render.as_drawing(figure), wide=wide))
 
-    def _saved(self, file: str, figure: Figure) -> Image.Image:
-        picture = render.picture_of(figure)
+    def _save(self, file: str, picture: Image.Image) -> None:
         self.saved.append(self.writer.submit(render.write_png, picture, self.folder / file))
-        return picture
 
 
 def draw(analysis: Analysis, inputs: ReportInputs, folder: Path) -> Album:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from stemzoo.errors import OutputError
-from stemzoo.report import figures, patterns, style
+from stemzoo.report import figures, patterns, render, style
 from stemzoo.report.field import field_of
 from stemzoo.report.html import write_report
 from stemzoo.report.inputs import ModelNote, ReportInputs
 from stemzoo.report.legends import GREYS
+from stemzoo.report.pictures import Album
 from stemzoo.report.summary import nearest_distances, summarise
 from stemzoo.types import Analysis, Columns, Encoding, Frames, ModelId, Quality, SubImages
 
@@ -285,3 +289,19 @@ def test_a_picture_that_cannot_be_written_is_not_passed_over(analysis: Analysis,
     (tmp_path / "frame.png").mkdir()
     with pytest.raises(OutputError, match="cannot be written: Is a directory"):
         write_report(dataclasses.replace(analysis, encoding=None, encoder=None), tmp_path)
+
+
+def test_a_picture_that_is_being_saved_is_left_alone(analysis: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow keeps on a picture how it is being encoded: PNG and JPEG of one at the same time take each other's settings."""
+    given: list[Image.Image] = []
+
+    class Writer(Executor):
+        def submit(self, write: Callable[..., Any], /, *args: Any, **_: Any) -> Future[Any]:
+            given.append(args[0])
+            return Future()
+
+    encoded = render.as_jpeg
+    monkeypatch.setattr(render, "as_jpeg", lambda picture: "given away" if any(picture is one for one in given) else encoded(picture))
+    album = Album(tmp_path, Writer())
+    album.plate("frame.png", "Columns", "", figures.frame_figure(field_of(analysis)))
+    assert len(given) == 1 and album.plates[0].uri.startswith("data:image/jpeg")

@@ -47,9 +47,10 @@ class Pixels(Artist):
 
 
 def coloured(values: np.ndarray, cmap: str, limits: tuple[float, float]) -> Image.Image:
-    """Return values (H, W) as a picture in the colours of a map that ends at `limits`; NaN is transparent."""
+    """Return values (H, W) as a picture in the colours of a map that ends at `limits`, the first of them where these are equal; NaN is
+    transparent."""
     low, high = limits
-    levels = np.clip((values - low) * (255 / max(high - low, np.finfo(float).tiny)), 0, 255)
+    levels = np.clip((values - low) * (255 / (high - low) if high > low else 0.0), 0, 255)
     if cmap == "gray" and np.isfinite(levels).all():
         return Image.fromarray(levels.astype(np.uint8))
     return Image.fromarray(np.asarray(colormaps[cmap](np.ma.masked_invalid(levels / 255), bytes=True)))

@@ -77,5 +77,11 @@ def test_what_is_unknown_shows_the_paper() -> None:
     assert drawn[:100, 60:300].max() == 0 and drawn[150:220, 60:300].min() == 255
 
 
+def test_a_pattern_without_contrast_has_the_first_colour() -> None:
+    """As a decoder that draws nothing gives it; matplotlib does the same."""
+    assert (np.asarray(coloured(np.ones(SHAPE), "gray", (1.0, 1.0))) == 0).all()
+    assert np.unique(np.asarray(coloured(np.ones(SHAPE), "inferno", (1.0, 1.0))).reshape(-1, 4), axis=0).tolist() == [[0, 0, 3, 255]]
+
+
 def test_a_picture_out_of_sight_is_not_drawn() -> None:
     assert with_pixels(np.ones(SHAPE), {"xlim": (40, 60), "ylim": (60, 40)}).max() == 0

@@ -75,7 +75,10 @@ def needs_extra(extra: str, what: str, refusal: Type[StemzooError] = ModelError)
     except ImportError as error:
         if (error.name or "").split(".")[0] == "stemzoo":
             raise
-        raise refusal(f"{what} needs {error.name}, which is not installed; pip install 'stemzoo[{extra}]'") from error
+        lacking = f"{error.name}, which is not installed"
+        if error.name is None or not isinstance(error, ModuleNotFoundError):  # of another version, or a library's own words
+            lacking = f"{error.name or 'a package'}, which cannot be imported ({' '.join(str(error).split())})"
+        raise refusal(f"{what} needs {lacking}; pip install 'stemzoo[{extra}]'") from error
 
 
 def storable(text: str) -> str:

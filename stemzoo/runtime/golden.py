@@ -95,10 +95,12 @@ def verify(bundle: Bundle) -> Verification:
 
 
 def examples(bundle: Bundle) -> Optional[np.ndarray]:
-    """Return the inputs (M, …) of the first case that a bundle's network was proved on; None where there are none to be had."""
-    if not (bundle.folder / GOLDEN_FILE).is_file():
+    """Return the inputs (M, …) of the first case that a bundle's network was proved on; None where there are none to be had, as from a
+    damaged file, of which `verify` tells."""
+    try:
+        return _read_golden(bundle.folder / GOLDEN_FILE).get(f"input_{bundle.session.inputs[0]}_0")
+    except ModelError:
         return None
-    return _read_golden(bundle.folder / GOLDEN_FILE).get(f"input_{bundle.session.inputs[0]}_0")
 
 
 def _read_golden(path: Path) -> Dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,18 @@ def test_a_frame_in_other_units_of_intensity_is_not_called_another_structure(tmp
     (said,) = encode_file(path, table, tmp_path / "gain", named).summary.doubts
     would = re.search(r"intensities are in other units than it was trained on .*, in which it would explain (\d+)%", said)
     assert would and int(would[1]) > 85 and "other structures" not in said
+
+
+@pytest.mark.parametrize("golden", [b"cut sh", None], ids=["damaged", "missing"])
+def test_examples_that_cannot_be_read_cost_no_result(tmp_path: Path, golden: bytes | None) -> None:
+    """They only word a warning."""
+    shutil.copytree(ENCODER, tmp_path / "encoder")
+    (tmp_path / "encoder" / "golden.npz").unlink()
+    if golden is not None:
+        (tmp_path / "encoder" / "golden.npz").write_bytes(golden)
+    path, columns = written(tmp_path, np.random.default_rng(0).poisson(50, (SIDE, SIDE)))
+    outcome = encode_file(path, columns, tmp_path / "out", AnalyzeOptions(encoder=str(tmp_path / "encoder"), pixel_size=0.2, report=False))
+    assert any("trained on other structures" in doubt for doubt in outcome.summary.doubts)
 
 
 def test_a_faint_frame_of_known_structure_is_not_called_strange(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ that they rise with intensity.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from stemzoo.report import style
 from stemzoo.report.field import Field
 from stemzoo.report.figures import angle_colours, latent_colours, paint
 from stemzoo.types import Encoding
+
+LETTERS = 14  # of a caption, an inch
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +42,8 @@ def study_figure(field: Field, trials: Sequence[Trial]) -> Figure:
     names = ["angle", *(f"latent {k + 1}" for k in range(min(latents, 2))), "pattern"]
     side, gap, left, head, foot = 2.5, 0.12, 0.95, 1.25, 0.75
     width, height = left + len(trials) * (side + gap) + 0.15, head + len(names) * (side + gap) + foot
-    note = "An encoder fitted at each size; score: agreement of two trainings × share of the structure explained"
-    figure = style.card(width, height, "How large a sub-image", note)
+    note = "Score: agreement of two trainings × share of the structure explained"
+    figure = style.card(width, height, "How large a sub-image", textwrap.fill(note, int(LETTERS * (width - 2 * style.PAD))))
     for row, name in enumerate(names):
         bottom = height - head - (row + 1) * (side + gap) + gap
         figure.text(style.PAD / width, (bottom + side / 2) / height, name, color=style.INK, fontsize=11, va="center", rotation=90)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stemzoo.errors import DatasetError, PixelSizeError
+from stemzoo.errors import DatasetError, PixelSizeError, storable
 from stemzoo.geometry.cleaning import clean
 from stemzoo.io.dataset_writer import DatasetWriter, LabelledFrame
 from stemzoo.io.labels import Labels, Program, read_labels, require_frames
@@ -49,17 +49,17 @@ def label_frames(
     doubts: list[str] = []
     with DatasetWriter(out, recipe="", material=material or "labelled frames", seed=0) as writer:
         for frame_path, table_path in pairs:
-            frames = read(frame_path, pixel_size)
+            frames, name = read(frame_path, pixel_size), storable(frame_path.name)
             if frames.pixel_size is None:
                 raise PixelSizeError(f"{frame_path}: no pixel size; a labelled frame needs one: pass --pixel-size Å (e.g. 0.12)")
             labels = _labels(table_path, frames, program)
             notices += [labels.understood] if labels.understood else []
-            source = {"material": material, "source": frame_path.name, "source_sha256": frames.sha256, "labels": table_path.name}
+            source = {"material": material, "source": name, "source_sha256": frames.sha256, "labels": storable(table_path.name)}
             for index in range(len(frames)):
                 labelled = _frame(frames, index, labels, table_path, {**source, "source_frame": index})
                 writer.add(labelled)
                 question = doubt(place(labelled.image, labelled.columns, frames.pixel_size))
-                doubts += [f"{frame_path.name}, frame {index}: {question}"] if question else []
+                doubts += [f"{name}, frame {index}: {question}"] if question else []
     return Labelled(out, tuple(notices), tuple(doubts))
 
 

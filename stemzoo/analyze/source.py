@@ -12,7 +12,7 @@ import numpy as np
 
 import stemzoo
 from stemzoo.analyze.options import AnalyzeOptions, parse_frames
-from stemzoo.errors import FrameError, ReadError, StemzooError, TableError
+from stemzoo.errors import FrameError, ReadError, StemzooError, TableError, storable
 from stemzoo.geometry.cleaning import clean
 from stemzoo.io.labels import read_labels, require_frames
 from stemzoo.io.read import read
@@ -93,13 +93,13 @@ def _misplaced(path: Path, frames: Frames, columns: Columns) -> tuple[str, ...]:
     if frames.pixel_size is None:
         return ()
     question = doubt(place(clean(frames.frame(columns.frame))[0], columns.yx, frames.pixel_size))
-    return () if question is None else (f"{path.name}: {question}",)
+    return () if question is None else (f"{storable(path.name)}: {question}",)
 
 
 def table_id(path: Path) -> ModelId:
     """Return what stands for a segmenter where the columns come from a table."""
     try:
         with path.open("rb") as file:
-            return ModelId(f"table {path.name}", hashlib.file_digest(file, "sha256").hexdigest())
+            return ModelId(f"table {storable(path.name)}", hashlib.file_digest(file, "sha256").hexdigest())
     except OSError as error:
         raise TableError(f"{path}: cannot be read ({error.strerror or error}); name a CSV file with y_px and x_px") from error

@@ -22,7 +22,7 @@ from typing import Literal
 
 import numpy as np
 
-from stemzoo.errors import PixelSizeError, TableError
+from stemzoo.errors import PixelSizeError, TableError, storable
 from stemzoo.types import Frames
 
 Program = Literal["atomap", "statstem", "imagej"]
@@ -99,7 +99,7 @@ def read_labels(path: str | Path, pixel_size: float | None, program: Program | N
     species = tuple(_species(line[fields["species"][0]]) for line in body) if "species" in fields else ("column",) * len(body)
     used = ", ".join(f"{field} is {names[place]}" for field, (place, _) in fields.items()) + (" less 1" if slices else "")
     origin = "the first pixel at 1" if program == "statstem" else "the first pixel at 0"
-    return Labels(yx, species, np.round(frame).astype(np.int64), f"{path.name}: {len(body)} columns; {used}; in {unit}, {origin}")
+    return Labels(yx, species, np.round(frame).astype(np.int64), f"{storable(path.name)}: {len(body)} columns; {used}; in {unit}, {origin}")
 
 
 def require_frames(path: Path, frame: np.ndarray, frames: Frames) -> None:

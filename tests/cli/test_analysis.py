@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 import pytest
 
+from stemzoo.io.datasets import Dataset
 from stemzoo.io.outputs import OURS
 from stemzoo.io.read_results import read_results
 
@@ -184,3 +185,18 @@ def test_a_name_in_an_older_encoding_is_analysed_and_kept_escaped(run: Callable[
         assert file["entry/files/path"].asstr()[0].endswith("Gr\\udcf6\\udcdfe.tif")
     again = run("locate", old, frame, "--pixel-size", 0.2, "--out", many, "--json").json["results"]
     assert [result["unchanged"] for result in again] == [True, True], "run.json is read back"
+
+
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="their file systems hold Unicode alone")
+def test_a_table_named_in_an_older_encoding_is_taken(run: Callable[..., Any], frame: Path, tmp_path: Path) -> None:
+    old, table = tmp_path / os.fsdecode(b"Gr\xf6\xdfe.tif"), tmp_path / os.fsdecode(b"Pl\xe4tze.csv")
+    shutil.copy(frame, old)
+    table.write_text("x,y\n" + "".join(f"{x},{y}\n" for x in range(20, 90, 9) for y in range(20, 90, 9)))
+    ran = run("encode", old, "--columns", table, "--pixel-size", 0.2, "--encoder", "dipole", "--out", tmp_path / "out")
+    assert ran.code == 0, ran.err
+    assert read_results(tmp_path / "out" / "analysis.h5").segmenter.id == "table Pl\\udce4tze.csv"
+    assert "Pl\\udce4tze.csv: 64 columns" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    ran = run("data", "label", old, table, "--pixel-size", 0.2, "--out", tmp_path / "labelled.h5")
+    assert ran.code == 0, ran.err
+    attributes = Dataset(tmp_path / "labelled.h5").attributes(0)
+    assert (attributes["source"], attributes["labels"]) == ("Gr\\udcf6\\udcdfe.tif", "Pl\\udce4tze.csv")

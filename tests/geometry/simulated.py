@@ -29,7 +29,8 @@ class Scene:
         """Return `many` positions (many, 2) in the frame at which there is no column within two sigmas."""
         guess = np.random.default_rng(seed + 2000).uniform(0, np.asarray(self.expected.shape) - 1, (40 * many, 2))
         near = np.hypot(*(guess[:, None] - self.yx).transpose(2, 0, 1)).min(axis=1)
-        return guess[near > 2 * self.sigma_px][:many]
+        far: np.ndarray = guess[near > 2 * self.sigma_px]
+        return far[:many]
 
 
 def scene(yx: np.ndarray, peak: np.ndarray, sigma_px: float, shape: tuple[int, int], background: np.ndarray | float = 0.0) -> Scene:
@@ -56,14 +57,15 @@ def lattice(
     rng = np.random.default_rng(seed)
     s = spacing_px
     hexagonal = np.array([[1.5, 0.75**0.5], [1.5, -(0.75**0.5)]]) * s
-    cell, basis, amplitude = {
+    motifs: dict[str, tuple[np.ndarray, list[list[float]], list[float]]] = {
         "square": (np.eye(2) * s, [[0, 0]], [1.0]),
         "perovskite": (np.eye(2) * s * 2**0.5, [[0, 0], [0.5, 0.5]], [1.0, 0.55]),
         "honeycomb": (hexagonal, [[0, 0], [1 / 3, 1 / 3]], [1.0, 0.45]),
         "graphene": (hexagonal, [[0, 0], [1 / 3, 1 / 3]], [1.0, 1.0]),
         "dumbbell": (np.array([[2.8, 1.4], [0, 4.0]]) * s, [[0, 0], [0, 0.25]], [1.0, 0.8]),
         "row": (np.array([[5.0, 0.3], [0, 1.0]]) * s, [[0, 0]], [1.0]),
-    }[kind]
+    }
+    cell, basis, amplitude = motifs[kind]
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     many = int(2 * size_px / s) + 2
     steps = np.stack(np.meshgrid(np.arange(-many, many + 1), np.arange(-many, many + 1), indexing="ij"), axis=-1).reshape(-1, 2)
@@ -85,12 +87,12 @@ def joint_bound(truth: Scene, background_known: bool = True) -> np.ndarray:
     reach = int(np.ceil(5 * s))
     rows, cols, values = [], [], []
     for k, (y0, x0) in enumerate(truth.yx):
-        y, x = np.meshgrid(
+        grid = np.meshgrid(
             np.arange(max(0, round(y0) - reach), min(height, round(y0) + reach + 1)),
             np.arange(max(0, round(x0) - reach), min(width, round(x0) + reach + 1)),
             indexing="ij",
         )
-        y, x = y.ravel(), x.ravel()
+        y, x = (axis.ravel() for axis in grid)
         gaussian = np.exp(-((y - y0) ** 2 + (x - x0) ** 2) / (2 * s * s))
         for j, template in enumerate((truth.peak[k] * gaussian * (y - y0) / s**2, truth.peak[k] * gaussian * (x - x0) / s**2, gaussian)):
             rows.append(np.full(len(y), 3 * k + j))
@@ -104,4 +106,5 @@ def joint_bound(truth: Scene, background_known: bool = True) -> np.ndarray:
 
         jacobian = vstack([jacobian, (1 / np.sqrt(truth.expected)).reshape(1, -1)]).tocsr()
     information = (jacobian @ jacobian.T).toarray()
-    return np.sqrt(np.diag(np.linalg.inv(information))[: 3 * n]).reshape(n, 3)[:, :2]
+    bound: np.ndarray = np.sqrt(np.diag(np.linalg.inv(information))[: 3 * n])
+    return bound.reshape(n, 3)[:, :2]

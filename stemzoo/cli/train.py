@@ -5,12 +5,7 @@ Options left out take the configuration's own values; `--config` names a TOML wi
 
 from __future__ import annotations
 
-import logging
-import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,10 +14,20 @@ import typer
 
 from stemzoo.cli.options import AsJson
 from stemzoo.cli.progress import bars, print_json, say
-from stemzoo.errors import DatasetError, ModelError, needs_extra
+from stemzoo.cli.train_settings import (
+    angstrom,
+    configuration,
+    devices_of,
+    folder_and_before,
+    like_parent,
+    torch_loaded,
+    weights_of,
+    with_replay,
+)
+from stemzoo.errors import DatasetError, ModelError
 
 if TYPE_CHECKING:
-    from stemzoo.training import Run, SegmenterConfig
+    from stemzoo.training import Run
 
 train_app = typer.Typer(help="Train a segmenter or an rVAE encoder (needs stemzoo[train]).", no_args_is_help=True, rich_markup_mode=None)
 Out = Annotated[
@@ -83,8 +88,8 @@ def segmenter(
     as_json: AsJson = False,
 ) -> None:
     """Train a network that finds columns. ^C keeps the last checkpoint."""
-    out, before = _before(resume, out, "H5…", bool(datasets))
-    with _torch():
+    out, before = folder_and_before(resume, out, "H5…", bool(datasets))
+    with torch_loaded():
         from stemzoo.training import SegmenterConfig, train_ensemble, train_segmenter
 
     chosen = {
@@ -92,15 +97,15 @@ def segmenter(
         "steps": steps,
         "batch": batch,
         "seed": seed,
-        "devices": _devices(devices),
+        "devices": devices_of(devices),
         "num_nodes": num_nodes,
         "strategy": strategy,
         "precision": precision,
         "accumulate": accumulate,
     }
-    settings, weights, progress = _config(config, SegmenterConfig, chosen, before), _weights(start), sys.stderr.isatty()
+    settings, weights, progress = configuration(config, SegmenterConfig, chosen, before), weights_of(start), sys.stderr.isatty()
     if weights is not None:
-        settings = _with_replay(_like_parent(settings, weights), replay, out, weights)
+        settings = with_replay(like_parent(settings, weights), replay, out, weights)
     if ensemble is None:
         if member is not None:
             raise ModelError(f"--member {member} is one of an ensemble; say of how many: --ensemble N")
@@ -152,7 +157,7 @@ def rvae(
     as_json: AsJson = False,
 ) -> None:
     """Train an rVAE encoder: angle and latents of local structure. ^C keeps the last checkpoint."""
-    out, before = _before(resume, out, "H5|FILE…", bool(inputs))
+    out, before = folder_and_before(resume, out, "H5|FILE…", bool(inputs))
     inputs = inputs or []
     if not all(_is_dataset(path) for path in inputs):
         if len(inputs) > 1:
@@ -168,23 +173,23 @@ def rvae(
     given = [name for name, value in located.items() if value is not None]
     if given:
         raise ModelError(f"{', '.join(given)}: for an encoder of a frame's own columns; a dataset brings columns and pixel sizes along")
-    with _torch():
+    with torch_loaded():
         from stemzoo.training.encoder_run import train_encoder
         from stemzoo.training.encoding_config import EncoderConfig
 
     chosen = {
         "datasets": inputs or None,
-        "window": _angstrom(window),
+        "window": angstrom(window),
         "latents": latents,
         "symmetry": symmetry,
         "epochs": epochs,
         "batch": batch,
         "seed": seed,
-        "devices": _devices(devices),
+        "devices": devices_of(devices),
         "num_nodes": num_nodes,
         "strategy": strategy,
     }
-    settings = _config(config, EncoderConfig, chosen, before)
+    settings = configuration(config, EncoderConfig, chosen, before)
     _finish(train_encoder(settings, out, resume=resume, progress=sys.stderr.isatty()), as_json)
     _go_on(out, "--encoder", as_json)
 
@@ -201,13 +206,13 @@ def _fit_frame(
     as_json: bool,
 ) -> None:
     """Fit an encoder to one frame, in memory, and write it as a bundle: as long as `analyze --fit-encoder` does, unless told otherwise."""
-    with _torch():
+    with torch_loaded():
         from stemzoo.training.encoding_config import EncoderConfig
     from stemzoo.analyze import AnalyzeOptions, fit_file
     from stemzoo.analyze.fitting import MOST_STEPS
 
     length = {"min_steps": 1} if chosen["epochs"] else {"max_steps": MOST_STEPS} if config is None else {}
-    settings = _config(config, EncoderConfig, chosen | length)
+    settings = configuration(config, EncoderConfig, chosen | length)
     options = AnalyzeOptions(
         model,
         fit_encoder=True,
@@ -240,110 +245,6 @@ def _is_dataset(path: str) -> bool:
             return False
         raise
     return True
-
-
-def _angstrom(window: str | None) -> float | None:
-    from stemzoo.analyze import parse_window
-
-    if window is not None and window.strip().endswith("px"):
-        raise ModelError(f"--window {window!r} is in px, but datasets hold frames of many samplings; pass it in Å (e.g. --window 8Å)")
-    return parse_window(window, 1.0)
-
-
-def _before(resume: Path | None, out: Path | None, datasets: str, named: bool) -> tuple[Path, dict[str, Any]]:
-    """Return the run's folder and the settings that an interrupted run was told, for it goes on with those.
-
-    Args: datasets: what the command calls its datasets; named: whether some were named. Raises: BadParameter for what is missing.
-    """
-    home, before = None, {}
-    if resume is not None:
-        with _torch():
-            from stemzoo.training.config import run_of, told_before
-        home = run_of(resume)
-        before = told_before(home)
-    if not named and not before:
-        raise typer.BadParameter(f"wanted datasets{f'; {resume} holds no run that says which' if resume else ''}", param_hint=datasets)
-    folder = out or (home if before else None)
-    if folder is None:
-        raise typer.BadParameter("wanted a folder for the run", param_hint="--out")
-    return folder, before
-
-
-def _config(path: Path | None, kind: Any, chosen: dict[str, Any], before: dict[str, Any] | None = None) -> Any:
-    """Return the configuration that a resumed run was told `before`, under that in `path`, under what the command line chose."""
-    from stemzoo.errors import RecipeError
-    from stemzoo.schema import validate
-    from stemzoo.training import load_config
-
-    if path is not None:
-        settings = load_config(path, kind, before, **chosen)
-    else:
-        told = {key: value for key, value in chosen.items() if value is not None}
-        settings = validate(kind, {**(before or {}), **told}, "command line", RecipeError)
-    # A run is resumed and published from other folders too.
-    files = {key: getattr(settings, key) for key in ("datasets", "replay") if getattr(settings, key, ())}
-    return settings.model_copy(update={key: tuple(str(Path(name).absolute()) for name in names) for key, names in files.items()})
-
-
-def _like_parent(settings: SegmenterConfig, weights: Path) -> SegmenterConfig:
-    """Return the settings with the shape and the sampling of what is fine-tuned, unless the configuration names others."""
-    from stemzoo.training.weights import settings_of
-    from stemzoo.zoo.card import CARD_FILE, read_card
-
-    known = settings_of(weights)
-    if (weights.parent / CARD_FILE).is_file() and (sampling := read_card(weights.parent)[0].sampling) is not None:
-        known["sampling"] = sampling.model_dump()
-    told = {key: getattr(settings, key) for key in settings.model_fields_set}
-    return type(settings).model_validate({**known, **told})
-
-
-def _with_replay(settings: SegmenterConfig, replay: str, out: Path, weights: Path) -> SegmenterConfig:
-    """Return the settings with the datasets that `--replay` asks for; those that the configuration names go before `auto`."""
-    from stemzoo.training.replay import simulate_known
-    from stemzoo.training.segmenter_run import prepared
-
-    if replay == "none":
-        return settings.model_copy(update={"replay": ()})
-    if replay != "auto":
-        return settings.model_copy(update={"replay": (str(Path(replay).absolute()),)})
-    if settings.replay:
-        return settings
-    prepared(settings, weights)  # what is refused is refused before minutes go into frames to replay
-    out.mkdir(parents=True, exist_ok=True)
-    return settings.model_copy(update={"replay": (str(simulate_known(out.absolute() / "replay.h5", settings)),)})
-
-
-def _weights(start: str | None) -> Path | None:
-    """Return where the weights of `--from` lie: a checkpoint as named, a model of the zoo as its weights.safetensors."""
-    if start is None:
-        return None
-    if start.endswith((".ckpt", ".safetensors")):
-        return Path(start)
-    from stemzoo.zoo.catalog import resolve
-
-    return resolve(start) / "weights.safetensors"
-
-
-def _devices(text: str | None) -> int | str | None:
-    return int(text) if text is not None and text.isdigit() else text
-
-
-@contextmanager
-def _torch() -> Iterator[None]:
-    """Turn a missing extra into a refusal that says how to install it.
-
-    Without a GPU, Lightning's import of torch's compiler, which nothing here uses, is spared Triton and its 80 MB. SLURM's word that the
-    time is nearly up waits until the training can heed it (training.guards.HearSlurm): before that it would end the job for good.
-    """
-    if "SLURM_JOB_ID" in os.environ:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
-    with needs_extra("train", "training"):
-        import torch
-
-        if not torch.cuda.is_available():
-            sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
-            logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)  # which would say that it is missing
-        yield
 
 
 def _finish(run: Run, as_json: bool) -> None:

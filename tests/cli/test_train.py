@@ -217,7 +217,8 @@ def test_an_rvae_trains_on_datasets_and_on_a_frame(
 
 def test_training_without_a_gpu_loads_no_triton() -> None:
     code = (
-        "import sys\nfrom stemzoo.cli.train import _torch\nwith _torch():\n    from stemzoo.training import train_segmenter\n"
+        "import sys\nfrom stemzoo.cli.train_settings import torch_loaded\n"
+        "with torch_loaded():\n    from stemzoo.training import train_segmenter\n"
         "import torch\nassert torch.cuda.is_available() or not any(name.startswith('triton.') for name in sys.modules)"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}

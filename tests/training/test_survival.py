@@ -17,7 +17,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from stemzoo.cli.train import _torch
+from stemzoo.cli.train_settings import torch_loaded
 from stemzoo.errors import DatasetError, ModelError, OutputError
 from stemzoo.training import train_segmenter
 from stemzoo.training.encoder_run import train_encoder
@@ -271,7 +271,7 @@ def test_slurm_is_heard_though_it_spoke_while_the_command_still_started(config, 
     asked = _play_slurm(tmp_path, monkeypatch)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
-        with _torch():
+        with torch_loaded():
             signal.raise_signal(signal.SIGUSR1)  # to this thread: those of the test runner were there before the signal was held back
             assert not asked.exists()
             train_segmenter(config.model_copy(update={"steps": 2, "steps_per_epoch": 2}), tmp_path / "run", progress=False)

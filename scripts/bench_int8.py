@@ -1,15 +1,17 @@
 """Print what a segmenter in eight bits saves and costs: time of the network, F1 and RMSE of its maxima, size of the file.
 
-    python scripts/bench_int8.py HELD.h5 [--model adf-unet] [--threads 1] [--calibration 8]
+    python scripts/bench_int8.py HELD.h5 [--model adf-unet] [--threads 1] [--calibration 8] [--beside PYTHON]
 
 HELD.h5 is a dataset with exact columns that the model has not seen (`stemzoo data simulate`). Some of its frames set the ranges of the
 activations and are not scored. Weights have 8 bits, or 7, which cannot overflow where a processor adds products of bytes in 16 bits.
-Time is that of the processor for a frame of 1024² as the network sees it, the best of several. Needs onnx.
+Time is that of the processor for a frame of 1024² as the network sees it, the best of several. Needs onnx. PYTHON is the
+interpreter of an environment with another onnxruntime: printed is by how much its maps differ.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import tempfile
 import time
@@ -33,6 +35,15 @@ from stemzoo.runtime.segmenter import Segmenter  # noqa: E402
 from stemzoo.zoo import resolve  # noqa: E402
 
 TIMED_PX, TIMED_SAMPLING, REPEATS = 1024, 0.15, 12
+ELSEWHERE = """
+import sys, numpy, onnxruntime
+graph, frames, out = sys.argv[1:]
+session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+with numpy.load(frames) as images:
+    maps = {name: session.run(["probability"], {"image": images[name]})[0] for name in images.files}
+numpy.savez(out, **maps)
+print(onnxruntime.__version__)
+"""
 
 
 def frames_of(path: Path, segmenter: Segmenter) -> list[tuple[np.ndarray, np.ndarray, float]]:
@@ -72,6 +83,17 @@ def timed(session: Any, frame: np.ndarray) -> float:
     return best
 
 
+def compared(session: Any, graph: Path, frames: list[tuple[np.ndarray, np.ndarray, float]], python: str, work: Path) -> str:
+    """Return by how much the maps of `graph` under another interpreter's onnxruntime differ from the session's."""
+    images = {str(number): image[None, None] for number, (image, _, _) in enumerate(frames)}
+    np.savez(work / "images.npz", **images)  # type: ignore[arg-type]
+    words = [python, "-c", ELSEWHERE, str(graph), str(work / "images.npz"), str(work / "maps.npz")]
+    version = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    with np.load(work / "maps.npz") as maps:
+        apart = [float(np.abs(maps[name] - session.run(["probability"], {"image": image})[0]).max()) for name, image in images.items()]
+    return f"onnxruntime {version}: {np.count_nonzero(apart)} of {len(apart)} maps differ, by {max(apart):.2g} at most"
+
+
 def main() -> None:
     """Read the options, measure each variant, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -79,6 +101,7 @@ def main() -> None:
     parser.add_argument("--model", default="adf-unet")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--calibration", type=int, default=8, metavar="N", help="frames that set the ranges")
+    parser.add_argument("--beside", metavar="PYTHON")
     options = parser.parse_args()
     import onnxruntime
 
@@ -103,6 +126,8 @@ def main() -> None:
             score, rmse = scored(session, held, spec.threshold, spec.min_separation)
             took, size = timed(session, timed_frame), graph.stat().st_size / 1e6
             print(f"{title}: {1e3 * took:.0f} ms, F1 {score:.4f}, RMSE {rmse:.3f} px, {size:.2f} MB")
+            if options.beside:
+                print(f"    {compared(session, graph, held, options.beside, Path(work))}")
 
 
 if __name__ == "__main__":
